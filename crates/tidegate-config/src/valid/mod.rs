@@ -1,0 +1,52 @@
+//! A configuration that has been checked: every value typed, every name resolved to an index, every inherited value
+//! merged, each with the place that it came from.
+//!
+//! Only `resolve` makes a [`Valid`]; whoever holds one need not check again. What depends on the outside world
+//! (descriptors, certificates, DNS) is checked later, by the gateway, which adds to the same
+//! [`Diagnostics`](crate::Diagnostics) through the places kept here.
+
+mod envelope;
+mod listener;
+mod origin;
+mod policy;
+mod process;
+mod route;
+mod service;
+
+pub use envelope::{Envelope, Expression, Literal, Piece, Tree};
+pub use listener::{Listener, Protocol, Tls};
+pub use origin::{Level, Origin, Setting};
+pub use policy::{
+    EnumFormat, ErrorFormat, FieldNames, GRPC_CODES, Int64Format, JsonPolicy, MetadataPolicy,
+    MultiSegmentEscape, Policy, StatusOverride, StreamFormat, UnknownPolicy,
+};
+pub use process::{
+    AccessLog, Drain, LogFormat, LogLevel, LogOutput, Logs, Observability, Runtime, RuntimeModel,
+    SystemRoute, SystemRoutes, Workers,
+};
+pub use route::{Action, Body, GrpcAction, Methods, Respond, Route, RoutePath, RpcSelector};
+pub use service::{Connections, Descriptors, Endpoint, Keepalive, Service, UpstreamTls};
+
+/// The whole configuration. Order is that of the files: the main file first, then each included file by name.
+#[derive(Clone, Debug)]
+pub struct Valid {
+    /// Files that were read, main file first, as named in diagnostics. A reload watches these.
+    pub files: Vec<std::sync::Arc<str>>,
+    /// Where clients connect. Not empty; names and addresses are unique.
+    pub listeners: Vec<Listener>,
+    /// Backends; names are unique. Routes refer to them by index.
+    pub services: Vec<Service>,
+    /// Routes; names are unique. No two of them match the same host, method and path (annotation routes excepted:
+    /// their paths are known to the gateway only).
+    pub routes: Vec<Route>,
+    /// Envelope templates; names are unique. Policies refer to them by index.
+    pub envelopes: Vec<Envelope>,
+    /// How the process stops.
+    pub drain: Drain,
+    /// Threads.
+    pub runtime: Runtime,
+    /// Logs.
+    pub observability: Observability,
+    /// Paths that the gateway answers itself.
+    pub system_routes: SystemRoutes,
+}

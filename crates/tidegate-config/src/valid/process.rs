@@ -1,0 +1,125 @@
+//! What concerns the process as a whole: drain, threads, logs, system routes.
+
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::diag::Place;
+
+/// How the process stops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Drain {
+    /// Time between failing readiness and closing the listeners. 5 s by default, may be zero.
+    pub readiness_delay: Duration,
+    /// How long open requests may run after that. 30 s by default, may be zero.
+    pub timeout: Duration,
+}
+
+/// Threads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Runtime {
+    /// How many data-plane threads.
+    pub workers: Workers,
+    /// How they share work.
+    pub model: RuntimeModel,
+}
+
+/// Number of workers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Workers {
+    /// One for each CPU that the process may use.
+    Auto,
+    /// This many, at most 1,024.
+    Count(NonZeroU16),
+}
+
+/// How workers share work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RuntimeModel {
+    /// One runtime per worker, no stealing. The default.
+    PerCore,
+    /// One runtime with many threads.
+    Shared,
+}
+
+/// What the gateway tells about itself.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Observability {
+    /// Process and access log.
+    pub logs: Logs,
+}
+
+/// Logs.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Logs {
+    /// Format of the process log. JSON by default.
+    pub format: LogFormat,
+    /// Lowest level that is written. `info` by default.
+    pub level: LogLevel,
+    /// Access log; `None` with `access: null`.
+    pub access: Option<AccessLog>,
+}
+
+/// Format of the process log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Level of the process log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[expect(missing_docs, reason = "the usual five")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The access log.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AccessLog {
+    /// Where lines go. Standard output by default.
+    pub output: LogOutput,
+    /// Share of successes that is written, 0.0 to 1.0. 1.0 by default.
+    pub sample_ok: f64,
+    /// Requests that took longer are always written; `None`: no such rule, the default.
+    pub slower_than: Option<Duration>,
+}
+
+/// Where access lines go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogOutput {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Appended to a file, relative to the file that names it.
+    File(PathBuf),
+}
+
+/// Paths that the gateway answers itself; `None` turns one off.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SystemRoutes {
+    /// Detail for people. `/health` by default.
+    pub health: Option<SystemRoute>,
+    /// Liveness probe. `/health/liveness` by default.
+    pub liveness: Option<SystemRoute>,
+    /// Readiness probe. `/health/readiness` by default.
+    pub readiness: Option<SystemRoute>,
+    /// Version. `/version` by default.
+    pub version: Option<SystemRoute>,
+}
+
+/// A path of the gateway itself.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SystemRoute {
+    /// Absolute path without variables.
+    pub path: String,
+    /// Where it stands; `None`: the default.
+    pub place: Option<Place>,
+}

@@ -1,0 +1,103 @@
+//! Routes: which requests, and what is done with them.
+
+use crate::diag::Place;
+
+use super::policy::Policy;
+
+/// One entry of `routes`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Route {
+    /// Unique name; a metric label.
+    pub name: String,
+    /// Where the entry stands.
+    pub place: Place,
+    /// The path. `None`: paths and methods come from the `google.api.http` annotations of the selected RPCs.
+    pub path: Option<RoutePath>,
+    /// Methods that the route answers.
+    pub methods: Methods,
+    /// Hosts, lower case: exact names, or `*.example.com`. Empty: any.
+    pub hosts: Vec<String>,
+    /// What is done.
+    pub action: Action,
+    /// Merged policies.
+    pub policy: Policy,
+}
+
+/// A path as written.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RoutePath {
+    /// The template as written.
+    pub text: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Methods of a route.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Methods {
+    /// No `method` key.
+    Any,
+    /// Upper-case tokens as written, not empty, no repetition.
+    List(Vec<String>),
+}
+
+/// What a route does once all policies agree.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Action {
+    /// Call a gRPC method.
+    Grpc(GrpcAction),
+    /// Answer at once.
+    Respond(Respond),
+}
+
+/// A gRPC call.
+#[derive(Clone, PartialEq, Debug)]
+pub struct GrpcAction {
+    /// Index into `Valid::services`.
+    pub service: usize,
+    /// Which RPC, or which ones.
+    pub rpc: RpcSelector,
+    /// Where the RPC is named.
+    pub rpc_place: Place,
+    /// What the HTTP body is. Ignored for annotation routes.
+    pub body: Body,
+    /// Where `body` stands, or the route when the key is missing.
+    pub body_place: Place,
+    /// Top-level field of the answer that becomes the HTTP body.
+    pub response_body: Option<String>,
+    /// Where `response_body` stands, or the route when the key is missing.
+    pub response_body_place: Place,
+}
+
+/// The RPCs of a route. Names are not checked against descriptors here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RpcSelector {
+    /// One method: `pkg.Service/Method`, or `Service/Method` when the short name is unique among the descriptors.
+    Method(String),
+    /// All annotated methods of one service: `pkg.Service/*` is `Service("pkg.Service")`.
+    Service(String),
+    /// All annotated methods of the services right below a package: `shop.v1.*` is `Package("shop.v1")`.
+    Package(String),
+}
+
+/// Which part of the request message the HTTP body is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// No body rule.
+    None,
+    /// `"*"`: the whole message.
+    Whole,
+    /// A dotted field path.
+    Field(String),
+}
+
+/// A fixed answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Respond {
+    /// Status, 200 to 599.
+    pub status: u16,
+    /// `application/json`, `text/plain; charset=utf-8`, or nothing when there is no body.
+    pub content_type: Option<&'static str>,
+    /// The body, ready to send. JSON keeps the order of the file and has no white space.
+    pub body: Vec<u8>,
+}

@@ -1,0 +1,93 @@
+//! Backends.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::diag::Place;
+
+/// One entry of `services`. All services of this version speak gRPC.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Service {
+    /// Unique name; a metric label.
+    pub name: String,
+    /// Where the entry stands.
+    pub place: Place,
+    /// Addresses, in the order of the file. Not empty, no repetition.
+    pub endpoints: Vec<Endpoint>,
+    /// Where the descriptors come from. Without the key: reflection.
+    pub descriptors: Descriptors,
+    /// Where `descriptors` stands, or the entry itself when the key is missing.
+    pub descriptors_place: Place,
+    /// Largest gRPC message that is received, in bytes. 10 MiB by default.
+    pub max_message: u64,
+    /// Deadline for a connection to be ready: TCP, TLS and the HTTP/2 preface. 2 s by default.
+    pub connect_timeout: Duration,
+    /// How many connections, and how they are kept alive.
+    pub connections: Connections,
+    /// Settings for endpoints with TLS. Without the key, but with a `grpcs://` endpoint: all fields `None`, which means
+    /// the system's roots and the host name of the endpoint.
+    pub tls: Option<UpstreamTls>,
+}
+
+/// One address of a service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    /// As written, for metrics and logs.
+    pub text: String,
+    /// Where it stands.
+    pub place: Place,
+    /// Host name, IPv4 or IPv6 address (without brackets). Not empty.
+    pub host: String,
+    /// Port, not 0.
+    pub port: u16,
+    /// Whether the connection is encrypted: `grpcs://`, or any endpoint of a service with a `tls` block unless it says
+    /// `grpc://`.
+    pub tls: bool,
+}
+
+/// Where the descriptors of a service come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Descriptors {
+    /// gRPC server reflection.
+    Reflection,
+    /// A serialised `FileDescriptorSet`, relative to the file that names it.
+    Set(PathBuf),
+    /// `.proto` files.
+    Protos {
+        /// The files, relative to the configuration file that names them. Not empty.
+        files: Vec<PathBuf>,
+        /// Where imports are looked for. Without `proto_paths`: the folders of the files.
+        include: Vec<PathBuf>,
+    },
+}
+
+/// Number and upkeep of connections, per endpoint and process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Connections {
+    /// Kept open once in use; at least 1. 1 by default.
+    pub min: u32,
+    /// Never more than this many; at least `min`. 4 by default.
+    pub max: u32,
+    /// HTTP/2 pings while calls are open. `None` with `keepalive: null`.
+    pub keepalive: Option<Keepalive>,
+}
+
+/// HTTP/2 pings to the backend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keepalive {
+    /// Time between pings. 10 s by default.
+    pub interval: Duration,
+    /// How long the answer may take. 3 s by default.
+    pub timeout: Duration,
+}
+
+/// TLS towards a backend. Files are PEM, relative to the file that names them.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct UpstreamTls {
+    /// Roots to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// Client certificate and its key; both or none.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// Name to ask for and to verify instead of the endpoint's host.
+    pub server_name: Option<String>,
+}
