@@ -1,0 +1,105 @@
+//! Bodies of requests and answers, independent of the HTTP version that carries them.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+/// Why a body ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The peer closed or reset the transport.
+    #[error("the peer went away")]
+    Closed,
+    /// The peer made no progress for longer than allowed.
+    #[error("no progress within the deadline")]
+    Stalled,
+    /// The framing of the body is wrong.
+    #[error("broken framing")]
+    Malformed,
+    /// An answer cannot be finished truthfully: the connection (HTTP/1.1) or stream (HTTP/2) must be broken
+    /// off, so that nobody takes the part for the whole.
+    #[error("broken off")]
+    BrokenOff,
+}
+
+/// A body whose length or whose frames are only known as they come.
+pub type BodyStream = Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>;
+
+/// A request's or an answer's body.
+#[derive(Default)]
+pub enum AnyBody {
+    /// No bytes at all.
+    #[default]
+    Empty,
+    /// All of it, at hand. `None` once it has been taken.
+    Full(Option<Bytes>),
+    /// Frames as they come; may end with trailers.
+    Stream(BodyStream),
+}
+
+/// The body of a request, as the listener hands it over: framing removed, trailers kept.
+pub type RequestBody = AnyBody;
+
+/// The body of an answer. An error from it means: break the transport off, do not end cleanly.
+pub type ResponseBody = AnyBody;
+
+impl AnyBody {
+    /// A body that is at hand; an empty one has no frames.
+    #[must_use]
+    pub fn full(bytes: Bytes) -> Self {
+        if bytes.is_empty() {
+            Self::Empty
+        } else {
+            Self::Full(Some(bytes))
+        }
+    }
+
+    /// A body that comes in frames.
+    pub fn stream(body: impl Body<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
+        Self::Stream(Box::pin(body))
+    }
+}
+
+impl std::fmt::Debug for AnyBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Full(bytes) => write!(f, "Full({})", bytes.as_ref().map_or(0, Bytes::len)),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+impl Body for AnyBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(stream) => stream.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Stream(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Stream(stream) => stream.size_hint(),
+        }
+    }
+}

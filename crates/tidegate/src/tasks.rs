@@ -1,0 +1,80 @@
+//! The only place that spawns: every task is tracked, and a panic costs that task alone and is counted.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tokio::task::JoinHandle;
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// How many tasks and requests have panicked since the start of the process.
+#[must_use]
+pub fn panics() -> u64 {
+    PANICS.load(Ordering::Relaxed)
+}
+
+/// Runs `future` as a task of the current runtime. `what` names it in the log if it panics.
+pub fn spawn<F>(what: &'static str, future: F) -> JoinHandle<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    tokio::spawn(async move {
+        // A panic has been counted and logged by `guard`; the task simply ends.
+        let _ended = guard(what, future).await;
+    })
+}
+
+/// Polls `future` such that a panic in it becomes `Err(Panicked)`, counted and logged.
+pub fn guard<F: Future>(what: &'static str, future: F) -> Guarded<F> {
+    Guarded { what, future }
+}
+
+/// The guarded future has panicked; what it held has been dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Panicked;
+
+pin_project! {
+    /// See [`guard`].
+    pub struct Guarded<F> {
+        what: &'static str,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Guarded<F> {
+    type Output = Result<F::Output, Panicked>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let future = this.future;
+        match std::panic::catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(_) => {
+                PANICS.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(
+                    what = *this.what,
+                    "panic: the task has ended, the process goes on"
+                );
+                Poll::Ready(Err(Panicked))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_counted_and_stays_in_its_task() {
+        let before = panics();
+        spawn("test", async { panic!("on purpose") }).await.unwrap();
+        assert!(panics() > before);
+        assert_eq!(guard("test", async { 7 }).await, Ok(7));
+    }
+}

@@ -1,0 +1,298 @@
+//! The only place that reads a clock, and the coarse timer wheel that holds all deadlines of a worker.
+//!
+//! A runtime timer per request costs a lock, a tree and a wake-up of the driver. Here arming and clearing a
+//! deadline is a list operation in a slab, and one tick for each worker, only while something is armed, finds what is due.
+//! Deadlines are met within one tick ([`TICK`]), never early.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use slab::Slab;
+use tokio::sync::Notify;
+
+/// The resolution of deadlines.
+pub const TICK: Duration = Duration::from_millis(5);
+
+/// Slots of the wheel: one turn is about five seconds; later deadlines stay for more turns.
+const SLOTS: usize = 1024;
+
+/// End of a list in the slab.
+const NONE: usize = usize::MAX;
+
+/// Monotonic time; follows tokio's paused clock in tests.
+#[must_use]
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Wall-clock time in milliseconds since 1970, for ids and time stamps.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Deadlines of one worker.
+#[derive(Debug)]
+pub struct Wheel {
+    started: Instant,
+    state: Mutex<State>,
+    armed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    entries: Slab<Entry>,
+    /// First entry of the list of each slot.
+    heads: Box<[usize]>,
+    /// The last tick that was swept.
+    swept: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    due: u64,
+    previous: usize,
+    next: usize,
+    /// `None` once the deadline has passed.
+    waker: Option<Waker>,
+}
+
+impl Wheel {
+    /// An empty wheel; [`Wheel::run`] must be polled by a task of the worker.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            started: now(),
+            state: Mutex::new(State {
+                entries: Slab::new(),
+                heads: vec![NONE; SLOTS].into(),
+                swept: 0,
+            }),
+            armed: Notify::new(),
+        })
+    }
+
+    /// Turns the wheel for ever. Sleeps while nothing is armed, so an idle worker is never woken.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            if self.state.lock().entries.is_empty() {
+                self.armed.notified().await;
+            }
+            tokio::time::sleep(TICK).await;
+            self.sweep(self.tick_of(now()));
+        }
+    }
+
+    /// A future that is ready once `deadline` has passed; nothing is armed before it is polled.
+    #[must_use]
+    pub fn at(self: &Arc<Self>, deadline: Instant) -> Deadline {
+        Deadline {
+            wheel: Arc::clone(self),
+            at: deadline,
+            key: NONE,
+        }
+    }
+
+    fn tick_of(&self, time: Instant) -> u64 {
+        let since = time.saturating_duration_since(self.started);
+        u64::try_from(since.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn arm(&self, at: Instant, waker: &Waker) -> usize {
+        let mut state = self.state.lock();
+        // The tick after the one that the deadline lies in has begun only when the deadline has passed.
+        let due = self
+            .tick_of(at)
+            .saturating_add(1)
+            .max(state.swept.saturating_add(1));
+        let was_empty = state.entries.is_empty();
+        if was_empty {
+            state.swept = state.swept.max(self.tick_of(now()));
+        }
+        let due = due.max(state.swept.saturating_add(1));
+        let key = state.insert(due, waker.clone());
+        drop(state);
+        if was_empty {
+            self.armed.notify_one();
+        }
+        key
+    }
+
+    fn sweep(&self, tick: u64) {
+        let mut due = Vec::new();
+        {
+            let mut state = self.state.lock();
+            let behind = tick.saturating_sub(state.swept).min(SLOTS as u64);
+            for back in 0..behind {
+                state.collect(tick - back, tick, &mut due);
+            }
+            state.swept = state.swept.max(tick);
+        }
+        for waker in due {
+            waker.wake();
+        }
+    }
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "keys come from the slab and slots are reduced by SLOTS"
+)]
+impl State {
+    fn slot(due: u64) -> usize {
+        usize::try_from(due % SLOTS as u64).unwrap_or(0)
+    }
+
+    fn insert(&mut self, due: u64, waker: Waker) -> usize {
+        let head = self.heads[Self::slot(due)];
+        let key = self.entries.insert(Entry {
+            due,
+            previous: NONE,
+            next: head,
+            waker: Some(waker),
+        });
+        if head != NONE {
+            self.entries[head].previous = key;
+        }
+        self.heads[Self::slot(due)] = key;
+        key
+    }
+
+    fn unlink(&mut self, key: usize) {
+        let (due, previous, next) = {
+            let entry = &self.entries[key];
+            (entry.due, entry.previous, entry.next)
+        };
+        if previous == NONE {
+            self.heads[Self::slot(due)] = next;
+        } else {
+            self.entries[previous].next = next;
+        }
+        if next != NONE {
+            self.entries[next].previous = previous;
+        }
+    }
+
+    /// Moves the wakers of all entries in the slot of `tick` that are due at `now` to `due`.
+    fn collect(&mut self, tick: u64, now: u64, due: &mut Vec<Waker>) {
+        let mut key = self.heads[Self::slot(tick)];
+        while key != NONE {
+            let next = self.entries[key].next;
+            if self.entries[key].due <= now {
+                self.unlink(key);
+                due.extend(self.entries[key].waker.take());
+            }
+            key = next;
+        }
+    }
+}
+
+/// Ready once its time has passed. Dropping it clears it.
+#[derive(Debug)]
+pub struct Deadline {
+    wheel: Arc<Wheel>,
+    at: Instant,
+    key: usize,
+}
+
+impl Future for Deadline {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if this.key == NONE {
+            if now() >= this.at {
+                return Poll::Ready(());
+            }
+            this.key = this.wheel.arm(this.at, cx.waker());
+            return Poll::Pending;
+        }
+        let mut state = this.wheel.state.lock();
+        match state
+            .entries
+            .get_mut(this.key)
+            .map(|entry| &mut entry.waker)
+        {
+            Some(Some(waker)) => {
+                waker.clone_from(cx.waker());
+                Poll::Pending
+            }
+            Some(None) | None => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        if self.key == NONE {
+            return;
+        }
+        let mut state = self.wheel.state.lock();
+        if state
+            .entries
+            .get(self.key)
+            .is_some_and(|entry| entry.waker.is_some())
+        {
+            state.unlink(self.key);
+        }
+        state.entries.try_remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_is_met_within_two_ticks_and_never_early() {
+        let wheel = Wheel::new();
+        tokio::spawn(Arc::clone(&wheel).run());
+        for ms in [1, 4, 5, 100, 5_119, 5_120, 17_003] {
+            let begun = now();
+            let wanted = Duration::from_millis(ms);
+            wheel.at(begun + wanted).await;
+            let took = now() - begun;
+            assert!(
+                took >= wanted && took <= wanted + 2 * TICK + Duration::from_millis(1),
+                "{ms} ms took {took:?}"
+            );
+        }
+        assert!(wheel.state.lock().entries.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_deadline_leaves_nothing_behind() {
+        let wheel = Wheel::new();
+        tokio::spawn(Arc::clone(&wheel).run());
+        for _ in 0..1_000 {
+            let armed = wheel.at(now() + Duration::from_secs(15));
+            assert!(
+                tokio::time::timeout(Duration::from_micros(1), armed)
+                    .await
+                    .is_err()
+            );
+        }
+        let state = wheel.state.lock();
+        assert!(state.entries.is_empty());
+        assert!(state.heads.iter().all(|head| *head == NONE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_deadlines_in_one_slot_are_all_met() {
+        let wheel = Wheel::new();
+        tokio::spawn(Arc::clone(&wheel).run());
+        let at = now() + Duration::from_millis(20);
+        let tasks: Vec<_> = (0..100).map(|_| tokio::spawn(wheel.at(at))).collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert!(now() >= at);
+    }
+}
