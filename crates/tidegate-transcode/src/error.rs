@@ -1,0 +1,259 @@
+//! Why a request cannot become a message, and why a message cannot become an answer.
+//!
+//! Every text here is constant and made for clients: no value that a client or a backend sent, no address, no text of a
+//! library. The one exception are names of fields and of unknown keys, which are cut at [`MAX_NAME_BYTES`].
+
+/// Longest name of a field or key in a [`Violation`], in bytes.
+pub const MAX_NAME_BYTES: usize = 64;
+
+/// How many violations one error lists.
+pub const MAX_VIOLATIONS: usize = 10;
+
+/// The part of the request that is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// The value of a path variable.
+    Path,
+    /// The query.
+    Query,
+    /// The body or its content type.
+    Body,
+}
+
+impl Stage {
+    /// The word for metrics: `path`, `query` or `body`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Query => "query",
+            Self::Body => "body",
+        }
+    }
+}
+
+/// The reason words of the product that this crate can cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// HTTP 400.
+    BadRequest,
+    /// HTTP 415.
+    UnsupportedMediaType,
+    /// HTTP 413.
+    PayloadTooLarge,
+    /// HTTP 502.
+    TranscodeFailed,
+}
+
+impl Reason {
+    /// The word as clients, logs and metrics see it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::TranscodeFailed => "transcode_failed",
+        }
+    }
+}
+
+/// What is wrong with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Fault {
+    /// A `%` without two hexadecimal digits behind it.
+    #[error("a percent escape is malformed")]
+    BadEscape,
+    /// A percent-decoded text is not UTF-8.
+    #[error("the text is not valid UTF-8 after percent-decoding")]
+    NotUtf8,
+    /// More query parameters than allowed.
+    #[error("the query has too many parameters")]
+    TooManyParameters,
+    /// A query parameter that no field takes.
+    #[error("a query parameter is unknown")]
+    UnknownParameter,
+    /// A query parameter names something that cannot be set by a query.
+    #[error("a query parameter does not name a scalar field")]
+    NotAParameter,
+    /// A scalar is given more than once.
+    #[error("a field that takes one value is given twice")]
+    GivenTwice,
+    /// Two members of one oneof.
+    #[error("two members of one oneof are given")]
+    OneofGivenTwice,
+    /// The text of a path or query value is not of the type of its field.
+    #[error("a value does not fit the type of its field")]
+    BadValue,
+    /// The body is not JSON.
+    #[error("the body is not valid JSON")]
+    InvalidJson,
+    /// The body has a key that the message does not have.
+    #[error("the body has an unknown field")]
+    UnknownField,
+    /// A key of the body is given twice, in whatever spelling.
+    #[error("the body has a field twice")]
+    DuplicateField,
+    /// The JSON of the body is not of the type of a field.
+    #[error("the body does not fit the message")]
+    BadBody,
+    /// The body has another value than the path for the same field.
+    #[error("the body contradicts the path")]
+    BodyContradictsPath,
+    /// Nested deeper than allowed.
+    #[error("the request is nested too deeply")]
+    TooDeep,
+    /// A body where the route takes none.
+    #[error("this route takes no body")]
+    UnexpectedBody,
+    /// The array around an upload is broken or incomplete.
+    #[error("the body is neither a JSON array nor a sequence of JSON values")]
+    BrokenSequence,
+    /// The content type is not JSON.
+    #[error("the content type is not JSON")]
+    ContentType,
+    /// The charset is not UTF-8.
+    #[error("the charset is not UTF-8")]
+    Charset,
+    /// The message is longer than allowed.
+    #[error("the body is too large")]
+    TooLarge,
+}
+
+/// A fault of one field, for lists like `google.rpc.BadRequest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Dotted path or key, at most [`MAX_NAME_BYTES`] per name; never empty.
+    pub field: String,
+    /// Constant text, such as `expected int64`.
+    pub message: &'static str,
+}
+
+impl Violation {
+    /// A violation of the field at `path`, which is cut to [`MAX_NAME_BYTES`].
+    #[must_use]
+    pub fn new(path: &str, message: &'static str) -> Self {
+        Self {
+            field: cut(path).to_owned(),
+            message,
+        }
+    }
+}
+
+/// A request that cannot become a message. Nothing of it may reach the backend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{fault}")]
+pub struct RequestError {
+    /// The part of the request.
+    pub stage: Stage,
+    /// What is wrong with it; its text is the detail for the client.
+    pub fault: Fault,
+    /// The fields that are concerned, at most [`MAX_VIOLATIONS`]; empty when no field is to blame.
+    pub violations: Vec<Violation>,
+}
+
+impl RequestError {
+    /// An error that concerns no single field.
+    #[must_use]
+    pub const fn new(stage: Stage, fault: Fault) -> Self {
+        Self {
+            stage,
+            fault,
+            violations: Vec::new(),
+        }
+    }
+
+    /// An error of one field.
+    #[must_use]
+    pub fn of_field(stage: Stage, fault: Fault, field: &str, message: &'static str) -> Self {
+        Self {
+            stage,
+            fault,
+            violations: vec![Violation::new(field, message)],
+        }
+    }
+
+    /// The reason word that decides the HTTP status.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self.fault {
+            Fault::ContentType | Fault::Charset => Reason::UnsupportedMediaType,
+            Fault::TooLarge => Reason::PayloadTooLarge,
+            Fault::BadEscape
+            | Fault::NotUtf8
+            | Fault::TooManyParameters
+            | Fault::UnknownParameter
+            | Fault::NotAParameter
+            | Fault::GivenTwice
+            | Fault::OneofGivenTwice
+            | Fault::BadValue
+            | Fault::InvalidJson
+            | Fault::UnknownField
+            | Fault::DuplicateField
+            | Fault::BadBody
+            | Fault::BodyContradictsPath
+            | Fault::TooDeep
+            | Fault::UnexpectedBody
+            | Fault::BrokenSequence => Reason::BadRequest,
+        }
+    }
+}
+
+/// A message of the backend that cannot become an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum ResponseError {
+    /// The bytes are not the message that the schema describes.
+    #[error("the answer is not a valid message")]
+    Malformed,
+    /// A string is not UTF-8.
+    #[error("a string of the answer is not valid UTF-8")]
+    NotUtf8,
+    /// Nested deeper than allowed.
+    #[error("the answer is nested too deeply")]
+    TooDeep,
+    /// A value that has no JSON form, such as a timestamp out of range.
+    #[error("a value of the answer has no JSON form")]
+    NoJsonForm,
+    /// `HttpBody.content_type` is no header value.
+    #[error("the content type of the answer is malformed")]
+    ContentType,
+}
+
+impl ResponseError {
+    /// Always [`Reason::TranscodeFailed`].
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        Reason::TranscodeFailed
+    }
+}
+
+/// The beginning of `name` that fits in [`MAX_NAME_BYTES`].
+pub(crate) fn cut(name: &str) -> &str {
+    let end = name.floor_char_boundary(MAX_NAME_BYTES);
+    name.get(..end).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cut_between_characters() {
+        assert_eq!(cut("short"), "short");
+        assert_eq!(cut(&"a".repeat(65)).len(), 64);
+        assert_eq!(cut(&"\u{20ac}".repeat(65)).len(), 63);
+    }
+
+    #[test]
+    fn reasons_follow_from_faults() {
+        let cases = [
+            (Fault::BadValue, "bad_request"),
+            (Fault::Charset, "unsupported_media_type"),
+            (Fault::ContentType, "unsupported_media_type"),
+            (Fault::TooLarge, "payload_too_large"),
+        ];
+        for (fault, word) in cases {
+            assert_eq!(RequestError::new(Stage::Body, fault).reason().word(), word);
+        }
+    }
+}
