@@ -1,0 +1,71 @@
+"""Turns the measurements into a Markdown page."""
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def failures(result):
+    """(scenario, peer, why) of everything that went wrong."""
+    found = [(scenario["name"], name, run["failure"]) for scenario in result["scenarios"]
+             for name, peer in scenario["peers"].items() for run in peer["runs"] if "failure" in run]
+    started = result["startup"]
+    return found + ([("startup", "tidegate", started["failure"])] if started and "failure" in started else [])
+
+
+def gateway_us(peer):
+    """Mean CPU time per request over the runs, or None if one of them failed."""
+    if any("failure" in run for run in peer["runs"]):
+        return None
+    return mean([run["cpu"]["gateway"] for run in peer["runs"]])
+
+
+def scenario_table(scenario):
+    envoy = scenario["peers"].get("envoy")
+    reference = gateway_us(envoy) if envoy else None
+    lines = [f"### {scenario['name']}: {scenario['title']}", "",
+             "| peer | CPU µs per request | runs | × Envoy | requests/s | p50 µs | p99 µs | RSS MB | backend µs | load µs |",
+             "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|"]
+    for peer in scenario["peers"].values():
+        us = gateway_us(peer)
+        if us is None:
+            lines.append(f"| {peer['title']} | **failed** | | | | | | | | |")
+            continue
+        runs = peer["runs"]
+        ratio = f"{us / reference:.3f}" if reference else ""
+        lines.append(
+            f"| {peer['title']} | **{us:.1f}** | {', '.join(f'''{run['cpu']['gateway']:.1f}''' for run in runs)} | {ratio} "
+            f"| {mean([run['requests_per_second'] for run in runs]):,.0f} | {mean([run['p50_us'] for run in runs]):,.0f} "
+            f"| {mean([run['p99_us'] for run in runs]):,.0f} | {max(run['rss_bytes'] for run in runs) / 1e6:.1f} "
+            f"| {mean([run['cpu']['backend'] for run in runs]):.1f} | {mean([run['cpu']['load'] for run in runs]):.1f} |")
+    goals = scenario["goals"]
+    if goals:
+        lines += ["", f"Goal for tidegate: at most {goals['us']} µs and {goals['envoy']} × Envoy."]
+    return "\n".join(lines) + "\n"
+
+
+def startup_lines(started):
+    if not started:
+        return []
+    if "failure" in started:
+        return ["### start", "", f"**failed**: {started['failure']}", ""]
+    return ["### start", "",
+            f"`{started['config']}`: first answer {started['first_answer_ms']:.1f} ms after exec (median of {started['runs']}; "
+            f"goal < 50), {started['rss_mb']:.1f} MB resident after it (goal ≤ 12).", ""]
+
+
+def page(result):
+    machine = result["machine"]
+    problems = [f"- {scenario}, {peer}: {why}" for scenario, peer, why in failures(result)]
+    return "\n".join([
+        f"# Side by side, {result['date']}", "",
+        f"`{result['command']}` at commit {result['commit']}, profile {result['profile']}, {result['connections']} connections, "
+        f"{result['seconds']:g} s per run.", "",
+        f"{machine['cpu']}, {machine['cpus']} CPUs, Linux {machine['kernel']}, {machine['rustc']}, load average before "
+        f"{machine['load_average_before']:.1f}{'' if machine['pinned'] else ', **not pinned**'}.", "",
+        *[f"- {name}: {version}" for name, version in result["versions"].items() if version], "",
+        *(["## Failed", "", *problems, ""] if problems else []),
+        "## Results", "",
+        *[scenario_table(scenario) for scenario in result["scenarios"]],
+        *startup_lines(result["startup"]),
+    ])
