@@ -1,7 +1,14 @@
 //! REST and JSON to protobuf wire bytes and back, from plans that are compiled out of descriptors.
 //!
-//! The crate knows no sockets and no runtime: bytes go in, bytes come out.
+//! Descriptors are compiled once into flat plans ([`schema`], [`plan`]). A request body goes from JSON text to wire bytes
+//! in one pass and an answer goes from wire bytes to JSON text in one pass; there is no message object in between. The
+//! crate knows no sockets, no runtime and no clock: bytes go in, bytes come out.
 #![forbid(unsafe_code)]
+
+pub mod json;
+pub mod plan;
+pub mod schema;
+pub mod wire;
 
 mod content_type;
 mod error;
@@ -11,9 +18,8 @@ pub mod status;
 pub mod stream;
 
 pub use content_type::check_json;
-pub use error::{
-    Fault, MAX_NAME_BYTES, MAX_VIOLATIONS, Reason, RequestError, ResponseError, Stage, Violation,
-};
+pub use error::{Fault, MAX_NAME_BYTES, MAX_VIOLATIONS, Reason, RequestError, ResponseError, Stage, Violation};
 pub use frame::{Frame, FrameError, FrameReader};
+pub use schema::{Method, Schema, SchemaError};
 pub use status::{Code, Status};
 pub use stream::{End, StreamEncoder, StreamFormat, StreamOptions};
