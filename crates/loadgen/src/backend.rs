@@ -52,11 +52,7 @@ impl Replay {
             let frames: anyhow::Result<Vec<Bytes>> = exchange
                 .responses
                 .iter()
-                .map(|json| {
-                    Ok(frame::wrap(
-                        &schema::message(&method.output(), json)?.encode_to_vec(),
-                    ))
-                })
+                .map(|json| Ok(frame::wrap(&schema::message(&method.output(), json)?.encode_to_vec())))
                 .collect();
             Ok((request, frames?.into()))
         });
@@ -73,17 +69,12 @@ impl Replay {
         if let Some(frames) = self.known.lock().get(body) {
             return Ok(Arc::clone(frames));
         }
+        let message = frame::only_message(body).ok_or("the body is not one uncompressed gRPC frame")?;
         let message =
-            frame::only_message(body).ok_or("the body is not one uncompressed gRPC frame")?;
-        let message = DynamicMessage::decode(self.input.clone(), message)
-            .map_err(|_| "the message cannot be decoded")?;
-        let frames = self
-            .exchanges
-            .iter()
-            .find(|(expected, _)| *expected == message);
-        let frames = frames
-            .map(|(_, frames)| Arc::clone(frames))
-            .ok_or("no exchange of the scenario has this message")?;
+            DynamicMessage::decode(self.input.clone(), message).map_err(|_| "the message cannot be decoded")?;
+        let frames = self.exchanges.iter().find(|(expected, _)| *expected == message);
+        let frames =
+            frames.map(|(_, frames)| Arc::clone(frames)).ok_or("no exchange of the scenario has this message")?;
         let mut known = self.known.lock();
         if known.len() < SPELLINGS_MAX {
             known.insert(body.to_vec(), Arc::clone(&frames));
@@ -117,12 +108,7 @@ async fn serve_connection(stream: TcpStream, replay: Arc<Replay>) -> Result<(), 
         .await?;
     while let Some(accepted) = connection.accept().await {
         let (request, respond) = accepted?;
-        let exchange = Call {
-            replay: Arc::clone(&replay),
-            body: Vec::new(),
-            request,
-            respond: Some(respond),
-        };
+        let exchange = Call { replay: Arc::clone(&replay), body: Vec::new(), request, respond: Some(respond) };
         exchange.start().await;
     }
     Ok(())
@@ -170,15 +156,12 @@ impl Call {
             Some(fault) => Err(fault),
         };
         let mut head = Response::new(());
-        head.headers_mut()
-            .insert("content-type", HeaderValue::from_static("application/grpc"));
+        head.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
         let frames = match answer {
             Ok(frames) => frames,
             Err(why) => {
-                head.headers_mut()
-                    .insert("grpc-status", HeaderValue::from_static("3"));
-                head.headers_mut()
-                    .insert("grpc-message", HeaderValue::from_static(why));
+                head.headers_mut().insert("grpc-status", HeaderValue::from_static("3"));
+                head.headers_mut().insert("grpc-message", HeaderValue::from_static(why));
                 respond.send_response(head, true)?;
                 return Ok(());
             }
@@ -195,11 +178,7 @@ impl Call {
     /// What is wrong with the head of the request, if anything.
     fn fault(&self) -> Option<&'static str> {
         let headers = self.request.headers();
-        let starts = |name, value: &[u8]| {
-            headers
-                .get(name)
-                .is_some_and(|found| found.as_bytes().starts_with(value))
-        };
+        let starts = |name, value: &[u8]| headers.get(name).is_some_and(|found| found.as_bytes().starts_with(value));
         if self.request.uri().path() != self.replay.path {
             return Some("not the path of the scenario's RPC");
         }

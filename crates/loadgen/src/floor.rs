@@ -53,9 +53,7 @@ impl Table {
         let mut exchanges: HashMap<String, Vec<Prepared>> = HashMap::new();
         for exchange in &scenario.exchanges {
             let frame_of = |descriptor, json| -> anyhow::Result<Bytes> {
-                Ok(frame::wrap(
-                    &schema::message(&descriptor, json)?.encode_to_vec(),
-                ))
+                Ok(frame::wrap(&schema::message(&descriptor, json)?.encode_to_vec()))
             };
             let mut response_len = 0;
             for response in &exchange.responses {
@@ -69,23 +67,14 @@ impl Table {
                 response_len,
                 answer: exchange.answer.to_string().into(),
             };
-            exchanges
-                .entry(exchange.http.path.clone())
-                .or_default()
-                .push(prepared);
+            exchanges.entry(exchange.http.path.clone()).or_default().push(prepared);
         }
-        Ok(Self {
-            rpc_uri: format!("http://backend/{}", scenario.rpc).parse()?,
-            exchanges,
-        })
+        Ok(Self { rpc_uri: format!("http://backend/{}", scenario.rpc).parse()?, exchanges })
     }
 
     fn find(&self, request: &Request<Incoming>, body: &[u8]) -> Option<&Prepared> {
         let path = request.uri().path_and_query()?.as_str();
-        self.exchanges
-            .get(path)?
-            .iter()
-            .find(|found| found.method == *request.method() && found.request_body == body)
+        self.exchanges.get(path)?.iter().find(|found| found.method == *request.method() && found.request_body == body)
     }
 }
 
@@ -93,14 +82,8 @@ impl Table {
 ///
 /// # Errors
 /// The backend cannot be reached, or the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    backend: SocketAddr,
-    table: Arc<Table>,
-) -> anyhow::Result<()> {
-    let stream = TcpStream::connect(backend)
-        .await
-        .context("cannot reach the backend")?;
+pub async fn serve(listener: TcpListener, backend: SocketAddr, table: Arc<Table>) -> anyhow::Result<()> {
+    let stream = TcpStream::connect(backend).await.context("cannot reach the backend")?;
     stream.set_nodelay(true)?;
     let (upstream, connection) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW_BYTES)
@@ -118,9 +101,7 @@ pub async fn serve(
         tokio::spawn(async move {
             let service = service_fn(|request| handle(&table, upstream.clone(), request));
             // A client that leaves is how every run ends.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
@@ -139,9 +120,7 @@ async fn handle(
     match call(table, upstream, &prepared).await {
         Ok(true) => {
             let mut response = Response::new(Full::new(prepared.answer));
-            response
-                .headers_mut()
-                .insert("content-type", HeaderValue::from_static("application/json"));
+            response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
             Ok(response)
         }
         Ok(false) | Err(_) => Ok(refusal(StatusCode::BAD_GATEWAY)),
@@ -149,19 +128,13 @@ async fn handle(
 }
 
 /// Whether the backend answered with OK and with as many bytes as it should.
-async fn call(
-    table: &Table,
-    upstream: SendRequest<Bytes>,
-    prepared: &Prepared,
-) -> Result<bool, h2::Error> {
+async fn call(table: &Table, upstream: SendRequest<Bytes>, prepared: &Prepared) -> Result<bool, h2::Error> {
     let mut head = Request::new(());
     *head.method_mut() = Method::POST;
     *head.uri_mut() = table.rpc_uri.clone();
     *head.version_mut() = Version::HTTP_2;
-    head.headers_mut()
-        .insert("content-type", HeaderValue::from_static("application/grpc"));
-    head.headers_mut()
-        .insert("te", HeaderValue::from_static("trailers"));
+    head.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    head.headers_mut().insert("te", HeaderValue::from_static("trailers"));
     let (response, mut stream) = upstream.ready().await?.send_request(head, false)?;
     stream.send_data(prepared.request_frame.clone(), true)?;
     let mut body = response.await?.into_body();
@@ -172,11 +145,7 @@ async fn call(
         body.flow_control().release_capacity(chunk.len())?;
     }
     let trailers = body.trailers().await?;
-    let ok = trailers.is_some_and(|trailers| {
-        trailers
-            .get("grpc-status")
-            .is_some_and(|status| status == "0")
-    });
+    let ok = trailers.is_some_and(|trailers| trailers.get("grpc-status").is_some_and(|status| status == "0"));
     Ok(ok && len == prepared.response_len)
 }
 

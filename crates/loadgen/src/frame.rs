@@ -10,10 +10,7 @@ pub const PREFIX_LEN: usize = 5;
 /// # Panics
 /// A message of 4 GiB or more, which no scenario file can hold.
 #[must_use]
-#[expect(
-    clippy::expect_used,
-    reason = "documented; scenario files are small and ours"
-)]
+#[expect(clippy::expect_used, reason = "documented; scenario files are small and ours")]
 pub fn wrap(message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(PREFIX_LEN + message.len());
     frame.put_u8(0);
@@ -42,13 +39,7 @@ mod tests {
 
     #[test]
     fn anything_but_one_plain_frame_is_refused() {
-        for body in [
-            &b""[..],
-            b"\0\0\0\0",
-            b"\0\0\0\0\x01",
-            b"\0\0\0\0\x01ab",
-            b"\x01\0\0\0\x01a",
-        ] {
+        for body in [&b""[..], b"\0\0\0\0", b"\0\0\0\0\x01", b"\0\0\0\0\x01ab", b"\x01\0\0\0\x01a"] {
             assert_eq!(only_message(body), None, "{body:?}");
         }
     }

@@ -45,11 +45,7 @@ pub enum Malformed {
 /// The bytes can never become an HTTP/1.1 answer, or one whose end is the end of the connection.
 pub fn parse(buffer: &[u8]) -> Result<Option<Answer<'_>>, Malformed> {
     let Some(head_len) = memmem::find(buffer, b"\r\n\r\n") else {
-        return if buffer.len() > HEAD_BYTES_MAX {
-            Err(Malformed::HeadTooLarge)
-        } else {
-            Ok(None)
-        };
+        return if buffer.len() > HEAD_BYTES_MAX { Err(Malformed::HeadTooLarge) } else { Ok(None) };
     };
     let (head, rest) = (&buffer[..head_len], &buffer[head_len + 4..]);
     let head = Head::parse(head)?;
@@ -57,12 +53,7 @@ pub fn parse(buffer: &[u8]) -> Result<Option<Answer<'_>>, Malformed> {
         Framing::Length(len) => rest.get(..len).map(|body| (Cow::Borrowed(body), len)),
         Framing::Chunked => unchunk(rest)?,
     };
-    Ok(body.map(|(body, len)| Answer {
-        status: head.status,
-        body,
-        len: head_len + 4 + len,
-        closes: head.closes,
-    }))
+    Ok(body.map(|(body, len)| Answer { status: head.status, body, len: head_len + 4 + len, closes: head.closes }))
 }
 
 struct Head {
@@ -104,11 +95,7 @@ impl Head {
             (false, None) if matches!(status, 204 | 304) => Framing::Length(0),
             _ => return Err(Malformed::Framing),
         };
-        Ok(Self {
-            status,
-            framing,
-            closes,
-        })
+        Ok(Self { status, framing, closes })
     }
 }
 
@@ -179,20 +166,11 @@ mod tests {
         let with_more = format!("{text}HTTP/1.1 999");
         for buffer in [text, &with_more] {
             let answer = parse(buffer.as_bytes()).unwrap().unwrap();
-            let expected = Answer {
-                status,
-                body: Cow::Borrowed(body.as_bytes()),
-                len: text.len(),
-                closes,
-            };
+            let expected = Answer { status, body: Cow::Borrowed(body.as_bytes()), len: text.len(), closes };
             assert_eq!(answer, expected);
         }
         for cut in 0..text.len() {
-            assert_eq!(
-                parse(&text.as_bytes()[..cut]),
-                Ok(None),
-                "cut after {cut} bytes of {text:?}"
-            );
+            assert_eq!(parse(&text.as_bytes()[..cut]), Ok(None), "cut after {cut} bytes of {text:?}");
         }
     }
 
@@ -202,18 +180,8 @@ mod tests {
 
     #[test]
     fn a_length_says_where_the_body_ends() {
-        check(
-            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nx: y\r\n\r\nhello",
-            200,
-            "hello",
-            false,
-        );
-        check(
-            "HTTP/1.1 404 \r\ncontent-length:0\r\nConnection: close\r\n\r\n",
-            404,
-            "",
-            true,
-        );
+        check("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nx: y\r\n\r\nhello", 200, "hello", false);
+        check("HTTP/1.1 404 \r\ncontent-length:0\r\nConnection: close\r\n\r\n", 404, "", true);
         check("HTTP/1.1 204 No Content\r\n\r\n", 204, "", false);
     }
 
@@ -225,41 +193,18 @@ mod tests {
             "hello, world!!!",
             false,
         );
-        check(
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-            200,
-            "",
-            false,
-        );
+        check("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 200, "", false);
     }
 
     #[test]
     fn what_can_never_be_an_answer_is_refused() {
-        refuse(
-            "HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n",
-            Malformed::StatusLine,
-        );
-        refuse(
-            "HTTP/1.1 2x0 OK\r\ncontent-length: 0\r\n\r\n",
-            Malformed::StatusLine,
-        );
+        refuse("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n", Malformed::StatusLine);
+        refuse("HTTP/1.1 2x0 OK\r\ncontent-length: 0\r\n\r\n", Malformed::StatusLine);
         refuse("HTTP/1.1 200 OK\r\n\r\n", Malformed::Framing);
-        refuse(
-            "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
-            Malformed::Framing,
-        );
-        refuse(
-            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
-            Malformed::Framing,
-        );
-        refuse(
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n",
-            Malformed::Chunk,
-        );
-        refuse(
-            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nabcd",
-            Malformed::Chunk,
-        );
+        refuse("HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", Malformed::Framing);
+        refuse("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n", Malformed::Framing);
+        refuse("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", Malformed::Chunk);
+        refuse("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nabcd", Malformed::Chunk);
         refuse(&"x".repeat(HEAD_BYTES_MAX + 1), Malformed::HeadTooLarge);
     }
 }

@@ -101,29 +101,20 @@ pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Repor
     let after = cpu_now(&options.watch)?;
     let mut tally = run.take_tally();
     run.stopped.store(true, Ordering::Relaxed);
-    let drained = tokio::time::timeout(GRACE, async {
-        while connections.join_next().await.is_some() {}
-    })
-    .await;
+    let drained = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
-        tally.fail(format!(
-            "{} connections still wait for an answer",
-            connections.len()
-        ));
+        tally.fail(format!("{} connections still wait for an answer", connections.len()));
         tally.errors += connections.len() as u64 - 1;
     }
     let late = run.take_tally();
     tally.errors += errors_before + late.errors;
     tally.samples.extend(late.samples);
     tally.samples.truncate(SAMPLES_MAX);
-    let spent =
-        options
-            .watch
-            .iter()
-            .zip(before.iter().zip(after))
-            .map(|((name, _), (before, after))| {
-                (name.clone(), after.saturating_sub(*before).as_secs_f64())
-            });
+    let spent = options
+        .watch
+        .iter()
+        .zip(before.iter().zip(after))
+        .map(|((name, _), (before, after))| (name.clone(), after.saturating_sub(*before).as_secs_f64()));
     Ok(tally.report(seconds, spent))
 }
 
@@ -131,18 +122,12 @@ pub async fn run(scenario: &Scenario, options: &Options) -> anyhow::Result<Repor
 async fn pause(time: Duration, run: &Run) {
     let end = Instant::now() + time;
     while Instant::now() < end && !run.exhausted() {
-        tokio::time::sleep(
-            Duration::from_millis(10).min(end.saturating_duration_since(Instant::now())),
-        )
-        .await;
+        tokio::time::sleep(Duration::from_millis(10).min(end.saturating_duration_since(Instant::now()))).await;
     }
 }
 
 fn cpu_now(watch: &[(String, u32)]) -> anyhow::Result<Vec<Duration>> {
-    watch
-        .iter()
-        .map(|(name, pid)| cpu::used(*pid).with_context(|| format!("{name} is gone")))
-        .collect()
+    watch.iter().map(|(name, pid)| cpu::used(*pid).with_context(|| format!("{name} is gone"))).collect()
 }
 
 /// What all connections share.
@@ -205,8 +190,7 @@ impl Run {
     }
 
     fn exhausted(&self) -> bool {
-        let spent =
-            self.budget.load(Ordering::Relaxed) == 0 && self.in_flight.load(Ordering::Relaxed) == 0;
+        let spent = self.budget.load(Ordering::Relaxed) == 0 && self.in_flight.load(Ordering::Relaxed) == 0;
         spent || self.tally.lock().errors >= ERRORS_MAX
     }
 
@@ -214,10 +198,7 @@ impl Run {
     fn admit(&self) -> bool {
         let take = |left: u64| left.checked_sub(1);
         !self.stopped.load(Ordering::Relaxed)
-            && self
-                .budget
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-                .is_ok()
+            && self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
     /// Counts a failure; `false` when there were too many of them.
@@ -258,41 +239,22 @@ async fn drive(run: Arc<Run>, index: usize) {
 }
 
 /// Sends one request and checks its answer. `Ok(false)` means that the server closes the connection.
-async fn exchange(
-    stream: &mut TcpStream,
-    buffer: &mut Vec<u8>,
-    plan: &Plan,
-    run: &Run,
-) -> Result<bool, String> {
+async fn exchange(stream: &mut TcpStream, buffer: &mut Vec<u8>, plan: &Plan, run: &Run) -> Result<bool, String> {
     let start = Instant::now();
-    stream
-        .write_all(&plan.request)
-        .await
-        .map_err(|error| format!("cannot send: {error}"))?;
+    stream.write_all(&plan.request).await.map_err(|error| format!("cannot send: {error}"))?;
     loop {
-        let read = stream
-            .read_buf(buffer)
-            .await
-            .map_err(|error| format!("cannot receive: {error}"))?;
+        let read = stream.read_buf(buffer).await.map_err(|error| format!("cannot receive: {error}"))?;
         if read == 0 {
-            return Err(format!(
-                "the connection ended inside an answer: {}",
-                excerpt(buffer)
-            ));
+            return Err(format!("the connection ended inside an answer: {}", excerpt(buffer)));
         }
-        let Some(answer) =
-            http1::parse(buffer).map_err(|why| format!("{why:?}: {}", excerpt(buffer)))?
-        else {
+        let Some(answer) = http1::parse(buffer).map_err(|why| format!("{why:?}: {}", excerpt(buffer)))? else {
             continue;
         };
         if !plan.expected.lock().accepts(answer.status, &answer.body) {
             return Err(format!("wrong answer: {}", excerpt(buffer)));
         }
         if answer.len != buffer.len() {
-            return Err(format!(
-                "bytes after the answer: {}",
-                excerpt(&buffer[answer.len..])
-            ));
+            return Err(format!("bytes after the answer: {}", excerpt(&buffer[answer.len..])));
         }
         run.tally.lock().succeed(start.elapsed(), answer.len);
         let stays = !answer.closes;
@@ -306,27 +268,16 @@ fn excerpt(bytes: &[u8]) -> String {
 }
 
 impl Tally {
-    #[expect(
-        clippy::expect_used,
-        reason = "the bounds are constants that the library accepts"
-    )]
+    #[expect(clippy::expect_used, reason = "the bounds are constants that the library accepts")]
     fn new() -> Self {
-        let latency_us =
-            Histogram::new_with_bounds(1, 60_000_000, 3).expect("invariant: the bounds are valid");
-        Self {
-            requests: 0,
-            bytes: 0,
-            latency_us,
-            errors: 0,
-            samples: Vec::new(),
-        }
+        let latency_us = Histogram::new_with_bounds(1, 60_000_000, 3).expect("invariant: the bounds are valid");
+        Self { requests: 0, bytes: 0, latency_us, errors: 0, samples: Vec::new() }
     }
 
     fn succeed(&mut self, latency: Duration, len: usize) {
         self.requests += 1;
         self.bytes += len as u64;
-        self.latency_us
-            .saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+        self.latency_us.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
     }
 
     fn fail(&mut self, what: String) {
@@ -338,11 +289,7 @@ impl Tally {
 
     fn report(self, seconds: f64, spent: impl Iterator<Item = (String, f64)>) -> Report {
         let per_request = |total: f64| {
-            if self.requests == 0 {
-                0.0
-            } else {
-                total / self.requests as f64
-            }
+            if self.requests == 0 { 0.0 } else { total / self.requests as f64 }
         };
         Report {
             requests: self.requests,
@@ -354,11 +301,7 @@ impl Tally {
             p99_us: self.latency_us.value_at_quantile(0.99),
             max_us: self.latency_us.max(),
             cpu: spent
-                .map(|(name, seconds)| CpuReport {
-                    name,
-                    seconds,
-                    us_per_request: per_request(seconds * 1e6),
-                })
+                .map(|(name, seconds)| CpuReport { name, seconds, us_per_request: per_request(seconds * 1e6) })
                 .collect(),
             samples: self.samples,
         }

@@ -58,10 +58,7 @@ struct Descriptors {
 
 fn name_and_pid(text: &str) -> Result<(String, u32), String> {
     let (name, pid) = text.split_once('=').ok_or("expected name=pid")?;
-    Ok((
-        name.to_owned(),
-        pid.parse().map_err(|_| "the process id is not a number")?,
-    ))
+    Ok((name.to_owned(), pid.parse().map_err(|_| "the process id is not a number")?))
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -69,8 +66,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Run(args) => run(args),
         Command::Descriptors(args) => {
             let set = schema::compile(&args.files, &args.proto_path)?;
-            std::fs::write(&args.out, set)
-                .with_context(|| format!("cannot write {}", args.out.display()))?;
+            std::fs::write(&args.out, set).with_context(|| format!("cannot write {}", args.out.display()))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -87,16 +83,10 @@ fn run(mut args: Run) -> anyhow::Result<ExitCode> {
         requests_max: args.requests,
         watch: args.watch,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(load::run(&scenario, &options))?;
     let mut out = std::io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, &report)?;
     writeln!(out)?;
-    Ok(if report.errors == 0 && report.requests > 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if report.errors == 0 && report.requests > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -59,15 +59,10 @@ impl Scenario {
     /// # Errors
     /// The file cannot be read, is not a scenario, or has no exchange.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text =
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let scenario: Self = serde_json::from_slice(&text)
-            .with_context(|| format!("{} is not a scenario", path.display()))?;
-        anyhow::ensure!(
-            !scenario.exchanges.is_empty(),
-            "{} has no exchange",
-            path.display()
-        );
+        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let scenario: Self =
+            serde_json::from_slice(&text).with_context(|| format!("{} is not a scenario", path.display()))?;
+        anyhow::ensure!(!scenario.exchanges.is_empty(), "{} has no exchange", path.display());
         Ok(scenario)
     }
 }
@@ -82,10 +77,7 @@ impl HttpRequest {
         }
         let body = self.body.as_ref().map(Value::to_string);
         if let Some(body) = &body {
-            head.push_str(&format!(
-                "content-type: application/json\r\ncontent-length: {}\r\n",
-                body.len()
-            ));
+            head.push_str(&format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()));
         }
         head.push_str("\r\n");
         head.push_str(body.as_deref().unwrap_or(""));

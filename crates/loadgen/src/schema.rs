@@ -24,16 +24,9 @@ pub fn compile(files: &[PathBuf], include: &Path) -> anyhow::Result<Vec<u8>> {
 /// The set is broken or does not have the RPC.
 pub fn find_method(descriptor_set: &[u8], rpc: &str) -> anyhow::Result<MethodDescriptor> {
     let pool = DescriptorPool::decode(descriptor_set).context("not a descriptor set")?;
-    let (service, method) = rpc
-        .split_once('/')
-        .with_context(|| format!("{rpc} is not Service/Method"))?;
-    let service = pool
-        .get_service_by_name(service)
-        .with_context(|| format!("no service {service}"))?;
-    service
-        .methods()
-        .find(|found| found.name() == method)
-        .with_context(|| format!("no method {rpc}"))
+    let (service, method) = rpc.split_once('/').with_context(|| format!("{rpc} is not Service/Method"))?;
+    let service = pool.get_service_by_name(service).with_context(|| format!("no service {service}"))?;
+    service.methods().find(|found| found.name() == method).with_context(|| format!("no method {rpc}"))
 }
 
 /// The message that a proto3 JSON value describes.

@@ -1,10 +1,7 @@
 //! Load, floor and backend against each other: right answers are counted, wrong ones are caught at both ends.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot start has failed")]
-#![expect(
-    clippy::needless_pass_by_value,
-    reason = "`json!` is easier to read without `&` before it"
-)]
+#![expect(clippy::needless_pass_by_value, reason = "`json!` is easier to read without `&` before it")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -78,24 +75,16 @@ async fn run(sent: &Scenario, played: &Scenario, expected: &Scenario) -> Report 
 
 #[tokio::test]
 async fn every_right_answer_is_counted() {
-    let scenario = scenario(
-        "t.S/Get",
-        json!([unary("x", right("x")), unary("y", right("y"))]),
-    );
+    let scenario = scenario("t.S/Get", json!([unary("x", right("x")), unary("y", right("y"))]));
     let report = run(&scenario, &scenario, &scenario).await;
-    assert_eq!(
-        (report.requests, report.errors, report.samples),
-        (200, 0, vec![])
-    );
+    assert_eq!((report.requests, report.errors, report.samples), (200, 0, vec![]));
     assert!(report.p50_us > 0 && report.p99_us >= report.p50_us);
     assert_eq!(report.cpu[0].name, "self");
 }
 
 #[tokio::test]
 async fn a_stream_is_played_message_by_message() {
-    let messages: Vec<Value> = (0..100)
-        .map(|n| json!({"id": "x", "n": n.to_string()}))
-        .collect();
+    let messages: Vec<Value> = (0..100).map(|n| json!({"id": "x", "n": n.to_string()})).collect();
     let exchange = json!({"http": {"method": "POST", "path": "/w", "body": {"id": "x"}},
         "request": {"id": "x"}, "responses": messages, "answer": messages});
     let scenario = scenario("t.S/Watch", json!([exchange]));
@@ -109,11 +98,7 @@ async fn a_wrong_answer_is_an_error_with_its_text() {
     let expected = scenario("t.S/Get", json!([unary("x", right("x"))]));
     let report = run(&sent, &sent, &expected).await;
     assert_eq!((report.requests, report.errors), (0, 200));
-    assert!(
-        report.samples[0].contains(r#"wrong answer: HTTP/1.1 200 OK"#),
-        "{:?}",
-        report.samples
-    );
+    assert!(report.samples[0].contains(r#"wrong answer: HTTP/1.1 200 OK"#), "{:?}", report.samples);
 }
 
 #[tokio::test]
@@ -122,11 +107,7 @@ async fn a_request_message_that_is_not_in_the_scenario_is_refused_by_the_backend
     let sent = scenario("t.S/Get", json!([unary("x", right("x"))]));
     let report = run(&sent, &played, &sent).await;
     assert_eq!((report.requests, report.errors), (0, 200));
-    assert!(
-        report.samples[0].contains("HTTP/1.1 502"),
-        "{:?}",
-        report.samples
-    );
+    assert!(report.samples[0].contains("HTTP/1.1 502"), "{:?}", report.samples);
 }
 
 #[tokio::test]
@@ -141,12 +122,7 @@ async fn a_gateway_that_is_not_there_ends_the_run_early() {
         requests_max: None,
         watch: vec![],
     };
-    let report = load::run(
-        &scenario("t.S/Get", json!([unary("x", right("x"))])),
-        &options,
-    )
-    .await
-    .unwrap();
+    let report = load::run(&scenario("t.S/Get", json!([unary("x", right("x"))])), &options).await.unwrap();
     assert!(report.requests == 0 && report.errors >= 1000);
     assert!(report.seconds < 15.0 && report.samples.len() == 3);
 }

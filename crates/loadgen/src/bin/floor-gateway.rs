@@ -29,13 +29,8 @@ struct Args {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let table = Table::new(
-        &Scenario::read(&args.scenario)?,
-        &std::fs::read(&args.descriptors)?,
-    )?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let table = Table::new(&Scenario::read(&args.scenario)?, &std::fs::read(&args.descriptors)?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(args.listen).await?;
         writeln!(std::io::stdout(), "listening on {}", listener.local_addr()?)?;
