@@ -7,6 +7,9 @@
 //!
 //! Escaped slashes are kept and only noted ([`CanonicalPath::has_escaped_slash`]), as each route decides about them.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::{fmt, ops};
 
@@ -77,10 +80,7 @@ pub enum PathErrorKind {
 /// Source: RFC 3986 sections 2.3, 3.3 and 6.2.2.
 pub fn canonicalize(raw: &[u8], options: CanonicalOptions) -> Result<CanonicalPath<'_>, PathError> {
     if raw.first() != Some(&b'/') {
-        return Err(PathError {
-            kind: PathErrorKind::NotAbsolute,
-            offset: 0,
-        });
+        return Err(PathError { kind: PathErrorKind::NotAbsolute, offset: 0 });
     }
     let found = scan(raw, options)?;
     let text = match std::str::from_utf8(raw) {
@@ -88,16 +88,10 @@ pub fn canonicalize(raw: &[u8], options: CanonicalOptions) -> Result<CanonicalPa
         Ok(text) => Cow::Owned(rewrite(text, options)),
         // Every raw byte was checked to be an ASCII path character.
         Err(e) => {
-            return Err(PathError {
-                kind: PathErrorKind::InvalidCharacter,
-                offset: e.valid_up_to(),
-            });
+            return Err(PathError { kind: PathErrorKind::InvalidCharacter, offset: e.valid_up_to() });
         }
     };
-    Ok(CanonicalPath {
-        text,
-        escaped_slash: found.escaped_slash,
-    })
+    Ok(CanonicalPath { text, escaped_slash: found.escaped_slash })
 }
 
 /// Checks a raw query: any visible ASCII but `#`. Escapes in it are its reader's business. May be empty.
@@ -105,10 +99,7 @@ pub fn canonicalize(raw: &[u8], options: CanonicalOptions) -> Result<CanonicalPa
 /// # Errors
 /// `InvalidCharacter` at the first other byte.
 pub fn check_query(raw: &[u8]) -> Result<&str, PathError> {
-    let wrong = |offset| PathError {
-        kind: PathErrorKind::InvalidCharacter,
-        offset,
-    };
+    let wrong = |offset| PathError { kind: PathErrorKind::InvalidCharacter, offset };
     if let Some(offset) = raw.iter().position(|&b| !b.is_ascii_graphic() || b == b'#') {
         return Err(wrong(offset));
     }
@@ -140,11 +131,7 @@ impl<'a> CanonicalPath<'a> {
     #[must_use]
     pub fn key(&self) -> Cow<'_, str> {
         let bytes = self.text.as_bytes();
-        let lower = |&at: &usize| {
-            bytes
-                .get(at + 1..at + 3)
-                .is_some_and(|hex| hex.iter().any(u8::is_ascii_lowercase))
-        };
+        let lower = |&at: &usize| bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().any(u8::is_ascii_lowercase));
         if !memchr::memchr_iter(b'%', bytes).any(|at| lower(&at)) {
             return Cow::Borrowed(&self.text);
         }
@@ -164,10 +151,7 @@ impl<'a> CanonicalPath<'a> {
     /// The same path with its own text. Allocates if it was borrowed.
     #[must_use]
     pub fn into_owned(self) -> CanonicalPath<'static> {
-        CanonicalPath {
-            text: Cow::Owned(self.text.into_owned()),
-            escaped_slash: self.escaped_slash,
-        }
+        CanonicalPath { text: Cow::Owned(self.text.into_owned()), escaped_slash: self.escaped_slash }
     }
 
     /// The text alone.
@@ -193,19 +177,12 @@ impl fmt::Display for CanonicalPath<'_> {
 
 /// Whether a byte may stand in a path as it is: `pchar` of RFC 3986 without escapes, and `/`.
 pub(crate) fn is_path_char(byte: u8) -> bool {
-    matches!(
-        CLASS.get(usize::from(byte)),
-        Some(Class::Unreserved | Class::Reserved | Class::Slash | Class::Dot)
-    )
+    matches!(CLASS.get(usize::from(byte)), Some(Class::Unreserved | Class::Reserved | Class::Slash | Class::Dot))
 }
 
 /// The value of the two hexadecimal digits at `at`, if both are there.
 pub(crate) fn hex_pair(bytes: &[u8], at: usize) -> Option<u8> {
-    let digit = |b: u8| {
-        char::from(b)
-            .to_digit(16)
-            .and_then(|d| u8::try_from(d).ok())
-    };
+    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let (high, low) = (*bytes.get(at)?, *bytes.get(at.checked_add(1)?)?);
     Some(digit(high)? << 4 | digit(low)?)
 }
@@ -235,8 +212,9 @@ const fn classes() -> [Class; 256] {
             b'.' => Class::Dot,
             b'/' => Class::Slash,
             b'%' => Class::Percent,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':'
-            | b'@' => Class::Reserved,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@' => {
+                Class::Reserved
+            }
             _ => Class::Invalid,
         };
         i += 1;
@@ -251,10 +229,7 @@ struct Scan {
 
 /// Finds every fault, and whether anything is to be changed. Segments are judged in decoded form: `%2e.` is `..`.
 fn scan(raw: &[u8], options: CanonicalOptions) -> Result<Scan, PathError> {
-    let mut found = Scan {
-        changes: false,
-        escaped_slash: false,
-    };
+    let mut found = Scan { changes: false, escaped_slash: false };
     let mut segment = SegmentShape::default();
     let mut at = 1; // behind the first slash
     while let Some(&byte) = raw.get(at) {
@@ -265,10 +240,7 @@ fn scan(raw: &[u8], options: CanonicalOptions) -> Result<Scan, PathError> {
                 segment.check(at)?;
                 if segment.is_empty() {
                     if !options.merge_slashes {
-                        return Err(PathError {
-                            kind: PathErrorKind::EmptySegment,
-                            offset: at,
-                        });
+                        return Err(PathError { kind: PathErrorKind::EmptySegment, offset: at });
                     }
                     found.changes = true;
                 }
@@ -279,10 +251,7 @@ fn scan(raw: &[u8], options: CanonicalOptions) -> Result<Scan, PathError> {
                 continue;
             }
             Some(Class::Invalid) | None => {
-                return Err(PathError {
-                    kind: PathErrorKind::InvalidCharacter,
-                    offset: at,
-                });
+                return Err(PathError { kind: PathErrorKind::InvalidCharacter, offset: at });
             }
         }
         at += 1;
@@ -292,12 +261,7 @@ fn scan(raw: &[u8], options: CanonicalOptions) -> Result<Scan, PathError> {
 }
 
 /// Judges the escape at `at`, together with those that form one character with it. Returns their length in bytes.
-fn escape(
-    raw: &[u8],
-    at: usize,
-    segment: &mut SegmentShape,
-    found: &mut Scan,
-) -> Result<usize, PathError> {
+fn escape(raw: &[u8], at: usize, segment: &mut SegmentShape, found: &mut Scan) -> Result<usize, PathError> {
     let error = |kind, offset| PathError { kind, offset };
     let decoded = hex_pair(raw, at + 1).ok_or(error(PathErrorKind::BadEscape, at))?;
     match decoded {
@@ -324,10 +288,7 @@ fn escape(
 
 /// Checks the escapes of one character beyond ASCII. Returns their length.
 fn multi_byte(raw: &[u8], at: usize, lead: u8) -> Result<usize, PathError> {
-    let invalid = PathError {
-        kind: PathErrorKind::InvalidUtf8,
-        offset: at,
-    };
+    let invalid = PathError { kind: PathErrorKind::InvalidUtf8, offset: at };
     let len = match lead {
         0xc2..=0xdf => 2,
         0xe0..=0xef => 3,
@@ -340,10 +301,7 @@ fn multi_byte(raw: &[u8], at: usize, lead: u8) -> Result<usize, PathError> {
         if raw.get(next) != Some(&b'%') {
             return Err(invalid);
         }
-        *byte = hex_pair(raw, next + 1).ok_or(PathError {
-            kind: PathErrorKind::BadEscape,
-            offset: next,
-        })?;
+        *byte = hex_pair(raw, next + 1).ok_or(PathError { kind: PathErrorKind::BadEscape, offset: next })?;
         next += 3;
     }
     match char.get(..len).map(std::str::from_utf8) {
@@ -353,10 +311,7 @@ fn multi_byte(raw: &[u8], at: usize, lead: u8) -> Result<usize, PathError> {
 }
 
 fn is_unreserved(byte: u8) -> bool {
-    matches!(
-        CLASS.get(usize::from(byte)),
-        Some(Class::Unreserved | Class::Dot)
-    )
+    matches!(CLASS.get(usize::from(byte)), Some(Class::Unreserved | Class::Dot))
 }
 
 /// What a segment consists of, as far as it matters.
@@ -382,10 +337,7 @@ impl SegmentShape {
     /// Refuses `.` and `..`; `end` is where the segment ends.
     pub(crate) fn check(&self, end: usize) -> Result<(), PathError> {
         if !self.others && (self.dots == 1 || self.dots == 2) {
-            return Err(PathError {
-                kind: PathErrorKind::DotSegment,
-                offset: end,
-            });
+            return Err(PathError { kind: PathErrorKind::DotSegment, offset: end });
         }
         Ok(())
     }

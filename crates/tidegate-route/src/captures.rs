@@ -3,6 +3,9 @@
 //! A match stores only byte ranges; a value is decoded when somebody asks for it. That keeps matching free of
 //! allocation and leaves the choice of decoding to the route.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 
 use smallvec::SmallVec;
@@ -83,35 +86,17 @@ impl Captures {
     /// # Errors
     /// `BadEscape` and `InvalidUtf8`, which a canonical path does not have. `DotSegment` if an escaped slash or
     /// backslash hides a part `.` or `..`, whatever `mode` keeps: the next reader may decode it.
-    pub fn decode<'p>(
-        &self,
-        i: usize,
-        path: &'p str,
-        mode: MultiEscape,
-    ) -> Result<Cow<'p, str>, PathError> {
+    pub fn decode<'p>(&self, i: usize, path: &'p str, mode: MultiEscape) -> Result<Cow<'p, str>, PathError> {
         let multi_segment = self.spans.get(i).is_some_and(|span| span.multi_segment);
-        decode(
-            self.raw(i, path),
-            if multi_segment {
-                mode
-            } else {
-                MultiEscape::All
-            },
-        )
+        decode(self.raw(i, path), if multi_segment { mode } else { MultiEscape::All })
     }
 
     /// The values of all variables, in order; see [`Captures::decode`].
     ///
     /// # Errors
     /// The first value that cannot be decoded.
-    pub fn decode_all<'p>(
-        &self,
-        path: &'p str,
-        mode: MultiEscape,
-    ) -> Result<SmallVec<[Cow<'p, str>; 8]>, PathError> {
-        (0..self.len())
-            .map(|i| self.decode(i, path, mode))
-            .collect()
+    pub fn decode_all<'p>(&self, path: &'p str, mode: MultiEscape) -> Result<SmallVec<[Cow<'p, str>; 8]>, PathError> {
+        (0..self.len()).map(|i| self.decode(i, path, mode)).collect()
     }
 
     pub(crate) fn clear(&mut self) {
@@ -121,11 +106,7 @@ impl Captures {
     /// Finds the extents in a path that their template matches. `path` ends before the verb.
     pub(crate) fn fill(&mut self, extents: &[Extent], path: &[u8]) {
         self.spans.clear();
-        let mut cursor = Cursor {
-            path,
-            index: 0,
-            offset: 1,
-        };
+        let mut cursor = Cursor { path, index: 0, offset: 1 };
         for extent in extents {
             // In the order of the template, so the cursor only moves forward.
             let start = cursor.start_of(extent.start);
@@ -135,11 +116,7 @@ impl Captures {
             let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(end)) else {
                 continue;
             };
-            self.spans.push(Span {
-                start,
-                end,
-                multi_segment: extent.multi_segment,
-            });
+            self.spans.push(Span { start, end, multi_segment: extent.multi_segment });
         }
     }
 }
@@ -162,17 +139,9 @@ enum Edge {
 /// The extents of all variables of a template.
 pub(crate) fn extents(template: &Template) -> Box<[Extent]> {
     let count = template.segments.len();
-    let double_star = template
-        .segments
-        .iter()
-        .position(|s| *s == Segment::DoubleStar)
-        .unwrap_or(count);
+    let double_star = template.segments.iter().position(|s| *s == Segment::DoubleStar).unwrap_or(count);
     let edge = |index: usize| {
-        if index <= double_star {
-            Edge::FromStart(index)
-        } else {
-            Edge::FromEnd(count.saturating_sub(index))
-        }
+        if index <= double_star { Edge::FromStart(index) } else { Edge::FromEnd(count.saturating_sub(index)) }
     };
     let extent = |v: &crate::template::Variable| Extent {
         start: edge(v.first),
@@ -198,11 +167,7 @@ impl Cursor<'_> {
                 while self.index < index {
                     let rest = self.path.get(self.offset..).unwrap_or_default();
                     let len = memchr::memchr(b'/', rest).unwrap_or(rest.len());
-                    self.offset = self
-                        .offset
-                        .saturating_add(len)
-                        .saturating_add(1)
-                        .min(self.path.len() + 1);
+                    self.offset = self.offset.saturating_add(len).saturating_add(1).min(self.path.len() + 1);
                     self.index += 1;
                 }
                 self.offset
@@ -210,8 +175,7 @@ impl Cursor<'_> {
             Edge::FromEnd(count) => {
                 let mut end = self.path.len();
                 for _ in 0..count {
-                    end = memchr::memrchr(b'/', self.path.get(..end).unwrap_or_default())
-                        .unwrap_or(0);
+                    end = memchr::memrchr(b'/', self.path.get(..end).unwrap_or_default()).unwrap_or(0);
                 }
                 end + 1
             }
@@ -229,13 +193,7 @@ fn decode(raw: &str, mode: MultiEscape) -> Result<Cow<'_, str>, PathError> {
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         let (value, len) = match byte {
-            b'%' => (
-                hex_pair(bytes, at + 1).ok_or(PathError {
-                    kind: PathErrorKind::BadEscape,
-                    offset: at,
-                })?,
-                3,
-            ),
+            b'%' => (hex_pair(bytes, at + 1).ok_or(PathError { kind: PathErrorKind::BadEscape, offset: at })?, 3),
             _ => (byte, 1),
         };
         match value {
@@ -253,10 +211,7 @@ fn decode(raw: &str, mode: MultiEscape) -> Result<Cow<'_, str>, PathError> {
         at += len;
     }
     part.check(at)?;
-    let utf8 = |_| PathError {
-        kind: PathErrorKind::InvalidUtf8,
-        offset: first,
-    };
+    let utf8 = |_| PathError { kind: PathErrorKind::InvalidUtf8, offset: first };
     String::from_utf8(out).map(Cow::Owned).map_err(utf8)
 }
 

@@ -34,11 +34,7 @@ mod matcher;
 
 mod captures;
 
-pub use canonical::{
-    CanonicalOptions, CanonicalPath, PathError, PathErrorKind, canonicalize, check_query,
-};
+pub use canonical::{CanonicalOptions, CanonicalPath, PathError, PathErrorKind, canonicalize, check_query};
 pub use captures::{Captures, MultiEscape};
 pub use matcher::{AddError, Allow, Duplicate, Find, Methods, RouteSpec, Router, RouterBuilder};
-pub use template::{
-    Segment, Template, TemplateError, TemplateErrorKind, TemplateOptions, Variable,
-};
+pub use template::{Segment, Template, TemplateError, TemplateErrorKind, TemplateOptions, Variable};

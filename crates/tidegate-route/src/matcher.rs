@@ -59,13 +59,7 @@ impl Router {
     /// `captures` is replaced: filled for `Route`, empty otherwise. Allocates nothing, except for templates of more
     /// than eight variables.
     #[must_use]
-    pub fn find<'r>(
-        &'r self,
-        host: &str,
-        method: &str,
-        path: &str,
-        captures: &mut Captures,
-    ) -> Find<'r> {
+    pub fn find<'r>(&'r self, host: &str, method: &str, path: &str, captures: &mut Captures) -> Find<'r> {
         self.find_metered(host, method, path, captures, &mut ())
     }
 
@@ -85,10 +79,7 @@ impl Router {
         if let Some(hit) = hit
             && let Some(entry) = self.entries.get(as_index(hit.entry))
         {
-            captures.fill(
-                &entry.extents,
-                path.as_bytes().get(..hit.path_end).unwrap_or_default(),
-            );
+            captures.fill(&entry.extents, path.as_bytes().get(..hit.path_end).unwrap_or_default());
             return Find::Route(entry.route);
         }
         let allowed = search.allowed();

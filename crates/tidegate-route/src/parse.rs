@@ -3,28 +3,18 @@
 //! Never panics and never looks back, whatever the text. Columns are byte offsets plus one, which is exact because
 //! every character outside ASCII is itself the first fault.
 
+#[cfg(test)]
+mod tests;
+
 use crate::canonical::is_path_char;
-use crate::template::{
-    Segment, Template, TemplateError, TemplateErrorKind as Kind, TemplateOptions, Variable,
-};
+use crate::template::{Segment, Template, TemplateError, TemplateErrorKind as Kind, TemplateOptions, Variable};
 
 /// Parses `text`; see [`Template`] for the grammar.
 pub(crate) fn template(text: &str, options: TemplateOptions) -> Result<Template, TemplateError> {
-    let mut parser = Parser {
-        text,
-        at: 0,
-        options,
-        segments: Vec::new(),
-        variables: Vec::new(),
-        double_star_column: None,
-    };
+    let mut parser =
+        Parser { text, at: 0, options, segments: Vec::new(), variables: Vec::new(), double_star_column: None };
     let verb = parser.template()?;
-    Ok(Template {
-        text: text.to_owned(),
-        segments: parser.segments,
-        verb,
-        variables: parser.variables,
-    })
+    Ok(Template { text: text.to_owned(), segments: parser.segments, verb, variables: parser.variables })
 }
 
 struct Parser<'t> {
@@ -92,13 +82,7 @@ impl Parser<'_> {
             Some([only]) => *only == Segment::DoubleStar,
             _ => true,
         };
-        self.variables.push(Variable {
-            field_path,
-            multi_segment,
-            column: name_at + 1,
-            first,
-            end,
-        });
+        self.variables.push(Variable { field_path, multi_segment, column: name_at + 1, first, end });
         Ok(())
     }
 
@@ -131,10 +115,7 @@ impl Parser<'_> {
                 Some(_) => return Err(error(self.at, Kind::BadName)),
                 None => return Err(error(brace, Kind::UnclosedBrace)),
             }
-            while self
-                .peek()
-                .is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_')
-            {
+            while self.peek().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_') {
                 self.at += 1;
             }
             if !self.eat(b'.') {
@@ -147,11 +128,7 @@ impl Parser<'_> {
     fn segment(&mut self) -> Result<(), TemplateError> {
         let start = self.at;
         if self.eat(b'*') {
-            let segment = if self.eat(b'*') {
-                Segment::DoubleStar
-            } else {
-                Segment::Star
-            };
+            let segment = if self.eat(b'*') { Segment::DoubleStar } else { Segment::Star };
             return self.push(segment, start);
         }
         let literal = self.literal()?;
@@ -223,10 +200,7 @@ impl Parser<'_> {
     }
 
     fn unexpected(&self) -> TemplateError {
-        let char = self
-            .text
-            .get(self.at..)
-            .and_then(|rest| rest.chars().next());
+        let char = self.text.get(self.at..).and_then(|rest| rest.chars().next());
         error(self.at, Kind::Unexpected(char.unwrap_or('\u{fffd}')))
     }
 }
@@ -237,8 +211,5 @@ fn is_literal_char(byte: u8) -> bool {
 }
 
 fn error(offset: usize, kind: Kind) -> TemplateError {
-    TemplateError {
-        column: offset.saturating_add(1),
-        kind,
-    }
+    TemplateError { column: offset.saturating_add(1), kind }
 }

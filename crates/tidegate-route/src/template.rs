@@ -120,9 +120,7 @@ pub enum TemplateErrorKind {
     #[error("empty verb after ':'")]
     EmptyVerb,
     /// Segments follow `**`, and the options do not allow it.
-    #[error(
-        "'**' is allowed as the last segment only (inner_wildcard: true allows literals behind it)"
-    )]
+    #[error("'**' is allowed as the last segment only (inner_wildcard: true allows literals behind it)")]
     DoubleStarNotLast,
     /// `*` or a second `**` follows `**`.
     #[error("only literal segments may follow '**'")]

@@ -112,15 +112,12 @@ impl RouterBuilder {
     /// # Errors
     /// A host or method that cannot be one. The route was not added then.
     pub fn add(&mut self, spec: RouteSpec<'_>) -> Result<(), AddError> {
-        let host = HostPattern::parse(spec.host)
-            .ok_or_else(|| AddError::Host(spec.host.unwrap_or_default().to_owned()))?;
+        let host =
+            HostPattern::parse(spec.host).ok_or_else(|| AddError::Host(spec.host.unwrap_or_default().to_owned()))?;
         let methods = self.checked_methods(spec.methods)?;
         let node = self.node_for(host, spec.template.segments());
         let entry = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
-        self.entries.push(Entry {
-            route: spec.route,
-            extents: extents(spec.template),
-        });
+        self.entries.push(Entry { route: spec.route, extents: extents(spec.template) });
         let Some(node) = self.nodes.get_mut(node) else {
             return Ok(());
         };
@@ -129,17 +126,9 @@ impl RouterBuilder {
             None => &mut node.leaf,
         };
         for (first, methods) in leaf.insert(methods, entry) {
-            let first = self
-                .entries
-                .get(super::as_index(first))
-                .map_or(spec.route, |entry| entry.route);
+            let first = self.entries.get(super::as_index(first)).map_or(spec.route, |entry| entry.route);
             let template = spec.template.as_str().to_owned();
-            self.duplicates.push(Duplicate {
-                first,
-                second: spec.route,
-                methods,
-                template,
-            });
+            self.duplicates.push(Duplicate { first, second: spec.route, methods, template });
         }
         Ok(())
     }
@@ -152,27 +141,13 @@ impl RouterBuilder {
         if !self.duplicates.is_empty() {
             return Err(self.duplicates);
         }
-        let names = MethodNames::new(
-            self.custom_methods
-                .into_iter()
-                .map(String::into_boxed_str)
-                .collect(),
-        );
-        let nodes = self
-            .nodes
-            .into_iter()
-            .map(|node| node.compile(&names))
-            .collect();
+        let names = MethodNames::new(self.custom_methods.into_iter().map(String::into_boxed_str).collect());
+        let nodes = self.nodes.into_iter().map(|node| node.compile(&names)).collect();
         let mut hosts = Hosts::default();
         for (pattern, root) in self.roots {
             hosts.insert(pattern, node_id(root));
         }
-        Ok(Router {
-            nodes,
-            entries: self.entries.into(),
-            hosts,
-            methods: names,
-        })
+        Ok(Router { nodes, entries: self.entries.into(), hosts, methods: names })
     }
 
     fn checked_methods(&mut self, methods: Methods) -> Result<Option<BTreeSet<String>>, AddError> {
@@ -185,11 +160,7 @@ impl RouterBuilder {
         if let Some(wrong) = list.iter().find(|method| !is_token(method)) {
             return Err(AddError::Method(wrong.clone()));
         }
-        let custom: BTreeSet<String> = list
-            .iter()
-            .filter(|method| !methods::is_standard(method))
-            .cloned()
-            .collect();
+        let custom: BTreeSet<String> = list.iter().filter(|method| !methods::is_standard(method)).cloned().collect();
         if self.custom_methods.union(&custom).count() > methods::MAX_CUSTOM {
             return Err(AddError::TooManyMethods);
         }
@@ -208,10 +179,7 @@ impl RouterBuilder {
             }
         };
         let (before, tail) = match segments.iter().position(|s| *s == Segment::DoubleStar) {
-            Some(i) => (
-                segments.get(..=i).unwrap_or_default(),
-                segments.get(i + 1..).unwrap_or_default(),
-            ),
+            Some(i) => (segments.get(..=i).unwrap_or_default(), segments.get(i + 1..).unwrap_or_default()),
             None => (segments, [].as_slice()),
         };
         for segment in before.iter().chain(tail.iter().rev()) {
@@ -250,11 +218,7 @@ impl RouterBuilder {
 
 impl DraftLeaf {
     /// Enters the route and gives the earlier ones that are in its way, each with the methods in common.
-    fn insert(
-        &mut self,
-        methods: Option<BTreeSet<String>>,
-        entry: u32,
-    ) -> BTreeMap<u32, Vec<String>> {
+    fn insert(&mut self, methods: Option<BTreeSet<String>>, entry: u32) -> BTreeMap<u32, Vec<String>> {
         let mut taken = BTreeMap::<u32, Vec<String>>::new();
         let Some(methods) = methods else {
             match self.any {
@@ -275,34 +239,18 @@ impl DraftLeaf {
     }
 
     fn compile(self, names: &MethodNames) -> Leaf {
-        let mut by_bit: Vec<(MethodSet, u32)> = self
-            .methods
-            .iter()
-            .map(|(method, &entry)| (names.one(method), entry))
-            .collect();
-        let methods = by_bit
-            .iter()
-            .fold(MethodSet::default(), |all, (one, _)| all.union(*one));
+        let mut by_bit: Vec<(MethodSet, u32)> =
+            self.methods.iter().map(|(method, &entry)| (names.one(method), entry)).collect();
+        let methods = by_bit.iter().fold(MethodSet::default(), |all, (one, _)| all.union(*one));
         by_bit.sort_by_key(|(one, _)| methods.rank(*one));
-        Leaf {
-            methods,
-            entries: by_bit.into_iter().map(|(_, entry)| entry).collect(),
-            any: self.any,
-        }
+        Leaf { methods, entries: by_bit.into_iter().map(|(_, entry)| entry).collect(), any: self.any }
     }
 }
 
 impl DraftNode {
     fn compile(self, names: &MethodNames) -> Node {
-        let literals = self
-            .literals
-            .into_iter()
-            .map(|(text, node)| (text.into_boxed_str(), node_id(node)))
-            .collect();
-        let verbs = self
-            .verbs
-            .into_iter()
-            .map(|(verb, leaf)| (verb.into_boxed_str(), leaf.compile(names)));
+        let literals = self.literals.into_iter().map(|(text, node)| (text.into_boxed_str(), node_id(node))).collect();
+        let verbs = self.verbs.into_iter().map(|(verb, leaf)| (verb.into_boxed_str(), leaf.compile(names)));
         Node {
             literals: Literals::new(literals),
             star: self.star.map(node_id),
@@ -320,8 +268,5 @@ fn node_id(index: usize) -> NodeId {
 
 /// A token of RFC 9110, section 5.6.2.
 fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

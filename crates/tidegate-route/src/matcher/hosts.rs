@@ -34,20 +34,11 @@ impl HostPattern {
         };
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let is_address = !below && name.starts_with('[') && name.ends_with(']');
-        let is_char = |b: u8| {
-            b.is_ascii_alphanumeric()
-                || matches!(b, b'-' | b'_')
-                || is_address && b":[]".contains(&b)
-        };
-        let labels = name.len() <= MAX_LEN
-            && name
-                .split('.')
-                .all(|label| !label.is_empty() && label.bytes().all(is_char));
-        let pattern = if below {
-            HostPattern::Below
-        } else {
-            HostPattern::Exact
-        };
+        let is_char =
+            |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_') || is_address && b":[]".contains(&b);
+        let labels =
+            name.len() <= MAX_LEN && name.split('.').all(|label| !label.is_empty() && label.bytes().all(is_char));
+        let pattern = if below { HostPattern::Below } else { HostPattern::Exact };
         labels.then(|| pattern(name))
     }
 }

@@ -6,9 +6,7 @@
 use std::fmt;
 
 /// The methods that have a bit in every router, in the order in which `Allow` lists them.
-const STANDARD: [&str; 9] = [
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE",
-];
+const STANDARD: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"];
 
 /// How many other methods one router can tell apart.
 pub(super) const MAX_CUSTOM: usize = 64 - STANDARD.len();
@@ -54,11 +52,7 @@ impl MethodNames {
     /// The set of this one method; empty if the router does not know it.
     pub(super) fn one(&self, method: &str) -> MethodSet {
         let standard = STANDARD.iter().position(|name| *name == method);
-        let custom = || {
-            self.custom
-                .binary_search_by(|name| (**name).cmp(method))
-                .ok()
-        };
+        let custom = || self.custom.binary_search_by(|name| (**name).cmp(method)).ok();
         match standard.or_else(|| custom().map(|i| i + STANDARD.len())) {
             Some(bit) => MethodSet(1 << bit),
             None => MethodSet::default(),
@@ -90,22 +84,14 @@ pub struct Allow<'r> {
 
 impl<'r> Allow<'r> {
     pub(super) fn new(methods: MethodSet, names: &'r MethodNames) -> Allow<'r> {
-        let head = methods
-            .rank(MethodSet::GET)
-            .map(|_| MethodSet::HEAD)
-            .unwrap_or_default();
-        Allow {
-            methods: methods.union(head),
-            names,
-        }
+        let head = methods.rank(MethodSet::GET).map(|_| MethodSet::HEAD).unwrap_or_default();
+        Allow { methods: methods.union(head), names }
     }
 
     /// The methods, standard ones first, in an order that does not depend on the routes' order.
     pub fn iter(self) -> impl Iterator<Item = &'r str> {
         let names = self.names;
-        (0..64)
-            .filter(move |bit| self.methods.0 >> bit & 1 == 1)
-            .map(|bit| names.name(bit))
+        (0..64).filter(move |bit| self.methods.0 >> bit & 1 == 1).map(|bit| names.name(bit))
     }
 }
 

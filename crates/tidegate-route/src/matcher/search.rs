@@ -50,19 +50,10 @@ struct Reading {
 
 impl<'s, M: Meter> Search<'s, M> {
     /// `None` if no template can match: `path` does not start with a slash.
-    pub(super) fn new(
-        router: &'s Router,
-        method: &str,
-        path: &'s str,
-        meter: &'s mut M,
-    ) -> Option<Self> {
+    pub(super) fn new(router: &'s Router, method: &str, path: &'s str, meter: &'s mut M) -> Option<Self> {
         let names: &MethodNames = &router.methods;
         let method = names.one(method);
-        let or_method = if method == MethodSet::HEAD {
-            MethodSet::GET
-        } else {
-            MethodSet::default()
-        };
+        let or_method = if method == MethodSet::HEAD { MethodSet::GET } else { MethodSet::default() };
         if !path.starts_with('/') {
             return None;
         }
@@ -71,16 +62,7 @@ impl<'s, M: Meter> Search<'s, M> {
         // Taking `:verb` off must not leave a dot segment, which the canonical form has refused elsewhere.
         let colon = colon.filter(|&colon| !matches!(path.get(last..colon), Some("." | "..")));
         let nodes = &router.nodes;
-        Some(Search {
-            nodes,
-            path,
-            last,
-            colon,
-            method,
-            or_method,
-            allowed: MethodSet::default(),
-            meter,
-        })
+        Some(Search { nodes, path, last, colon, method, or_method, allowed: MethodSet::default(), meter })
     }
 
     pub(super) fn run(&mut self, root: NodeId) -> Option<Hit> {
@@ -95,11 +77,7 @@ impl<'s, M: Meter> Search<'s, M> {
     /// Matches the segments from offset `at` on, of which there is at least one, below a node.
     fn visit(&mut self, id: NodeId, at: usize) -> Option<Hit> {
         let node = self.node(id)?;
-        let end = if at == self.last {
-            self.path.len()
-        } else {
-            self.segment_end(at)
-        };
+        let end = if at == self.last { self.path.len() } else { self.segment_end(at) };
         if let Some(child) = node.literals.find(self.text(at, end), self.meter)
             && let Some(hit) = self.below_literal(child, at, end)
         {
@@ -108,13 +86,7 @@ impl<'s, M: Meter> Search<'s, M> {
         if at == self.last
             && let Some(colon) = self.colon
             && let Some(child) = node.literals.find(self.text(at, colon), self.meter)
-            && let Some(hit) = self.finish(
-                child,
-                Reading {
-                    whole: false,
-                    verb: true,
-                },
-            )
+            && let Some(hit) = self.finish(child, Reading { whole: false, verb: true })
         {
             return Some(hit);
         }
@@ -128,13 +100,7 @@ impl<'s, M: Meter> Search<'s, M> {
 
     fn below_literal(&mut self, child: NodeId, at: usize, end: usize) -> Option<Hit> {
         if at == self.last {
-            return self.finish(
-                child,
-                Reading {
-                    whole: true,
-                    verb: false,
-                },
-            );
+            return self.finish(child, Reading { whole: true, verb: false });
         }
         self.visit(child, end + 1)
     }
@@ -142,13 +108,7 @@ impl<'s, M: Meter> Search<'s, M> {
     /// `*` matches any segment but an empty one.
     fn below_star(&mut self, star: NodeId, at: usize, end: usize) -> Option<Hit> {
         if at == self.last {
-            return self.finish(
-                star,
-                Reading {
-                    whole: at < end,
-                    verb: self.colon.is_some_and(|colon| at < colon),
-                },
-            );
+            return self.finish(star, Reading { whole: at < end, verb: self.colon.is_some_and(|colon| at < colon) });
         }
         if at == end {
             return None;
@@ -172,48 +132,23 @@ impl<'s, M: Meter> Search<'s, M> {
         // A tail that is not empty ends with a literal: without a colon in the last segment there is no verb to find,
         // and with one the whole segment is no literal.
         let (end, reading) = match self.colon {
-            Some(colon) => (
-                colon,
-                Reading {
-                    whole: false,
-                    verb: true,
-                },
-            ),
-            None => (
-                self.path.len(),
-                Reading {
-                    whole: true,
-                    verb: false,
-                },
-            ),
+            Some(colon) => (colon, Reading { whole: false, verb: true }),
+            None => (self.path.len(), Reading { whole: true, verb: false }),
         };
         if let Some(child) = node.literals.find(self.text(self.last, end), self.meter)
             && let Some(hit) = self.longer_tail(child, from, self.last, reading)
         {
             return Some(hit);
         }
-        self.end(
-            node,
-            Reading {
-                whole: true,
-                verb: self.colon.is_some(),
-            },
-        )
+        self.end(node, Reading { whole: true, verb: self.colon.is_some() })
     }
 
     /// Tails that go on to the left of offset `start`, then the one that begins there.
-    fn longer_tail(
-        &mut self,
-        id: NodeId,
-        from: usize,
-        start: usize,
-        reading: Reading,
-    ) -> Option<Hit> {
+    fn longer_tail(&mut self, id: NodeId, from: usize, start: usize, reading: Reading) -> Option<Hit> {
         let node = self.node(id)?;
         if start > from {
             let slash = start - 1;
-            let left = memchr::memrchr(b'/', self.path.as_bytes().get(..slash)?)
-                .map_or(0, |slash| slash + 1);
+            let left = memchr::memrchr(b'/', self.path.as_bytes().get(..slash)?).map_or(0, |slash| slash + 1);
             if let Some(child) = node.literals.find(self.text(left, slash), self.meter)
                 && let Some(hit) = self.longer_tail(child, from, left, reading)
             {
@@ -235,28 +170,19 @@ impl<'s, M: Meter> Search<'s, M> {
                 && let Some((_, leaf)) = node.verbs.get(found)
                 && let Some(entry) = self.take(leaf)
             {
-                return Some(Hit {
-                    entry,
-                    path_end: colon,
-                });
+                return Some(Hit { entry, path_end: colon });
             }
         }
         if !reading.whole {
             return None;
         }
         let entry = self.take(&node.leaf)?;
-        Some(Hit {
-            entry,
-            path_end: self.path.len(),
-        })
+        Some(Hit { entry, path_end: self.path.len() })
     }
 
     /// The entry for the method; otherwise remembers which methods there are.
     fn take(&mut self, leaf: &Leaf) -> Option<u32> {
-        let rank = leaf
-            .methods
-            .rank(self.method)
-            .or_else(|| leaf.methods.rank(self.or_method));
+        let rank = leaf.methods.rank(self.method).or_else(|| leaf.methods.rank(self.or_method));
         if let Some(rank) = rank {
             return leaf.entries.get(rank).copied();
         }
