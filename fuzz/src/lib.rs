@@ -1,0 +1,6 @@
+//! What must hold for every input, one module per crate, one function per fuzz target.
+//!
+//! The functions know nothing of the fuzzer: the crates' `tests/corpus.rs` include the same files and replay the
+//! corpora on stable. A broken property panics.
+
+pub mod route;
