@@ -74,6 +74,13 @@ fn canonical(path: &str) -> usize {
     path.map(|path| path.len()).unwrap_or_default()
 }
 
+/// Nothing but escapes that must be decoded, the dearest input: grows with its bytes.
+#[divan::bench(args = [1_024, 65_536])]
+fn canonical_escapes(bencher: Bencher<'_, '_>, bytes: usize) {
+    let raw = format!("/{}", "%41".repeat(bytes / 3));
+    bencher.bench_local(|| canonicalize(black_box(raw.as_bytes()), CanonicalOptions::default()).map(|path| path.len()));
+}
+
 #[divan::bench(args = ["17", "a%20b"])]
 fn value(bencher: Bencher<'_, '_>, value: &str) {
     let router = router(["/v1/{id}"]);

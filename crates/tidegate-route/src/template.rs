@@ -18,8 +18,8 @@ use crate::parse;
 /// ```
 ///
 /// A literal, and the verb, consists of letters, digits and `-._~!$&'()+,;=@`. Percent-escapes are refused: a
-/// canonical path holds these characters unescaped, so an escape could only name what must not be in a path, or a
-/// reserved character that is written plainly here.
+/// literal is compared with the canonical path byte by byte, where unreserved characters are never escaped, and a
+/// reserved one is not the same as its escape (RFC 3986, section 2.2): `/a!` does not match `/a%21`.
 ///
 /// Source: the comments of `google/api/http.proto`, stricter where peers disagree (`**` at the end, no nesting).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -197,6 +197,8 @@ fn by_the_book(raw: &str, merge: bool) -> Option<String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
     #[test]
     fn the_form_is_that_of_the_rules(raw in raw_path(), merge: bool) {
         let got = canonicalize(raw.as_bytes(), CanonicalOptions { merge_slashes: merge });

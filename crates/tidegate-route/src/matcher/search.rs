@@ -49,12 +49,12 @@ struct Reading {
 }
 
 impl<'s, M: Meter> Search<'s, M> {
-    /// `None` if no template can match: `path` does not start with a slash.
+    /// `None` if no template can match: `path` does not start with a slash, or is too long for the captures.
     pub(super) fn new(router: &'s Router, method: &str, path: &'s str, meter: &'s mut M) -> Option<Self> {
         let names: &MethodNames = &router.methods;
         let method = names.one(method);
         let or_method = if method == MethodSet::HEAD { MethodSet::GET } else { MethodSet::default() };
-        if !path.starts_with('/') {
+        if !path.starts_with('/') || u32::try_from(path.len()).is_err() {
             return None;
         }
         let last = memchr::memrchr(b'/', path.as_bytes()).map_or(0, |slash| slash + 1);
