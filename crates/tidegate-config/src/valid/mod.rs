@@ -17,17 +17,17 @@ pub use envelope::{Envelope, Expression, Literal, Piece, Tree};
 pub use listener::{Listener, Protocol, Tls};
 pub use origin::{Level, Origin, Setting};
 pub use policy::{
-    EnumFormat, ErrorFormat, FieldNames, GRPC_CODES, Int64Format, JsonPolicy, MetadataPolicy,
-    MultiSegmentEscape, Policy, StatusOverride, StreamFormat, UnknownPolicy,
+    EnumFormat, ErrorFormat, FieldNames, GRPC_CODES, Int64Format, JsonPolicy, MetadataPolicy, MultiSegmentEscape,
+    Policy, StatusOverride, StreamFormat, UnknownPolicy,
 };
 pub use process::{
-    AccessLog, Drain, LogFormat, LogLevel, LogOutput, Logs, Observability, Runtime, RuntimeModel,
-    SystemRoute, SystemRoutes, Workers,
+    AccessLog, Drain, LogFormat, LogLevel, LogOutput, Logs, Observability, Runtime, RuntimeModel, SystemRoute,
+    SystemRoutes, Workers,
 };
 pub use route::{Action, Body, GrpcAction, Methods, Respond, Route, RoutePath, RpcSelector};
 pub use service::{Connections, Descriptors, Endpoint, Keepalive, Service, UpstreamTls};
 
-/// The whole configuration. Order is that of the files: the main file first, then each included file by name.
+/// The whole configuration. Lists are in the order of the files: the main file first, then each included file.
 #[derive(Clone, Debug)]
 pub struct Valid {
     /// Files that were read, main file first, as named in diagnostics. A reload watches these.

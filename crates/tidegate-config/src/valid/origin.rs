@@ -59,24 +59,12 @@ pub struct Setting<T> {
 impl<T> Setting<T> {
     /// A value that no file set.
     pub fn built_in(value: T) -> Self {
-        Self {
-            value,
-            origin: Origin {
-                level: Level::BuiltIn,
-                place: None,
-            },
-        }
+        Self { value, origin: Origin { level: Level::BuiltIn, place: None } }
     }
 
     /// A value that stands at `place`.
     pub fn set(value: T, level: Level, place: Place) -> Self {
-        Self {
-            value,
-            origin: Origin {
-                level,
-                place: Some(place),
-            },
-        }
+        Self { value, origin: Origin { level, place: Some(place) } }
     }
 }
 

@@ -112,7 +112,7 @@ pub struct StatusOverride {
     pub origin: Origin,
 }
 
-/// The `metadata` block. Names are lower case.
+/// The `metadata` block. Names are lower case; one that ends in `*` is a prefix.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MetadataPolicy {
     /// Only these headers pass; `None`: all that the general rules let through.

@@ -123,3 +123,17 @@ pub struct SystemRoute {
     /// Where it stands; `None`: the default.
     pub place: Option<Place>,
 }
+
+impl SystemRoutes {
+    /// Those that are on, with their key.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &SystemRoute)> {
+        [
+            ("health", &self.health),
+            ("liveness", &self.liveness),
+            ("readiness", &self.readiness),
+            ("version", &self.version),
+        ]
+        .into_iter()
+        .filter_map(|(key, route)| route.as_ref().map(|route| (key, route)))
+    }
+}

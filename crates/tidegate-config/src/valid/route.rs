@@ -1,5 +1,7 @@
 //! Routes: which requests, and what is done with them.
 
+use tidegate_route::Template;
+
 use crate::diag::Place;
 
 use super::policy::Policy;
@@ -23,11 +25,11 @@ pub struct Route {
     pub policy: Policy,
 }
 
-/// A path as written.
+/// The path of a route.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RoutePath {
-    /// The template as written.
-    pub text: String,
+    /// The parsed template; `template.as_str()` is the text as written.
+    pub template: Template,
     /// Where it stands.
     pub place: Place,
 }

@@ -4,6 +4,9 @@
 //! rustc or as JSON. Rendering is here and nowhere else. Values that came out of `${…}` never reach a message: a
 //! message may only quote what stands in the file, and the quoted source line is the file's own text.
 
+mod json;
+mod text;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -134,21 +137,12 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// An error without place or help yet.
     pub fn error(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Error,
-            code,
-            message: message.into(),
-            place: None,
-            help: None,
-        }
+        Self { severity: Severity::Error, code, message: message.into(), place: None, help: None }
     }
 
     /// A warning without place or help yet.
     pub fn warning(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(code, message)
-        }
+        Self { severity: Severity::Warning, ..Self::error(code, message) }
     }
 
     /// The same problem, at `place`.
@@ -166,27 +160,99 @@ impl Diagnostic {
     }
 }
 
+/// Most problems that are kept; a file that is not a configuration at all has more than anybody reads.
+const MAX_PROBLEMS: usize = 1_000;
+
 /// All problems of one configuration, with the texts needed to show them.
 #[derive(Clone, Default, Debug)]
 pub struct Diagnostics {
     problems: Vec<Diagnostic>,
+    /// Problems beyond [`MAX_PROBLEMS`], by severity: errors, warnings.
+    dropped: (usize, usize),
+    files: Vec<SourceText>,
+    routes: usize,
+    services: usize,
+}
+
+/// A file as it was read, for quoting lines.
+#[derive(Clone)]
+struct SourceText {
+    name: Arc<str>,
+    text: String,
+}
+
+impl fmt::Debug for SourceText {
+    // The text may hold credentials that somebody typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} bytes)", self.name, self.text.len())
+    }
 }
 
 impl Diagnostics {
-    /// Adds a problem. Order does not matter: every output sorts.
+    /// Adds a problem. Order does not matter: every output sorts. The same problem at the same place is kept once.
     pub fn push(&mut self, problem: Diagnostic) {
-        self.problems.push(problem);
+        if self.problems.len() >= MAX_PROBLEMS {
+            match problem.severity {
+                Severity::Error => self.dropped.0 = self.dropped.0.saturating_add(1),
+                Severity::Warning => self.dropped.1 = self.dropped.1.saturating_add(1),
+            }
+            return;
+        }
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     /// Whether any problem is an error.
     pub fn has_errors(&self) -> bool {
-        self.problems
-            .iter()
-            .any(|problem| problem.severity == Severity::Error)
+        self.errors() > 0
     }
 
-    /// The problems, unsorted.
-    pub fn problems(&self) -> &[Diagnostic] {
-        &self.problems
+    /// Number of errors.
+    pub fn errors(&self) -> usize {
+        self.count(Severity::Error).saturating_add(self.dropped.0)
+    }
+
+    /// Number of warnings.
+    pub fn warnings(&self) -> usize {
+        self.count(Severity::Warning).saturating_add(self.dropped.1)
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        self.problems.iter().filter(|problem| problem.severity == severity).count()
+    }
+
+    /// The problems in the order of the files and their lines; those without a place come first.
+    pub fn sorted(&self) -> Vec<&Diagnostic> {
+        let order = |name: &str| self.files.iter().position(|file| *file.name == *name).unwrap_or(usize::MAX);
+        let mut sorted: Vec<&Diagnostic> = self.problems.iter().collect();
+        sorted.sort_by_cached_key(|problem| {
+            let place = problem.place.as_ref();
+            place.map(|place| (order(&place.file), place.line, place.column, problem.code, problem.message.clone()))
+        });
+        sorted
+    }
+
+    /// Whether a problem was found in or below the block with this dotted path.
+    pub(crate) fn mentions(&self, path: &str) -> bool {
+        self.problems.iter().filter_map(|problem| problem.place.as_ref()).any(|place| place.path.starts_with(path))
+    }
+
+    pub(crate) fn add_file(&mut self, name: Arc<str>, text: String) {
+        self.files.push(SourceText { name, text });
+    }
+
+    pub(crate) fn set_summary(&mut self, routes: usize, services: usize) {
+        (self.routes, self.services) = (routes, services);
+    }
+
+    /// All problems as text, with the quoted line and a caret below it, and a summary in the last line.
+    pub fn to_text(&self) -> String {
+        text::render(self)
+    }
+
+    /// All problems as one line of JSON, without a line end.
+    pub fn to_json(&self) -> String {
+        json::render(self)
     }
 }

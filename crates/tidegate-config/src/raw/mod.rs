@@ -1,0 +1,52 @@
+//! What the author typed: one structure per block, every key optional, nothing merged and nothing resolved.
+//!
+//! The documentation of the fields is the reference manual: it is printed by the JSON Schema and by the generated
+//! `docs/configuration.md`. The `later` lists are the keys of the product that this version refuses.
+
+mod envelope;
+mod listener;
+mod policy;
+mod process;
+mod route;
+mod service;
+
+pub(crate) use envelope::{Json, RawEnvelope};
+pub(crate) use listener::{RawListener, RawTls};
+pub(crate) use policy::{RawJson, RawMetadata, RawPolicy};
+pub(crate) use process::{RawAccess, RawDrain, RawObservability, RawRuntime, RawSystemRoutes, RawWorkers};
+pub(crate) use route::{PathText, RawRespond, RawRoute};
+pub(crate) use service::{RawConnections, RawDescriptors, RawService, RawUpstreamTls};
+
+use crate::decode::{Count, Item, Table, Text, raw_struct};
+
+raw_struct! {
+    /// The whole file. Files named by `include` may hold `listeners`, `services`, `routes` and `envelopes`; everything
+    /// else stands in the main file.
+    RawConfig {
+        /// Version of this format: 1. The main file must have it.
+        version: Count,
+        /// More files, relative to this one, with `*`, `?`, `[…]` and `**`. Names must be unique over all files.
+        include: Vec<Item<Text>>,
+        /// Where clients connect. At least one.
+        listeners: Vec<Item<RawListener>>,
+        /// How the process stops.
+        drain: RawDrain,
+        /// Threads.
+        runtime: RawRuntime,
+        /// Policies of all routes. A service or a route overrides them key by key; `null` removes what is inherited.
+        defaults: RawPolicy,
+        /// Backends by name.
+        services: Table<RawService>,
+        /// Routes. Their order does not matter: the most specific path wins.
+        routes: Vec<Item<RawRoute>>,
+        /// Shapes of answers by name, for the policy `envelope`.
+        envelopes: Table<RawEnvelope>,
+        /// Logs.
+        observability: RawObservability,
+        /// Paths that the gateway answers itself; `null` turns one off.
+        system_routes: RawSystemRoutes,
+    }
+    later {
+        "admin" "client_ip" "redis" "auth" "realtime" "readiness" "memory_limit" "limits" "merge_slashes"
+    }
+}

@@ -1,0 +1,190 @@
+//! Policies, which stand under `defaults`, on a service or on a route.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use crate::decode::{Bytes, Count, Cx, Decode, Field, Item, Name, Text, Time, closed_enum, did_you_mean, raw_struct};
+use crate::diag::{Code, Diagnostic};
+use crate::node::{Node, Value};
+use crate::valid::{
+    EnumFormat, ErrorFormat, FieldNames, GRPC_CODES, Int64Format, MultiSegmentEscape, StreamFormat, UnknownPolicy,
+};
+
+raw_struct! {
+    /// Policies. They may stand under `defaults`, on a service and on a route; the nearest one wins, key by key, and
+    /// `null` removes what is inherited.
+    RawPolicy {
+        /// Deadline of a request; for a stream, of its first message. `null`: none.
+        timeout: Time = "15s",
+        /// Longest silence between two messages of a stream. `null`: no limit.
+        stream_idle_timeout: Time = "60s",
+        /// Largest request body. `null` removes an inherited limit and leaves that of the program.
+        max_body: Bytes = "1MiB",
+        /// How failures are written.
+        errors: RawErrors,
+        /// Name of the envelope that answers are put in.
+        envelope: Name,
+        /// How JSON is read and written.
+        json: RawJson,
+        /// Query keys that are dropped before anything reads them.
+        ignore_query: Vec<Item<Text>> = "[]",
+        /// HTTP statuses for gRPC codes, as in `{ DEADLINE_EXCEEDED: 408 }`. Merged code by code.
+        status_map: CodeMap,
+        /// Which request headers become gRPC metadata.
+        metadata: RawMetadata,
+        /// Formats of streamed answers, chosen by `Accept`; the first is the default.
+        stream: Vec<Item<StreamFormat>> = "[array, ndjson, sse]",
+        /// Which escapes are decoded in a path value of more than one segment: all but `%2F`, all but reserved
+        /// characters, or all.
+        multi_segment_escape: MultiSegmentEscape = "keep_slash",
+        /// Allows one `**` before the last segment of a path.
+        inner_wildcard: bool = "false",
+    }
+    later {
+        "auth" "auth_required" "rate_limits" "cors" "retry" "cache" "invalidate" "validate" "compress" "compression"
+        "request_headers" "response_headers" "etag" "trailing_slash" "auto_mapping" "collision" "unexpected_body"
+        "form_body" "enum_case" "enum_prefix" "query_maps" "query_plus" "field_mask" "status_from_metadata"
+        "array_error" "ndjson_envelope" "sse" "stream_buffer" "escaped_slashes" "max_concurrent" "shared"
+    }
+}
+
+raw_struct! {
+    /// How failures are written.
+    RawErrors {
+        /// `problem` is RFC 9457, `status` is `google.rpc.Status` as JSON, `envelope` is the `error` part of the
+        /// route's envelope.
+        format: ErrorFormat = "problem",
+    }
+}
+
+raw_struct! {
+    /// How JSON is read and written.
+    RawJson {
+        /// Field names in answers: `lowerCamelCase`, or as in the `.proto` file. Requests may use both.
+        field_names: FieldNames = "camel",
+        /// Enum values in answers.
+        enums: EnumFormat = "name",
+        /// Whether answers name fields that have their default value.
+        emit_defaults: bool = "false",
+        /// 64-bit integers in answers. JavaScript loses precision beyond 2^53 with `number`.
+        int64: Int64Format = "string",
+        /// Body fields that the message does not have: answer 400, drop them, or drop and name them in
+        /// `x-tidegate-ignored`.
+        unknown_fields: UnknownPolicy = "reject",
+        /// The same for query keys.
+        unknown_query: UnknownPolicy = "reject",
+    }
+}
+
+raw_struct! {
+    /// Which request headers become gRPC metadata, beyond the built-in rules.
+    RawMetadata {
+        /// Only these headers pass. A name that ends in `*` is a prefix.
+        allow: Vec<Item<Text>>,
+        /// These headers do not pass. A name that ends in `*` is a prefix.
+        deny: Vec<Item<Text>> = "[]",
+        /// Lets `-bin` headers pass, as base64.
+        allow_binary: bool = "false",
+        /// Headers that begin with this pass, without it.
+        prefix: Text,
+    }
+}
+
+closed_enum! {
+    ErrorFormat {
+        "problem" => Self::Problem,
+        "status" => Self::Status,
+        "envelope" => Self::Envelope,
+    }
+    FieldNames {
+        "camel" => Self::Camel,
+        "proto" => Self::Proto,
+    }
+    EnumFormat {
+        "name" => Self::Name,
+        "number" => Self::Number,
+    }
+    Int64Format {
+        "string" => Self::String,
+        "number" => Self::Number,
+    }
+    UnknownPolicy {
+        "reject" => Self::Reject,
+        "ignore" => Self::Ignore,
+        "report" => Self::Report,
+    }
+    StreamFormat {
+        "array" => Self::Array,
+        "ndjson" => Self::Ndjson,
+        "sse" => Self::Sse,
+        later "websocket"
+    }
+    MultiSegmentEscape {
+        "keep_slash" => Self::KeepSlash,
+        "reserved" => Self::Reserved,
+        "all" => Self::All,
+    }
+}
+
+/// gRPC codes by number (1 to 16) with their HTTP status.
+#[derive(Clone, Debug)]
+pub(crate) struct CodeMap(pub(crate) Vec<(u8, Field<Count>)>);
+
+impl Decode for CodeMap {
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        let Value::Map(entries) = &node.value else {
+            cx.wrong_type(node, "a mapping");
+            return None;
+        };
+        let mut codes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            cx.inside_key(&entry.key, |cx| {
+                let name = entry.key.text();
+                let code = GRPC_CODES.iter().position(|code| *code == name).and_then(|code| u8::try_from(code).ok());
+                match code {
+                    Some(0) => {
+                        let problem = Diagnostic::error(Code::InvalidValue, "OK is not a failure");
+                        cx.report(problem.help("status_map is for the other codes"), entry.key_span);
+                    }
+                    Some(code) => codes.push((code, Field::read(entry, cx))),
+                    None => {
+                        let problem = format!("{} is not a gRPC code", entry.key.shown());
+                        let mut problem = Diagnostic::error(Code::InvalidValue, problem);
+                        let upper = name.to_ascii_uppercase();
+                        let near = GRPC_CODES.iter().copied().find(|code| *code == upper);
+                        let near = near.or_else(|| did_you_mean(&upper, GRPC_CODES));
+                        if let Some(near) = near.filter(|_| !entry.key.is_secret()) {
+                            problem = problem.help(format!("did you mean \"{near}\"?"));
+                        }
+                        cx.report(problem, entry.key_span);
+                    }
+                }
+            });
+        }
+        Some(Self(codes))
+    }
+
+    fn type_name() -> String {
+        "mapping of gRPC codes to HTTP statuses".to_owned()
+    }
+}
+
+impl JsonSchema for CodeMap {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "status_map".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let codes = GRPC_CODES.get(1..).unwrap_or_default();
+        json_schema!({
+            "type": "object",
+            "propertyNames": { "enum": codes },
+            "additionalProperties": { "type": ["integer", "null"], "minimum": 200, "maximum": 599 },
+        })
+    }
+}

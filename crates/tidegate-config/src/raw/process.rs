@@ -1,0 +1,132 @@
+//! `drain`, `runtime`, `observability` and `system_routes`.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use crate::decode::{Count, Cx, Decode, Ratio, Text, Time, closed_enum, raw_struct};
+use crate::node::{Node, Value};
+use crate::valid::{LogFormat, LogLevel, RuntimeModel};
+
+raw_struct! {
+    /// How the process stops.
+    RawDrain {
+        /// Time between failing readiness and closing the listeners.
+        readiness_delay: Time = "5s",
+        /// How long open requests may run after that.
+        timeout: Time = "30s",
+    }
+}
+
+raw_struct! {
+    /// Threads.
+    RawRuntime {
+        /// Data-plane threads: a number up to 1024, or `auto` for the CPUs that the process may use.
+        workers: RawWorkers = "auto",
+        /// One runtime per core, or one shared by all.
+        model: RuntimeModel = "per_core",
+    }
+}
+
+raw_struct! {
+    /// What the gateway tells about itself.
+    RawObservability {
+        /// Process and access log.
+        logs: RawLogs,
+    }
+    later { "metrics" "tracing" }
+}
+
+raw_struct! {
+    /// Logs.
+    RawLogs {
+        /// Format of the process log.
+        format: LogFormat = "json",
+        /// Lowest level of the process log.
+        level: LogLevel = "info",
+        /// Access log; `null` for none.
+        access: RawAccess,
+    }
+}
+
+raw_struct! {
+    /// Access log.
+    RawAccess {
+        /// `stdout`, `stderr` or a file.
+        output: Text = "stdout",
+        /// Share of successes that is written. Failures are always written.
+        sample_ok: Ratio = "1.0",
+        /// Requests that took longer are always written.
+        slower_than: Time,
+    }
+}
+
+raw_struct! {
+    /// Paths that the gateway answers itself; `null` turns one off.
+    RawSystemRoutes {
+        /// State in detail.
+        health: Text = "/health",
+        /// Liveness probe.
+        liveness: Text = "/health/liveness",
+        /// Readiness probe.
+        readiness: Text = "/health/readiness",
+        /// Version.
+        version: Text = "/version",
+    }
+}
+
+closed_enum! {
+    RuntimeModel {
+        "per_core" => Self::PerCore,
+        "shared" => Self::Shared,
+    }
+    LogFormat {
+        "json" => Self::Json,
+        "text" => Self::Text,
+    }
+    LogLevel {
+        "error" => Self::Error,
+        "warn" => Self::Warn,
+        "info" => Self::Info,
+        "debug" => Self::Debug,
+        "trace" => Self::Trace,
+    }
+}
+
+/// `auto` or a number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum RawWorkers {
+    Auto,
+    Count(Count),
+}
+
+impl Decode for RawWorkers {
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Scalar(scalar) if scalar.text() == "auto" => Some(Self::Auto),
+            Value::Scalar(_) => Count::decode(node, cx).map(Self::Count),
+            Value::Null | Value::Broken | Value::List(_) | Value::Map(_) => {
+                cx.wrong_type(node, "\"auto\" or a whole number");
+                None
+            }
+        }
+    }
+
+    fn type_name() -> String {
+        "`auto` or whole number".to_owned()
+    }
+}
+
+impl JsonSchema for RawWorkers {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "workers".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1, "maximum": 1024 }] })
+    }
+}

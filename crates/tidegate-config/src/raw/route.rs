@@ -1,0 +1,103 @@
+//! `routes`.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::{Json, RawPolicy};
+use crate::decode::{Count, Cx, Decode, Item, Name, Text, raw_struct, scalar};
+use crate::node::Node;
+
+raw_struct! {
+    /// A route: which requests, and what is done with them. Also takes the policies.
+    RawRoute {
+        /// Unique name; shown in logs and metrics.
+        name: Name = required,
+        /// Path template with the syntax of `google.api.http`: `/v1/{id}`, `/v1/{name=shelves/*}`, `/files/{rest=**}`,
+        /// `/v1/{id}:cancel`. Without the key: paths and methods come from the annotations of the RPCs.
+        path: PathText,
+        /// The one method. Without `method` and `methods`: any.
+        method: Text,
+        /// Several methods.
+        methods: Vec<Item<Text>>,
+        /// Hosts: `api.example.com`, or `*.example.com` for everything below. Without the key: any.
+        hosts: Vec<Item<Text>>,
+        /// Name of the backend.
+        service: Name,
+        /// The RPC: `pkg.Service/Method`, or `Service/Method` if the short name is unique. Without `path` also
+        /// `pkg.Service/*` and `pkg.*`, for all annotated RPCs.
+        grpc: Text,
+        /// The first half of `grpc`; together with `grpc_method`.
+        grpc_service: Text,
+        /// The second half of `grpc`; together with `grpc_service`.
+        grpc_method: Text,
+        /// What the body of a request is: `"*"` for the whole message, or the path of one of its fields. Without the
+        /// key: a body is refused.
+        body: Text,
+        /// Top-level field of the answer that becomes the body.
+        response_body: Text,
+        /// A fixed answer, instead of a backend.
+        respond: RawRespond,
+        ..policy: RawPolicy,
+    }
+    later {
+        "protocol" "rewrite" "redirect" "split" "mirror" "websocket" "match" "headers" "query" "openapi"
+    }
+}
+
+raw_struct! {
+    /// A fixed answer.
+    RawRespond {
+        /// HTTP status, 200 to 599.
+        status: Count = "200",
+        /// A JSON body.
+        json: Json,
+        /// A plain text body, instead of `json`.
+        text: Text,
+    }
+    later { "headers" "file" "html" }
+}
+
+/// A path with what is needed to point into it.
+#[derive(Clone, Debug)]
+pub(crate) struct PathText {
+    pub(crate) text: String,
+    /// Characters between the start of the value and the start of the text, if each character of the text is one
+    /// character of the file; `None` after expansion or with escapes.
+    pub(crate) offset: Option<u32>,
+}
+
+impl AsRef<str> for PathText {
+    fn as_ref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Decode for PathText {
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        let scalar = scalar(node, "a path", cx)?;
+        let text = scalar.text().to_owned();
+        let offset = u32::from(scalar.quoted);
+        let width = u32::try_from(text.chars().count()).unwrap_or(u32::MAX).saturating_add(offset.saturating_mul(2));
+        let exact = !scalar.is_secret() && node.span.end_column == node.span.column.saturating_add(width);
+        Some(Self { text, offset: exact.then_some(offset) })
+    }
+
+    fn type_name() -> String {
+        "path template".to_owned()
+    }
+}
+
+impl JsonSchema for PathText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "path".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^(/|.*\$\{)" })
+    }
+}

@@ -1,0 +1,143 @@
+//! From what was typed to what holds: names become indices, policies are merged, and keys are checked against each
+//! other.
+//!
+//! Nothing here stops at a problem either. A part that is wrong is reported and left out; parts that refer to it by
+//! name still find the name, so one mistake is one message.
+
+mod envelopes;
+mod listeners;
+mod names;
+mod path;
+mod policy;
+mod process;
+mod respond;
+mod router;
+mod routes;
+mod rpc;
+mod services;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::decode::{Field, Item, Text};
+use crate::diag::{Code, Diagnostic, Diagnostics, Place};
+use crate::raw::RawConfig;
+use crate::valid::Valid;
+
+use names::Names;
+
+/// One file, decoded.
+pub(crate) struct File {
+    pub(crate) name: Arc<str>,
+    /// Where relative paths in it begin.
+    pub(crate) folder: PathBuf,
+    pub(crate) raw: RawConfig,
+}
+
+/// Merges and checks all files; the first is the main file. The result is to be used only if `problems` has no errors.
+pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Valid> {
+    let main = files.first()?;
+    let folders = files.iter().map(|file| (Arc::clone(&file.name), file.folder.as_path())).collect();
+    let mut resolver = Resolver { folders, problems };
+    resolver.check_shape(files);
+    let listeners = resolver.listeners(files, main);
+    let (envelopes, envelope_names) = resolver.envelopes(files);
+    let defaults = main.raw.defaults.value();
+    if let Some(defaults) = defaults {
+        resolver.check_policy(defaults, &envelope_names);
+    }
+    let (services, known_services) = resolver.services(files, &envelope_names);
+    let system_routes = resolver.system_routes(main);
+    let scope = routes::Scope {
+        defaults,
+        files,
+        services: &known_services,
+        envelopes: &envelopes,
+        envelope_names: &envelope_names,
+    };
+    let routes = resolver.routes(&scope);
+    resolver.check_router(&routes);
+    resolver.check_system_routes(&routes, &system_routes);
+    Some(Valid {
+        files: files.iter().map(|file| Arc::clone(&file.name)).collect(),
+        listeners,
+        services,
+        routes,
+        envelopes,
+        drain: resolver.drain(main),
+        runtime: resolver.runtime(main),
+        observability: resolver.observability(main),
+        system_routes,
+    })
+}
+
+/// What the checks share: where files are, and where problems go.
+struct Resolver<'a> {
+    folders: HashMap<Arc<str>, &'a Path>,
+    problems: &'a mut Diagnostics,
+}
+
+impl Resolver<'_> {
+    /// Adds an error at `place`.
+    fn error(&mut self, code: Code, place: &Place, message: impl Into<String>) {
+        self.problems.push(Diagnostic::error(code, message).at(place));
+    }
+
+    /// Adds an error with advice at `place`.
+    fn error_with(&mut self, code: Code, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(Diagnostic::error(code, message).at(place).help(help));
+    }
+
+    /// Adds a warning at `place`.
+    fn warn(&mut self, code: Code, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(Diagnostic::warning(code, message).at(place).help(help));
+    }
+
+    /// The path of a file, relative to the file that names it.
+    fn path(&self, item: &Item<Text>) -> PathBuf {
+        let folder = self.folders.get(&item.place.file).copied().unwrap_or(Path::new(""));
+        folder.join(&item.value.0)
+    }
+
+    /// Version, and what may stand in the main file only.
+    fn check_shape(&mut self, files: &[File]) {
+        if let Some(main) = files.first().filter(|main| main.raw.version.is_missing()) {
+            let place =
+                Place { file: Arc::clone(&main.name), line: 1, column: 1, end_column: 2, path: "version".into() };
+            self.error_with(Code::MissingKey, &place, "\"version\" is missing", "begin with \"version: 1\"");
+        }
+        for file in files {
+            if let Some(version) = file.raw.version.set()
+                && version.value.0 != 1
+            {
+                self.error_with(Code::InvalidValue, &version.place, "this is not version 1", "write \"version: 1\"");
+            }
+        }
+        for File { raw, .. } in files.iter().skip(1) {
+            let main_only = [
+                ("include", place_of(&raw.include)),
+                ("drain", place_of(&raw.drain)),
+                ("runtime", place_of(&raw.runtime)),
+                ("defaults", place_of(&raw.defaults)),
+                ("observability", place_of(&raw.observability)),
+                ("system_routes", place_of(&raw.system_routes)),
+            ];
+            for (key, place) in main_only {
+                if let Some(place) = place {
+                    let message = format!("\"{key}\" in an included file");
+                    self.error_with(Code::Conflict, place, message, "it may stand in the main file only");
+                }
+            }
+        }
+    }
+}
+
+fn place_of<T>(field: &Field<T>) -> Option<&Place> {
+    field.set().map(|item| &item.place)
+}
+
+/// `file:line:column`, for messages about a second place.
+fn name_of(place: &Place) -> String {
+    format!("{}:{}:{}", place.file, place.line, place.column)
+}

@@ -1,0 +1,294 @@
+//! Policies: checked once where they stand, merged for each route.
+
+use std::time::Duration;
+
+use super::{Names, Resolver, name_of};
+use crate::decode::{Count, Field, Item, Text};
+use crate::diag::{Code, Place};
+use crate::raw::{RawJson, RawMetadata, RawPolicy};
+use crate::valid::{
+    EnumFormat, Envelope, ErrorFormat, FieldNames, Int64Format, JsonPolicy, Level, MetadataPolicy, MultiSegmentEscape,
+    Origin, Policy, Setting, StatusOverride, StreamFormat, UnknownPolicy,
+};
+
+/// Largest `max_body`: a body that is transcoded is in memory.
+const MAX_BODY: u64 = 1 << 30;
+const DEFAULT_MAX_BODY: u64 = 1 << 20;
+/// Longest deadline: anything beyond is a mistake, and timers stay within their range.
+const MAX_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
+const DEFAULT_STREAM_IDLE: Duration = Duration::from_secs(60);
+
+impl Resolver<'_> {
+    /// Reports values that are wrong wherever they are inherited to.
+    pub(super) fn check_policy(&mut self, raw: &RawPolicy, envelopes: &Names) {
+        for item in [raw.timeout.set(), raw.stream_idle_timeout.set()].into_iter().flatten() {
+            if item.value.0.is_zero() || item.value.0 > MAX_TIMEOUT {
+                let message = "a timeout is above zero and at most 7d";
+                self.error_with(Code::InvalidValue, &item.place, message, "null means no timeout");
+            }
+        }
+        if let Some(item) = raw.max_body.set()
+            && item.value.0 > MAX_BODY
+        {
+            self.error(Code::InvalidValue, &item.place, "\"max_body\" is at most 1GiB");
+        }
+        if let Some(item) = raw.envelope.set() {
+            self.refer("envelope", item, envelopes);
+        }
+        if let Some(list) = raw.stream.set() {
+            self.distinct("stream", list);
+        }
+        for (_, status) in raw.status_map.value().into_iter().flat_map(|map| &map.0) {
+            self.check_status(status);
+        }
+        if let Some(metadata) = raw.metadata.value() {
+            self.check_metadata(metadata);
+        }
+        for item in raw.ignore_query.value().into_iter().flatten() {
+            if item.value.0.is_empty() {
+                self.error(Code::InvalidValue, &item.place, "an empty query key");
+            }
+        }
+    }
+
+    fn check_status(&mut self, field: &Field<Count>) {
+        if let Some(item) = field.set()
+            && !(200..=599).contains(&item.value.0)
+        {
+            self.error(Code::InvalidValue, &item.place, "an HTTP status is from 200 to 599");
+        }
+    }
+
+    fn check_metadata(&mut self, raw: &RawMetadata) {
+        for item in [raw.allow.value(), raw.deny.value()].into_iter().flatten().flatten() {
+            let text = item.value.0.as_str();
+            if !is_token(text.strip_suffix('*').unwrap_or(text)) && text != "*" {
+                let message = format!("{} is not a header name", item.shown());
+                self.error_with(Code::InvalidValue, &item.place, message, "as in x-tenant, or x-app-* for a prefix");
+            }
+        }
+        if let Some(item) = raw.prefix.set()
+            && !is_token(&item.value.0)
+        {
+            let message = format!("{} is not the beginning of a header name", item.shown());
+            self.error(Code::InvalidValue, &item.place, message);
+        }
+    }
+
+    /// The values of a list that must be neither empty nor repetitive.
+    pub(super) fn distinct<T: Copy + PartialEq>(&mut self, key: &str, list: &Item<Vec<Item<T>>>) -> Option<Vec<T>> {
+        if list.value.is_empty() {
+            self.error(Code::InvalidValue, &list.place, format!("\"{key}\" is empty"));
+            return None;
+        }
+        let mut values: Vec<T> = Vec::with_capacity(list.value.len());
+        for item in &list.value {
+            if values.contains(&item.value) {
+                self.error(Code::Duplicate, &item.place, format!("the same entry of \"{key}\" twice"));
+            } else {
+                values.push(item.value);
+            }
+        }
+        Some(values)
+    }
+
+    /// Merges the levels; the nearest one wins, key by key. Values were checked by `check_policy`.
+    pub(super) fn merge(
+        &mut self,
+        levels: &Levels<'_>,
+        envelopes: &[Envelope],
+        names: &Names,
+        route: &Place,
+    ) -> Policy {
+        let formats = [StreamFormat::Array, StreamFormat::Ndjson, StreamFormat::Sse];
+        let policy = Policy {
+            timeout: levels.option(|p| Seen::of(&p.timeout), |time| Some(time.0), Some(DEFAULT_TIMEOUT)),
+            stream_idle_timeout: levels.option(
+                |p| Seen::of(&p.stream_idle_timeout),
+                |time| Some(time.0),
+                Some(DEFAULT_STREAM_IDLE),
+            ),
+            max_body: levels.value(|p| Seen::of(&p.max_body), |bytes| bytes.0, DEFAULT_MAX_BODY),
+            error_format: levels.value(
+                |p| nested(&p.errors, |errors| &errors.format),
+                |format| *format,
+                ErrorFormat::Problem,
+            ),
+            envelope: levels.option(|p| Seen::of(&p.envelope), |name| names.index(&name.0), None),
+            json: levels.json(),
+            ignore_query: levels.value(|p| Seen::of(&p.ignore_query), |list| texts(list), Vec::new()),
+            status_map: levels.status_map(),
+            metadata: levels.metadata(),
+            stream: levels.value(
+                |p| Seen::of(&p.stream),
+                |list| list.iter().map(|item| item.value).collect(),
+                formats.to_vec(),
+            ),
+            multi_segment_escape: levels.value(
+                |p| Seen::of(&p.multi_segment_escape),
+                |escape| *escape,
+                MultiSegmentEscape::KeepSlash,
+            ),
+            inner_wildcard: levels.value(|p| Seen::of(&p.inner_wildcard), |on| *on, false),
+        };
+        self.check_error_envelope(&policy, levels, envelopes, route);
+        policy
+    }
+
+    fn check_error_envelope(&mut self, policy: &Policy, levels: &Levels<'_>, envelopes: &[Envelope], route: &Place) {
+        if policy.error_format.value != ErrorFormat::Envelope {
+            return;
+        }
+        let envelope = policy.envelope.value.and_then(|index| envelopes.get(index));
+        let help = match envelope {
+            Some(Envelope { error: Some(_), .. }) => return,
+            Some(envelope) => {
+                format!("envelope \"{}\" at {} has no \"error\"", envelope.name, name_of(&envelope.place))
+            }
+            // One that is named and not there was reported where it is named.
+            None if matches!(levels.find(|p| Seen::of(&p.envelope)), Some((_, Seen::Set(_)))) => return,
+            None => "add \"envelope: NAME\"".to_owned(),
+        };
+        let message = "\"errors.format\" is \"envelope\", but there is no envelope for failures";
+        self.error_with(Code::Conflict, route, message, help);
+    }
+}
+
+fn texts(list: &[Item<Text>]) -> Vec<String> {
+    list.iter().map(|item| item.value.0.clone()).collect()
+}
+
+fn lower(list: &[Item<Text>]) -> Vec<String> {
+    list.iter().map(|item| item.value.0.to_ascii_lowercase()).collect()
+}
+
+/// A token of RFC 9110, section 5.6.2: header names and methods.
+pub(super) fn is_token(text: &str) -> bool {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(token)
+}
+
+/// What one level says about a key.
+pub(super) enum Seen<'a, T> {
+    /// Nothing: ask the next level.
+    Absent,
+    /// `null`: back to what the program does, without asking further.
+    Removed(&'a Place),
+    /// A value.
+    Set(&'a Item<T>),
+}
+
+impl<'a, T> Seen<'a, T> {
+    fn of(field: &'a Field<T>) -> Self {
+        match field {
+            Field::Absent | Field::Invalid => Self::Absent,
+            Field::Null(place) => Self::Removed(place),
+            Field::Set(item) => Self::Set(item),
+        }
+    }
+}
+
+/// A key of a block: a removed block removes all its keys.
+fn nested<'a, B, T>(block: &'a Field<B>, key: impl FnOnce(&'a B) -> &'a Field<T>) -> Seen<'a, T> {
+    match block {
+        Field::Absent | Field::Invalid => Seen::Absent,
+        Field::Null(place) => Seen::Removed(place),
+        Field::Set(item) => Seen::of(key(&item.value)),
+    }
+}
+
+/// The levels that a route inherits from, nearest first.
+pub(super) struct Levels<'a>(pub(super) Vec<(Level, &'a RawPolicy)>);
+
+impl<'a> Levels<'a> {
+    /// The nearest level that says something.
+    fn find<T>(&self, key: impl Fn(&'a RawPolicy) -> Seen<'a, T>) -> Option<(Level, Seen<'a, T>)> {
+        self.0.iter().map(|(level, policy)| (*level, key(policy))).find(|(_, seen)| !matches!(seen, Seen::Absent))
+    }
+
+    /// A key that `null` turns off; `default` holds if nobody says anything.
+    fn option<T: 'a, V>(
+        &self,
+        key: impl Fn(&'a RawPolicy) -> Seen<'a, T>,
+        value: impl FnOnce(&T) -> Option<V>,
+        default: Option<V>,
+    ) -> Setting<Option<V>> {
+        match self.find(key) {
+            None | Some((_, Seen::Absent)) => Setting::built_in(default),
+            Some((level, Seen::Removed(place))) => Setting::set(None, level, place.clone()),
+            Some((level, Seen::Set(item))) => Setting::set(value(&item.value), level, item.place.clone()),
+        }
+    }
+
+    /// A key that always has a value; `null` goes back to the default.
+    fn value<T: 'a, V>(
+        &self,
+        key: impl Fn(&'a RawPolicy) -> Seen<'a, T>,
+        value: impl FnOnce(&T) -> V,
+        default: V,
+    ) -> Setting<V> {
+        match self.find(key) {
+            None | Some((_, Seen::Absent)) => Setting::built_in(default),
+            Some((level, Seen::Removed(place))) => Setting::set(default, level, place.clone()),
+            Some((level, Seen::Set(item))) => Setting::set(value(&item.value), level, item.place.clone()),
+        }
+    }
+
+    fn json_key<T: Copy + 'a>(&self, key: impl Fn(&'a RawJson) -> &'a Field<T>, default: T) -> Setting<T> {
+        self.value(|policy| nested(&policy.json, &key), |value| *value, default)
+    }
+
+    fn json(&self) -> JsonPolicy {
+        JsonPolicy {
+            field_names: self.json_key(|json| &json.field_names, FieldNames::Camel),
+            enums: self.json_key(|json| &json.enums, EnumFormat::Name),
+            emit_defaults: self.json_key(|json| &json.emit_defaults, false),
+            int64: self.json_key(|json| &json.int64, Int64Format::String),
+            unknown_fields: self.json_key(|json| &json.unknown_fields, UnknownPolicy::Reject),
+            unknown_query: self.json_key(|json| &json.unknown_query, UnknownPolicy::Reject),
+        }
+    }
+
+    fn metadata(&self) -> MetadataPolicy {
+        fn key<'a, T>(policy: &'a RawPolicy, key: fn(&'a RawMetadata) -> &'a Field<T>) -> Seen<'a, T> {
+            nested(&policy.metadata, key)
+        }
+        MetadataPolicy {
+            allow: self.option(|p| key(p, |metadata| &metadata.allow), |list| Some(lower(list)), None),
+            deny: self.value(|p| key(p, |metadata| &metadata.deny), |list| lower(list), Vec::new()),
+            allow_binary: self.value(|p| key(p, |metadata| &metadata.allow_binary), |on| *on, false),
+            prefix: self.option(
+                |p| key(p, |metadata| &metadata.prefix),
+                |prefix| Some(prefix.0.to_ascii_lowercase()),
+                None,
+            ),
+        }
+    }
+
+    /// Code by code, so that a route can add one to what it inherits, or remove one with `null`.
+    fn status_map(&self) -> Vec<StatusOverride> {
+        let mut map: Vec<StatusOverride> = Vec::new();
+        let mut settled = Vec::new();
+        for (level, policy) in &self.0 {
+            let codes = match &policy.status_map {
+                Field::Absent | Field::Invalid => continue,
+                // `status_map: null` removes everything that would be inherited from further away.
+                Field::Null(_) => break,
+                Field::Set(codes) => codes,
+            };
+            for (code, field) in &codes.value.0 {
+                if settled.contains(code) {
+                    continue;
+                }
+                settled.push(*code);
+                let Some(item) = field.set() else { continue };
+                let Ok(status) = u16::try_from(item.value.0) else { continue };
+                let origin = Origin { level: *level, place: Some(item.place.clone()) };
+                map.push(StatusOverride { code: *code, status, origin });
+            }
+        }
+        map.sort_by_key(|entry| entry.code);
+        map
+    }
+}

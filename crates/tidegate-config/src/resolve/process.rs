@@ -1,0 +1,120 @@
+//! Drain, threads, logs, system routes.
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use tidegate_route::Template;
+
+use super::{File, Resolver, name_of};
+use crate::decode::{Field, Item, Text, Time};
+use crate::diag::Code;
+use crate::raw::{RawAccess, RawWorkers};
+use crate::valid::{
+    AccessLog, Drain, LogFormat, LogLevel, LogOutput, Logs, Observability, Runtime, RuntimeModel, SystemRoute,
+    SystemRoutes, Workers,
+};
+
+/// Most data-plane threads.
+const MAX_WORKERS: u16 = 1024;
+
+impl Resolver<'_> {
+    pub(super) fn drain(&mut self, main: &File) -> Drain {
+        let raw = main.raw.drain.value().cloned().unwrap_or_default();
+        let time =
+            |field: &Field<Time>, default: u64| field.value().map_or(Duration::from_secs(default), |time| time.0);
+        Drain { readiness_delay: time(&raw.readiness_delay, 5), timeout: time(&raw.timeout, 30) }
+    }
+
+    pub(super) fn runtime(&mut self, main: &File) -> Runtime {
+        let raw = main.raw.runtime.value().cloned().unwrap_or_default();
+        let workers = match raw.workers.set().map(|item| (&item.value, &item.place)) {
+            None | Some((RawWorkers::Auto, _)) => Workers::Auto,
+            Some((RawWorkers::Count(count), place)) => {
+                let count = u16::try_from(count.0).ok().filter(|count| *count <= MAX_WORKERS).and_then(NonZeroU16::new);
+                if count.is_none() {
+                    let message = format!("the number of workers is from 1 to {MAX_WORKERS}");
+                    self.error_with(Code::InvalidValue, place, message, "\"auto\" is one for each CPU");
+                }
+                count.map_or(Workers::Auto, Workers::Count)
+            }
+        };
+        Runtime { workers, model: raw.model.value().copied().unwrap_or(RuntimeModel::PerCore) }
+    }
+
+    pub(super) fn observability(&mut self, main: &File) -> Observability {
+        let raw = main.raw.observability.value().and_then(|raw| raw.logs.value()).cloned().unwrap_or_default();
+        let access = match &raw.access {
+            Field::Null(_) => None,
+            Field::Set(item) => Some(self.access(&item.value)),
+            Field::Absent | Field::Invalid => Some(self.access(&RawAccess::default())),
+        };
+        let format = raw.format.value().copied().unwrap_or(LogFormat::Json);
+        let level = raw.level.value().copied().unwrap_or(LogLevel::Info);
+        Observability { logs: Logs { format, level, access } }
+    }
+
+    fn access(&mut self, raw: &RawAccess) -> AccessLog {
+        let output = match raw.output.set() {
+            None => LogOutput::Stdout,
+            Some(item) => match item.value.0.as_str() {
+                "stdout" => LogOutput::Stdout,
+                "stderr" => LogOutput::Stderr,
+                "" => {
+                    self.error(Code::InvalidValue, &item.place, "an empty file name");
+                    LogOutput::Stdout
+                }
+                _ => LogOutput::File(self.path(item)),
+            },
+        };
+        AccessLog {
+            output,
+            sample_ok: raw.sample_ok.value().map_or(1.0, |ratio| ratio.0),
+            slower_than: raw.slower_than.value().map(|time| time.0),
+        }
+    }
+
+    pub(super) fn system_routes(&mut self, main: &File) -> SystemRoutes {
+        let raw = main.raw.system_routes.value().cloned().unwrap_or_default();
+        let routes = SystemRoutes {
+            health: self.system_route(&raw.health, "/health"),
+            liveness: self.system_route(&raw.liveness, "/health/liveness"),
+            readiness: self.system_route(&raw.readiness, "/health/readiness"),
+            version: self.system_route(&raw.version, "/version"),
+        };
+        let all: Vec<(&str, &SystemRoute)> = routes.iter().collect();
+        for (index, (key, route)) in all.iter().enumerate() {
+            let Some((other_key, other)) = all.iter().take(index).find(|(_, other)| other.path == route.path) else {
+                continue;
+            };
+            // At least one of them was written: the defaults differ.
+            let Some(place) = route.place.as_ref().or(other.place.as_ref()) else { continue };
+            let message = format!("the system routes \"{other_key}\" and \"{key}\" have the same path");
+            let help = match &other.place {
+                Some(first) if first != place => format!("first at {}", name_of(first)),
+                _ => "one of them is a default; null turns it off".to_owned(),
+            };
+            self.error_with(Code::Duplicate, place, message, help);
+        }
+        routes
+    }
+
+    fn system_route(&mut self, field: &Field<Text>, default: &str) -> Option<SystemRoute> {
+        match field {
+            Field::Absent => Some(SystemRoute { path: default.to_owned(), place: None }),
+            Field::Null(_) | Field::Invalid => None,
+            Field::Set(item) => self.system_path(item),
+        }
+    }
+
+    fn system_path(&mut self, item: &Item<Text>) -> Option<SystemRoute> {
+        let path = item.value.0.as_str();
+        let plain = Template::parse(path)
+            .is_ok_and(|template| template.variables().is_empty() && template.verb().is_none() && !path.contains('*'));
+        if !plain {
+            let message = format!("{} is not a plain path", item.shown());
+            self.error_with(Code::InvalidPath, &item.place, message, "write it as in /health, without variables");
+            return None;
+        }
+        Some(SystemRoute { path: path.to_owned(), place: Some(item.place.clone()) })
+    }
+}

@@ -1,0 +1,220 @@
+//! Routes: methods, hosts, actions.
+
+use super::policy::{Levels, is_token};
+use super::rpc::{Named, is_dotted, is_identifier};
+use super::services::{KnownServices, is_host};
+use super::{File, Names, Resolver, name_of, place_of};
+use crate::decode::{Field, Item, Text};
+use crate::diag::Code;
+use crate::raw::{RawPolicy, RawRoute};
+use crate::valid::{Action, Body, Envelope, GrpcAction, Level, Methods, Route, RpcSelector};
+
+/// What routes refer to.
+pub(super) struct Scope<'a> {
+    pub(super) defaults: Option<&'a RawPolicy>,
+    pub(super) files: &'a [File],
+    pub(super) services: &'a KnownServices<'a>,
+    pub(super) envelopes: &'a [Envelope],
+    pub(super) envelope_names: &'a Names,
+}
+
+impl Resolver<'_> {
+    pub(super) fn routes(&mut self, scope: &Scope<'_>) -> Vec<Route> {
+        let mut names = Names::new();
+        let mut routes = Vec::new();
+        for item in scope.files.iter().filter_map(|file| file.raw.routes.value()).flatten() {
+            let unique = item.value.name.set().is_none_or(|name| self.claim("route", name, &mut names));
+            let route = self.route(item, scope);
+            routes.extend(route.filter(|_| unique));
+        }
+        routes
+    }
+
+    fn route(&mut self, item: &Item<RawRoute>, scope: &Scope<'_>) -> Option<Route> {
+        let raw = &item.value;
+        self.check_policy(&raw.policy, scope.envelope_names);
+        let service = raw.service.set().and_then(|name| self.refer("service", name, &scope.services.names));
+        let mut levels = vec![(Level::Route, &raw.policy)];
+        levels.extend(service.and_then(|index| scope.services.raw.get(index)).map(|raw| (Level::Service, &raw.policy)));
+        levels.extend(scope.defaults.map(|defaults| (Level::Defaults, defaults)));
+        let policy = self.merge(&Levels(levels), scope.envelopes, scope.envelope_names, &item.place);
+        let methods = self.methods(raw);
+        let hosts = self.hosts(&raw.hosts);
+        let path = self.route_path(raw, &policy);
+        let action = self.action(item, service);
+        Some(Route {
+            name: raw.name.value()?.0.clone(),
+            place: item.place.clone(),
+            path: path?,
+            methods: methods?,
+            hosts: hosts?,
+            action: action?,
+            policy,
+        })
+    }
+
+    fn methods(&mut self, raw: &RawRoute) -> Option<Methods> {
+        let list = match (&raw.method, &raw.methods) {
+            (Field::Invalid, _) | (_, Field::Invalid) => return None,
+            (Field::Set(one), Field::Set(_)) => {
+                self.error_with(Code::Conflict, &one.place, "\"method\" and \"methods\" together", "keep one of them");
+                return None;
+            }
+            (Field::Set(one), _) => std::slice::from_ref(one),
+            (_, Field::Set(list)) if list.value.is_empty() => {
+                let help = "leave it out for any method";
+                self.error_with(Code::InvalidValue, &list.place, "\"methods\" is empty", help);
+                return None;
+            }
+            (_, Field::Set(list)) => list.value.as_slice(),
+            (_, _) => return Some(Methods::Any),
+        };
+        let mut methods = Vec::with_capacity(list.len());
+        let mut complete = true;
+        for item in list {
+            match self.method(item) {
+                None => complete = false,
+                Some(method) if methods.contains(&method) => {
+                    self.error(Code::Duplicate, &item.place, format!("method {} stands here twice", item.shown()));
+                }
+                Some(method) => methods.push(method),
+            }
+        }
+        complete.then_some(Methods::List(methods))
+    }
+
+    fn method(&mut self, item: &Item<Text>) -> Option<String> {
+        let text = item.value.0.as_str();
+        let upper = text.to_ascii_uppercase();
+        let standard = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"].contains(&upper.as_str());
+        let help = match upper.as_str() {
+            "CONNECT" | "TRACE" => "the gateway refuses CONNECT and TRACE".to_owned(),
+            _ if standard && upper != text => format!("methods have upper case: {upper}"),
+            _ if !is_token(text) || text == "*" => "leave the key out for any method".to_owned(),
+            _ => return Some(text.to_owned()),
+        };
+        self.error_with(Code::InvalidValue, &item.place, format!("{} cannot be routed", item.shown()), help);
+        None
+    }
+
+    fn hosts(&mut self, field: &Field<Vec<Item<Text>>>) -> Option<Vec<String>> {
+        let Some(list) = field.set() else { return (!field.is_invalid()).then(Vec::new) };
+        if list.value.is_empty() {
+            let help = "leave it out for any host";
+            self.error_with(Code::InvalidValue, &list.place, "\"hosts\" is empty", help);
+            return None;
+        }
+        let mut hosts = Vec::with_capacity(list.value.len());
+        let mut complete = true;
+        for item in &list.value {
+            let host = item.value.0.to_ascii_lowercase();
+            if !is_host(host.strip_prefix("*.").unwrap_or(&host)) {
+                let message = format!("{} is not a host", item.shown());
+                let help = "as in api.example.com or *.example.com, without a port";
+                self.error_with(Code::InvalidValue, &item.place, message, help);
+                complete = false;
+            } else if hosts.contains(&host) {
+                self.error(Code::Duplicate, &item.place, format!("host {} stands here twice", item.shown()));
+            } else {
+                hosts.push(host);
+            }
+        }
+        complete.then_some(hosts)
+    }
+
+    fn action(&mut self, item: &Item<RawRoute>, service: Option<usize>) -> Option<Action> {
+        let raw = &item.value;
+        if raw.respond.is_invalid() {
+            return None;
+        }
+        if let Some(respond) = raw.respond.set() {
+            return self.respond(raw, respond).map(Action::Respond);
+        }
+        let Some((rpc, rpc_place)) = self.rpc(raw)? else {
+            self.report_no_action(item);
+            return None;
+        };
+        if raw.service.is_missing() {
+            let help = "name the service that has this RPC";
+            self.error_with(Code::MissingKey, &rpc_place, "\"service\" is missing", help);
+        }
+        let named = (rpc, rpc_place);
+        self.check_annotated(raw, &named);
+        let body = self.body(&raw.body);
+        let response_body = self.response_body(&raw.response_body);
+        let (rpc, rpc_place) = named;
+        Some(Action::Grpc(GrpcAction {
+            service: service?,
+            rpc,
+            rpc_place,
+            body: body?,
+            body_place: place_of(&raw.body).unwrap_or(&item.place).clone(),
+            response_body: response_body?,
+            response_body_place: place_of(&raw.response_body).unwrap_or(&item.place).clone(),
+        }))
+    }
+
+    fn report_no_action(&mut self, item: &Item<RawRoute>) {
+        match &item.value.service {
+            Field::Set(service) => {
+                let message = "proxying without transcoding is not available in this version";
+                let help = "name an RPC with \"grpc: pkg.Service/Method\"";
+                self.error_with(Code::NotAvailable, &service.place, message, help);
+            }
+            Field::Absent | Field::Null(_) => {
+                let message = "a route needs \"service\" and \"grpc\", or \"respond\"";
+                self.error(Code::MissingKey, &item.place, message);
+            }
+            Field::Invalid => {}
+        }
+    }
+
+    /// A route without a path takes everything from annotations; a route with one is for one RPC.
+    fn check_annotated(&mut self, raw: &RawRoute, (rpc, rpc_place): &Named) {
+        if let Some(path) = raw.path.set() {
+            if !matches!(rpc, RpcSelector::Method(_)) {
+                let help = "leave \"path\" out: each RPC has its own in its annotation";
+                self.error_with(Code::Conflict, &path.place, "one path for many RPCs", help);
+            }
+            return;
+        }
+        if raw.path.is_invalid() {
+            return;
+        }
+        let keys = [
+            ("method", place_of(&raw.method)),
+            ("methods", place_of(&raw.methods)),
+            ("body", place_of(&raw.body)),
+            ("response_body", place_of(&raw.response_body)),
+        ];
+        for (key, place) in keys {
+            if let Some(place) = place {
+                let help = format!("the RPC at {} brings it with its annotation", name_of(rpc_place));
+                self.error_with(Code::Conflict, place, format!("\"{key}\" without \"path\""), help);
+            }
+        }
+    }
+
+    fn body(&mut self, field: &Field<Text>) -> Option<Body> {
+        let Some(item) = field.set() else { return (!field.is_invalid()).then_some(Body::None) };
+        match item.value.0.as_str() {
+            "*" => Some(Body::Whole),
+            text if is_dotted(text) => Some(Body::Field(text.to_owned())),
+            _ => {
+                let help = "\"*\" for the whole message, or the path of a field";
+                self.error_with(Code::InvalidValue, &item.place, format!("{} is not a field", item.shown()), help);
+                None
+            }
+        }
+    }
+
+    fn response_body(&mut self, field: &Field<Text>) -> Option<Option<String>> {
+        let Some(item) = field.set() else { return (!field.is_invalid()).then_some(None) };
+        if is_identifier(&item.value.0) {
+            return Some(Some(item.value.0.clone()));
+        }
+        let message = format!("{} is not a top-level field", item.shown());
+        self.error_with(Code::InvalidValue, &item.place, message, "leave the key out for the whole message");
+        None
+    }
+}

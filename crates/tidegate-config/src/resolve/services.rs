@@ -1,0 +1,316 @@
+//! Services: endpoints, descriptors, connections, TLS.
+
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{File, Names, Resolver, place_of};
+use crate::decode::{Bytes, Field, Item, Name, Text, Time};
+use crate::diag::{Code, Place};
+use crate::raw::{RawConnections, RawDescriptors, RawService, RawUpstreamTls};
+use crate::valid::{Connections, Descriptors, Endpoint, Keepalive, Service, UpstreamTls};
+
+/// Largest `max_message`: a message is in memory as a whole.
+const MAX_MESSAGE: u64 = 1 << 30;
+const DEFAULT_MAX_MESSAGE: u64 = 10 << 20;
+/// Most connections to one endpoint.
+const MAX_CONNECTIONS: u32 = 1024;
+const DEFAULT_CONNECTIONS: Connections = Connections {
+    min: 1,
+    max: 4,
+    keepalive: Some(Keepalive { interval: Duration::from_secs(10), timeout: Duration::from_secs(3) }),
+};
+
+/// Services by name.
+pub(super) struct KnownServices<'a> {
+    pub(super) names: Names,
+    /// What was typed, by index of the service: routes inherit from it.
+    pub(super) raw: Vec<&'a RawService>,
+}
+
+impl Resolver<'_> {
+    pub(super) fn services<'f>(&mut self, files: &'f [File], envelopes: &Names) -> (Vec<Service>, KnownServices<'f>) {
+        let mut known = KnownServices { names: Names::new(), raw: Vec::new() };
+        let mut services = Vec::new();
+        known.names.incomplete = files.iter().any(|file| file.raw.services.is_invalid());
+        for (name, value) in files.iter().filter_map(|file| file.raw.services.value()).flat_map(|table| &table.0) {
+            if !self.claim("service", name, &mut known.names) {
+                continue;
+            }
+            let Some(raw) = value.value() else { continue };
+            self.check_policy(&raw.policy, envelopes);
+            let Some(service) = self.service(name, raw) else { continue };
+            known.names.set_index(&name.value.0, services.len());
+            known.raw.push(raw);
+            services.push(service);
+        }
+        (services, known)
+    }
+
+    fn service(&mut self, name: &Item<Name>, raw: &RawService) -> Option<Service> {
+        let endpoints = self.endpoints(name, raw);
+        let descriptors = self.descriptors(raw);
+        let max_message = self.max_message(&raw.max_message);
+        let connect_timeout = self.positive(&raw.connect_timeout, Duration::from_secs(2));
+        let connections = match raw.connections.value() {
+            None => Some(DEFAULT_CONNECTIONS),
+            Some(raw) => self.connections(raw),
+        };
+        let tls = raw.tls.set().and_then(|item| self.upstream_tls(&item.value, &item.place));
+        let endpoints = endpoints?;
+        let secure = endpoints.iter().any(|endpoint| endpoint.tls);
+        if let Some(place) = place_of(&raw.tls)
+            && !secure
+        {
+            self.warn(Code::NoEffect, place, "every endpoint says grpc://, so \"tls\" does nothing", "write grpcs://");
+        }
+        Some(Service {
+            name: name.value.0.clone(),
+            place: name.place.clone(),
+            endpoints,
+            descriptors: descriptors?,
+            descriptors_place: place_of(&raw.descriptors).unwrap_or(&name.place).clone(),
+            max_message: max_message?,
+            connect_timeout: connect_timeout?,
+            connections: connections?,
+            tls: secure.then(|| tls.unwrap_or_default()),
+        })
+    }
+
+    fn endpoints(&mut self, name: &Item<Name>, raw: &RawService) -> Option<Vec<Endpoint>> {
+        if raw.address.is_invalid() || raw.endpoints.is_invalid() {
+            return None;
+        }
+        let items: Vec<&Item<Text>> = match (raw.address.set(), raw.endpoints.set()) {
+            (Some(address), Some(_)) => {
+                let message = "\"address\" and \"endpoints\" together";
+                self.error_with(Code::Conflict, &address.place, message, "\"address\" is short for one endpoint");
+                return None;
+            }
+            (None, None) => {
+                let message = format!("service {} has no endpoints", name.shown());
+                let help = "add address: \"host:port\" or endpoints: [\"host:port\"]";
+                self.error_with(Code::MissingKey, &name.place, message, help);
+                return None;
+            }
+            (Some(address), None) => vec![address],
+            (None, Some(list)) => {
+                if list.value.is_empty() {
+                    self.error(Code::InvalidValue, &list.place, "an empty list of endpoints");
+                }
+                list.value.iter().collect()
+            }
+        };
+        let mut endpoints: Vec<Endpoint> = Vec::with_capacity(items.len());
+        let mut complete = true;
+        for item in items {
+            let Some(endpoint) = self.endpoint(item, raw.tls.set().is_some()) else {
+                complete = false;
+                continue;
+            };
+            if endpoints.iter().any(|other| other.host == endpoint.host && other.port == endpoint.port) {
+                self.error(Code::Duplicate, &item.place, format!("endpoint {} stands here twice", item.shown()));
+            }
+            endpoints.push(endpoint);
+        }
+        (complete && !endpoints.is_empty()).then_some(endpoints)
+    }
+
+    fn endpoint(&mut self, item: &Item<Text>, tls_by_default: bool) -> Option<Endpoint> {
+        let text = item.value.0.as_str();
+        let (tls, address) = match text.split_once("://") {
+            Some(("grpc", address)) => (false, address),
+            Some(("grpcs", address)) => (true, address),
+            Some(("http" | "https", _)) => {
+                self.error(Code::NotAvailable, &item.place, "HTTP backends are not available in this version");
+                return None;
+            }
+            Some(("dns" | "unix", _)) => return self.later_endpoint(item),
+            None if text.starts_with("unix:") => return self.later_endpoint(item),
+            Some(_) => {
+                let message = format!("{} has an unknown scheme", item.shown());
+                self.error_with(Code::InvalidValue, &item.place, message, "write host:port, grpc:// or grpcs://");
+                return None;
+            }
+            None => (tls_by_default, text),
+        };
+        let Some((host, port)) = host_and_port(address) else {
+            let message = format!("{} is not an endpoint", item.shown());
+            let help = "write host and port, as in \"localhost:50051\" or \"grpcs://[::1]:50051\"";
+            self.error_with(Code::InvalidValue, &item.place, message, help);
+            return None;
+        };
+        Some(Endpoint { text: text.to_owned(), place: item.place.clone(), host: host.to_owned(), port, tls })
+    }
+
+    fn later_endpoint(&mut self, item: &Item<Text>) -> Option<Endpoint> {
+        let message = "endpoints with \"dns:\" or \"unix:\" are not available in this version";
+        self.error_with(Code::NotAvailable, &item.place, message, "write host:port");
+        None
+    }
+
+    fn descriptors(&mut self, raw: &RawService) -> Option<Descriptors> {
+        let item = match &raw.descriptors {
+            Field::Invalid => return None,
+            Field::Absent | Field::Null(_) => None,
+            Field::Set(item) => Some(item),
+        };
+        if let Some(place) = place_of(&raw.proto_paths)
+            && !matches!(item, Some(Item { value: RawDescriptors::Protos(_), .. }))
+        {
+            let help = "it belongs to a list of .proto files under \"descriptors\"";
+            self.warn(Code::NoEffect, place, "\"proto_paths\" does nothing here", help);
+        }
+        let Some(item) = item else { return Some(Descriptors::Reflection) };
+        match &item.value {
+            RawDescriptors::Word(word) => self.descriptor_word(item, word),
+            RawDescriptors::Protos(files) if files.is_empty() => {
+                self.error(Code::InvalidValue, &item.place, "an empty list of .proto files");
+                None
+            }
+            RawDescriptors::Protos(files) => {
+                let files: Vec<PathBuf> = files.iter().map(|file| self.path(file)).collect();
+                let include = match raw.proto_paths.value() {
+                    Some(folders) => folders.iter().map(|folder| self.path(folder)).collect(),
+                    None => folders_of(&files),
+                };
+                Some(Descriptors::Protos { files, include })
+            }
+        }
+    }
+
+    fn descriptor_word<T>(&mut self, item: &Item<T>, word: &Text) -> Option<Descriptors> {
+        match word.0.as_str() {
+            "reflection" => Some(Descriptors::Reflection),
+            "" => {
+                self.error(Code::InvalidValue, &item.place, "an empty file name");
+                None
+            }
+            text if text.ends_with(".proto") => {
+                let message = "a .proto file where a descriptor set is expected";
+                self.error_with(Code::InvalidValue, &item.place, message, "for .proto files write a list: [FILE]");
+                None
+            }
+            _ => {
+                let file = Item { value: word.clone(), place: item.place.clone(), secret: item.secret };
+                Some(Descriptors::Set(self.path(&file)))
+            }
+        }
+    }
+
+    fn connections(&mut self, raw: &RawConnections) -> Option<Connections> {
+        let min = raw.min.value().map_or(DEFAULT_CONNECTIONS.min, |count| count.0);
+        // More than the default of `max` is asked for by `min` alone.
+        let max = raw.max.value().map_or(DEFAULT_CONNECTIONS.max.max(min), |count| count.0);
+        if let Some(place) = place_of(&raw.min)
+            && !(1..=MAX_CONNECTIONS).contains(&min)
+        {
+            self.error(Code::InvalidValue, place, format!("\"min\" is from 1 to {MAX_CONNECTIONS}"));
+            return None;
+        }
+        if let Some(place) = place_of(&raw.max)
+            && !(min..=MAX_CONNECTIONS).contains(&max)
+        {
+            self.error(Code::InvalidValue, place, format!("\"max\" is from \"min\" ({min}) to {MAX_CONNECTIONS}"));
+            return None;
+        }
+        let keepalive = match &raw.keepalive {
+            Field::Null(_) => None,
+            Field::Absent | Field::Invalid => DEFAULT_CONNECTIONS.keepalive,
+            Field::Set(item) => {
+                let interval = self.positive(&item.value.interval, Duration::from_secs(10));
+                let timeout = self.positive(&item.value.timeout, Duration::from_secs(3));
+                Some(Keepalive { interval: interval?, timeout: timeout? })
+            }
+        };
+        Some(Connections { min, max, keepalive })
+    }
+
+    fn upstream_tls(&mut self, raw: &RawUpstreamTls, place: &Place) -> Option<UpstreamTls> {
+        let client = match (raw.cert.set(), raw.key.set()) {
+            (Some(cert), Some(key)) => Some((self.path(cert), self.path(key))),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                self.error(Code::Conflict, place, "\"cert\" and \"key\" of a client belong together");
+                return None;
+            }
+        };
+        if let Some(item) = raw.server_name.set()
+            && !is_host(&item.value.0)
+        {
+            self.error(Code::InvalidValue, &item.place, format!("{} is not a host name", item.shown()));
+        }
+        let server_name = raw.server_name.value().map(|name| name.0.clone());
+        Some(UpstreamTls { ca: raw.ca.set().map(|item| self.path(item)), client, server_name })
+    }
+
+    fn max_message(&mut self, field: &Field<Bytes>) -> Option<u64> {
+        let Some(item) = field.set() else { return Some(DEFAULT_MAX_MESSAGE) };
+        if !(1..=MAX_MESSAGE).contains(&item.value.0) {
+            self.error(Code::InvalidValue, &item.place, "\"max_message\" is from 1B to 1GiB");
+            return None;
+        }
+        Some(item.value.0)
+    }
+
+    /// A duration that must not be zero.
+    fn positive(&mut self, field: &Field<Time>, default: Duration) -> Option<Duration> {
+        let Some(item) = field.set() else { return Some(default) };
+        if item.value.0.is_zero() {
+            self.error(Code::InvalidValue, &item.place, "this duration must be above zero");
+            return None;
+        }
+        Some(item.value.0)
+    }
+}
+
+fn folders_of(files: &[PathBuf]) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> =
+        files.iter().map(|file| file.parent().map(Path::to_path_buf).unwrap_or_default()).collect();
+    folders.sort();
+    folders.dedup();
+    folders
+}
+
+/// Host (without brackets) and port. The host is a name or an address; the port is not 0.
+fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let port = port.parse().ok().filter(|port| digits && *port != 0)?;
+    let Some(inner) = host.strip_prefix('[') else { return is_host(host).then_some((host, port)) };
+    let inner = inner.strip_suffix(']')?;
+    inner.parse::<Ipv6Addr>().ok().map(|_| (inner, port))
+}
+
+/// Labels of letters, digits, `-` and `_`, with dots between them: a name or an IPv4 address.
+pub(super) fn is_host(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let label = |label: &str| !label.is_empty() && label.bytes().all(allowed);
+    text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_and_port;
+
+    #[test]
+    fn endpoints_have_a_host_and_a_port() {
+        let check = |text: &str, expected: Option<(&str, u16)>| assert_eq!(host_and_port(text), expected, "{text}");
+        check("localhost:50055", Some(("localhost", 50055)));
+        check("10.0.0.7:1", Some(("10.0.0.7", 1)));
+        check("[::1]:443", Some(("::1", 443)));
+        check("a_b.example.com.:80", Some(("a_b.example.com.", 80)));
+        check("::1:443", None);
+        check("[::1]", None);
+        check("[localhost]:80", None);
+        check("localhost", None);
+        check("localhost:", None);
+        check("localhost:0", None);
+        check("localhost:+1", None);
+        check("localhost:65536", None);
+        check(":80", None);
+        check("a..b:80", None);
+        check("user@host:80", None);
+        check("host:80/path", None);
+    }
+}

@@ -1,0 +1,115 @@
+//! A short text of what a configuration came to, for golden cases: one line for each thing, origins in brackets,
+//! values that nobody set left out.
+
+use std::fmt::{Debug, Write};
+
+use tidegate_config::Valid;
+use tidegate_config::valid::{Action, Level, Methods, Policy, Route, Setting, Tree};
+
+pub(crate) fn describe(valid: &Valid) -> String {
+    let mut out = String::new();
+    let files: Vec<&str> = valid.files.iter().map(|name| &**name).collect();
+    let _ = writeln!(out, "files {}", files.join(", "));
+    for listener in &valid.listeners {
+        let _ = writeln!(
+            out,
+            "listener {} {} {:?} {:?} [{}]",
+            listener.name, listener.address, listener.tls, listener.protocols, listener.place
+        );
+    }
+    for service in &valid.services {
+        let _ = writeln!(out, "service {} [{}]", service.name, service.place);
+        for endpoint in &service.endpoints {
+            let tls = if endpoint.tls { " tls" } else { "" };
+            let _ = writeln!(out, "  endpoint {} port {}{tls}", endpoint.host, endpoint.port);
+        }
+        let _ = writeln!(out, "  descriptors {:?}", service.descriptors);
+        let _ = writeln!(out, "  max_message {} connect_timeout {:?}", service.max_message, service.connect_timeout);
+        let _ = writeln!(out, "  {:?}", service.connections);
+        if let Some(tls) = &service.tls {
+            let _ = writeln!(out, "  {tls:?}");
+        }
+    }
+    for envelope in &valid.envelopes {
+        let _ = writeln!(out, "envelope {} [{}]", envelope.name, envelope.place);
+        for (part, tree) in [("success", &envelope.success), ("error", &envelope.error)] {
+            if let Some(tree) = tree {
+                let _ = writeln!(out, "  {part} {}", self::tree(tree));
+            }
+        }
+    }
+    for route in &valid.routes {
+        describe_route(route, valid, &mut out);
+    }
+    let _ = writeln!(out, "{:?} {:?}", valid.drain, valid.runtime);
+    let _ = writeln!(out, "{:?}", valid.observability.logs);
+    let system: Vec<String> = valid.system_routes.iter().map(|(key, route)| format!("{key} {}", route.path)).collect();
+    let _ = writeln!(out, "system {}", system.join(", "));
+    out
+}
+
+fn describe_route(route: &Route, valid: &Valid, out: &mut String) {
+    let path = route.path.as_ref().map_or("(annotations)", |path| path.template.as_str());
+    let methods = match &route.methods {
+        Methods::Any => "any".to_owned(),
+        Methods::List(list) => list.join(","),
+    };
+    let _ = writeln!(out, "route {} {methods} {path} {:?} [{}]", route.name, route.hosts, route.place);
+    match &route.action {
+        Action::Grpc(grpc) => {
+            let service = valid.services.get(grpc.service).map_or("?", |service| &service.name);
+            let _ = write!(out, "  grpc {service} {:?} body {:?}", grpc.rpc, grpc.body);
+            let _ = writeln!(out, " response_body {:?}", grpc.response_body);
+        }
+        Action::Respond(respond) => {
+            let body = String::from_utf8_lossy(&respond.body);
+            let _ = writeln!(out, "  respond {} {:?} {body}", respond.status, respond.content_type);
+        }
+    }
+    describe_policy(&route.policy, out);
+}
+
+fn describe_policy(policy: &Policy, out: &mut String) {
+    setting("timeout", &policy.timeout, out);
+    setting("stream_idle_timeout", &policy.stream_idle_timeout, out);
+    setting("max_body", &policy.max_body, out);
+    setting("errors.format", &policy.error_format, out);
+    setting("envelope", &policy.envelope, out);
+    setting("json.field_names", &policy.json.field_names, out);
+    setting("json.enums", &policy.json.enums, out);
+    setting("json.emit_defaults", &policy.json.emit_defaults, out);
+    setting("json.int64", &policy.json.int64, out);
+    setting("json.unknown_fields", &policy.json.unknown_fields, out);
+    setting("json.unknown_query", &policy.json.unknown_query, out);
+    setting("ignore_query", &policy.ignore_query, out);
+    for entry in &policy.status_map {
+        let _ = writeln!(out, "  status_map {} {} [{}]", entry.code, entry.status, entry.origin);
+    }
+    setting("metadata.allow", &policy.metadata.allow, out);
+    setting("metadata.deny", &policy.metadata.deny, out);
+    setting("metadata.allow_binary", &policy.metadata.allow_binary, out);
+    setting("metadata.prefix", &policy.metadata.prefix, out);
+    setting("stream", &policy.stream, out);
+    setting("multi_segment_escape", &policy.multi_segment_escape, out);
+    setting("inner_wildcard", &policy.inner_wildcard, out);
+}
+
+fn setting<T: Debug>(name: &str, setting: &Setting<T>, out: &mut String) {
+    if setting.origin.level != Level::BuiltIn {
+        let _ = writeln!(out, "  {name} {:?} [{}]", setting.value, setting.origin);
+    }
+}
+
+fn tree(tree: &Tree) -> String {
+    match tree {
+        Tree::Literal(literal) => format!("{literal:?}"),
+        Tree::Expression(expression) => format!("Expression({})", expression.source),
+        Tree::Text(pieces) => format!("Text({} pieces)", pieces.len()),
+        Tree::List(items) => format!("[{}]", items.iter().map(self::tree).collect::<Vec<_>>().join(", ")),
+        Tree::Map(fields) => {
+            let fields: Vec<String> =
+                fields.iter().map(|(key, value)| format!("{key}: {}", self::tree(value))).collect();
+            format!("{{{}}}", fields.join(", "))
+        }
+    }
+}
