@@ -9,5 +9,9 @@ pub mod tasks;
 pub mod time;
 // Row 1: refusals.
 pub mod reject;
+// Row 2: outgoing connections.
+pub mod dial;
+// Row 3: backends.
+pub mod upstream;
 // Row 7: one request.
 pub mod gateway;

@@ -1,0 +1,239 @@
+//! One address of a cluster: where it is, and the connections that each worker has to it.
+//!
+//! It does not choose between endpoints (`balance`) and does not open connections itself (`h2_pool`). Its addresses
+//! are replaced by the control thread when a name resolves anew; connections that exist stay where they are.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use http::uri::{Authority, Scheme};
+use rustls_pki_types::ServerName;
+use tokio::sync::watch;
+
+use super::h2_pool::{Pool, PoolLimits};
+use crate::dial::{TlsClient, TlsError, server_name};
+use crate::ids::{PerWorker, WorkerId};
+
+/// What the connections to an endpoint are doing, in the words that gRPC uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointState {
+    /// No connection, and nobody asked for one.
+    Idle,
+    /// The first connection is being made; calls wait for it.
+    Connecting,
+    /// At least one connection takes calls.
+    Ready,
+    /// The last attempt failed; calls fail at once while it is tried again.
+    TransientFailure,
+    /// The cluster was shut down.
+    Shutdown,
+}
+
+impl EndpointState {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Ready => "ready",
+            Self::TransientFailure => "transient_failure",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl fmt::Display for EndpointState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// What admin and metrics show of an endpoint, summed over the workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointView {
+    /// As written in the configuration.
+    pub name: Arc<str>,
+    /// The best state that any worker sees.
+    pub state: EndpointState,
+    /// Connections that take new calls.
+    pub connections: usize,
+    /// Calls that have not ended.
+    pub in_flight: u32,
+}
+
+/// How an endpoint is reached; the same for all endpoints of a service.
+#[derive(Clone, Debug)]
+pub(super) struct EndpointSettings {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// TLS, and the name to verify instead of the host if there is one.
+    pub(super) tls: Option<(TlsClient, Option<String>)>,
+    pub(super) connect_timeout: Duration,
+    pub(super) keepalive: Option<Keepalive>,
+    pub(super) connections: (u32, u32),
+}
+
+/// HTTP/2 pings while calls are open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keepalive {
+    pub(super) interval: Duration,
+    /// How long the answer may take before the connection counts as dead.
+    pub(super) timeout: Duration,
+}
+
+/// See the module.
+pub(super) struct Endpoint {
+    name: Arc<str>,
+    host: String,
+    port: u16,
+    authority: Authority,
+    tls: Option<(TlsClient, ServerName<'static>)>,
+    pub(super) connect_timeout: Duration,
+    keepalive: Option<Keepalive>,
+    /// How often the interval of the pings was doubled because the endpoint found them too many.
+    keepalive_doublings: AtomicU32,
+    addresses: watch::Sender<Arc<[SocketAddr]>>,
+    pools: PerWorker<Pool>,
+}
+
+/// Sixteen minutes instead of ten seconds is as good as no pings.
+const MAX_KEEPALIVE_DOUBLINGS: u32 = 7;
+
+impl Endpoint {
+    /// An endpoint without connections. IP addresses and `localhost` have their addresses at once; another name waits
+    /// for [`Endpoint::set_addresses`].
+    ///
+    /// # Errors
+    /// `Name` if the host cannot stand in a URI or in a certificate.
+    pub(super) fn new(name: &str, settings: EndpointSettings, workers: usize) -> Result<Arc<Self>, TlsError> {
+        let EndpointSettings { host, port, tls, connect_timeout, keepalive, connections } = settings;
+        let written = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let authority = Authority::try_from(written).map_err(|_| TlsError::Name(host.clone()))?;
+        let tls = match tls {
+            None => None,
+            Some((client, name)) => Some((client, server_name(name.as_deref().unwrap_or(&host))?)),
+        };
+        let known: Arc<[SocketAddr]> = known_addresses(&host).iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        Ok(Arc::new(Self {
+            name: name.into(),
+            authority,
+            tls,
+            connect_timeout,
+            keepalive,
+            keepalive_doublings: AtomicU32::new(0),
+            addresses: watch::Sender::new(known),
+            pools: PerWorker::new(workers, |worker| Pool::new(PoolLimits::deal_out(connections, worker, workers))),
+            host,
+            port,
+        }))
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(super) fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    pub(super) fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
+    }
+
+    pub(super) fn tls(&self) -> Option<(&TlsClient, &ServerName<'static>)> {
+        self.tls.as_ref().map(|(client, name)| (client, name))
+    }
+
+    pub(super) fn pool(&self, worker: WorkerId) -> &Pool {
+        self.pools.get(worker)
+    }
+
+    /// The name to resolve, or `None` if the addresses never change.
+    pub(super) fn host_to_resolve(&self) -> Option<&str> {
+        known_addresses(&self.host).is_empty().then_some(self.host.as_str())
+    }
+
+    /// Replaces the addresses for connections to come. An empty answer is ignored: the last good one stays.
+    pub(super) fn set_addresses(&self, ips: &[IpAddr]) {
+        if ips.is_empty() {
+            return;
+        }
+        let fresh: Arc<[SocketAddr]> = ips.iter().map(|ip| SocketAddr::new(*ip, self.port)).collect();
+        self.addresses.send_if_modified(|old| {
+            let differs = *old != fresh;
+            *old = fresh;
+            differs
+        });
+    }
+
+    /// At least one address is known.
+    pub(super) fn is_resolved(&self) -> bool {
+        !self.addresses.borrow().is_empty()
+    }
+
+    /// The addresses, in the order in which to try them; waits until there are any.
+    pub(super) async fn addresses(&self) -> Arc<[SocketAddr]> {
+        let mut seen = self.addresses.subscribe();
+        match seen.wait_for(|known| !known.is_empty()).await {
+            Ok(known) => Arc::clone(&known),
+            Err(_) => Arc::from([]),
+        }
+    }
+
+    /// The pings of a new connection, with the interval that the endpoint tolerates as far as we know.
+    pub(super) fn keepalive(&self) -> Option<Keepalive> {
+        let doublings = self.keepalive_doublings.load(Ordering::Relaxed).min(MAX_KEEPALIVE_DOUBLINGS);
+        self.keepalive.map(|ping| Keepalive { interval: ping.interval * (1 << doublings), ..ping })
+    }
+
+    /// The endpoint closed a connection because of too many pings.
+    pub(super) fn ping_less_often(&self) {
+        self.keepalive_doublings.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn shutdown(&self) {
+        for pool in self.pools.iter() {
+            pool.shutdown();
+        }
+    }
+
+    pub(super) fn view(&self) -> EndpointView {
+        let mut view =
+            EndpointView { name: Arc::clone(&self.name), state: EndpointState::Idle, connections: 0, in_flight: 0 };
+        for pool in self.pools.iter() {
+            let (state, connections) = pool.state();
+            if rank(state) > rank(view.state) {
+                view.state = state;
+            }
+            view.connections = view.connections.saturating_add(connections);
+            view.in_flight = view.in_flight.saturating_add(pool.in_flight());
+        }
+        view
+    }
+}
+
+/// Of several workers' states the one that says most about the endpoint: a working connection, then a known failure.
+fn rank(state: EndpointState) -> u8 {
+    match state {
+        EndpointState::Idle => 0,
+        EndpointState::Connecting => 1,
+        EndpointState::TransientFailure => 2,
+        EndpointState::Ready => 3,
+        EndpointState::Shutdown => 4,
+    }
+}
+
+/// Addresses that need no name service.
+fn known_addresses(host: &str) -> Vec<IpAddr> {
+    if let Ok(ip) = host.parse() {
+        return vec![ip];
+    }
+    if host.eq_ignore_ascii_case("localhost") {
+        return vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    }
+    Vec::new()
+}

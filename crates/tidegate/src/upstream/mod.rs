@@ -1,0 +1,176 @@
+//! Everything towards backends: clusters, their endpoints and connections, and calls.
+//!
+//! A [`Cluster`] is the running form of a service. It knows no routes and no policies, and refuses nothing by itself
+//! but what it cannot deliver.
+
+mod balance;
+mod call;
+mod endpoint;
+mod h2_pool;
+mod h2_stream;
+mod resolve;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidegate_config::valid::Service;
+
+pub use self::balance::Policy;
+use self::balance::Turn;
+pub use self::call::{
+    Call, CallDeadline, CallError, CallHead, CallSender, Failure, Malformed, OWN_METADATA, SendStopped, UnaryAnswer,
+};
+use self::endpoint::{Endpoint, EndpointSettings, Keepalive};
+pub use self::endpoint::{EndpointState, EndpointView};
+use self::h2_pool::OpenError;
+pub use self::resolve::{Resolver, keep_resolved};
+use crate::dial::{TlsClient, TlsError};
+use crate::ids::{PerWorker, WorkerId};
+use crate::time::Wheel;
+
+/// The timer wheels of the workers; a call's deadline is kept by the wheel of its worker.
+pub type Wheels = Arc<PerWorker<Arc<Wheel>>>;
+
+/// The running form of a service. Shared by all routes of the service and by all workers.
+///
+/// Dropping the last reference closes its connections when their calls have ended.
+pub struct Cluster {
+    name: Arc<str>,
+    endpoints: Vec<Arc<Endpoint>>,
+    policy: Policy,
+    max_message: usize,
+    wheels: Wheels,
+    turns: PerWorker<Turn>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Builds the cluster of `service` without connecting to anything. There are as many slots for connections as
+    /// `wheels` has; a task of each worker must turn its wheel ([`Wheel::run`]).
+    ///
+    /// Reads the files of `tls`: for the control thread.
+    ///
+    /// # Errors
+    /// TLS files or names that cannot be used.
+    pub fn new(service: &Service, policy: Policy, wheels: Wheels) -> Result<Arc<Self>, TlsError> {
+        let tls = match &service.tls {
+            Some(tls) => {
+                let identity = tls.client.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path()));
+                Some((TlsClient::load(tls.ca.as_deref(), identity)?, tls.server_name.clone()))
+            }
+            None if service.endpoints.iter().any(|endpoint| endpoint.tls) => Some((TlsClient::load(None, None)?, None)),
+            None => None,
+        };
+        let workers = wheels.count();
+        let endpoints = service.endpoints.iter().map(|endpoint| {
+            let settings = EndpointSettings {
+                host: endpoint.host.clone(),
+                port: endpoint.port,
+                tls: if endpoint.tls { tls.clone() } else { None },
+                connect_timeout: service.connect_timeout,
+                keepalive: service
+                    .connections
+                    .keepalive
+                    .map(|ping| Keepalive { interval: ping.interval, timeout: ping.timeout }),
+                connections: (service.connections.min, service.connections.max),
+            };
+            Endpoint::new(&endpoint.text, settings, workers)
+        });
+        Ok(Arc::new(Self {
+            name: service.name.as_str().into(),
+            endpoints: endpoints.collect::<Result<_, _>>()?,
+            policy,
+            max_message: usize::try_from(service.max_message).unwrap_or(usize::MAX),
+            turns: PerWorker::new(workers, |_| Turn::default()),
+            wheels,
+        }))
+    }
+
+    /// Name of the service.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Opens a call on a connection of `worker`, connecting first if there is none, and sends its first frame.
+    ///
+    /// `first` is one or more framed messages (each with its five-byte prefix), or empty for none yet; `end` says that
+    /// no more will follow, otherwise [`Call::take_sender`] gives the sending half. Must run on the runtime of
+    /// `worker`, because a connection that is made stays on it.
+    ///
+    /// An endpoint that cannot be connected to is replaced by another one: nothing was sent to it. Allocates nothing
+    /// itself on the usual way.
+    ///
+    /// # Errors
+    /// Nothing was sent, except with `Reset`.
+    pub async fn call(
+        &self,
+        worker: WorkerId,
+        head: CallHead,
+        first: Bytes,
+        end: bool,
+        deadline: CallDeadline,
+    ) -> Result<Call, CallError> {
+        let CallHead { path, authority, metadata } = head;
+        let mut request = Some(call::request(metadata, deadline)?);
+        let wheel = self.wheels.get(worker);
+        let mut tried = 0;
+        let mut failure = CallError::NoEndpoint;
+        loop {
+            let turn = self.turns.get(worker);
+            let Some((index, endpoint)) = balance::pick(self.policy, &self.endpoints, worker, turn, tried) else {
+                return Err(failure);
+            };
+            if let Some(request) = &mut request {
+                call::address(request, endpoint, &path, authority.as_ref())?;
+            }
+            let opening = h2_pool::open(endpoint, worker, &mut request, end && first.is_empty());
+            let opened = match deadline.within(wheel, opening).await {
+                Some(opened) => opened,
+                None => return Err(CallError::DeadlineExceeded),
+            };
+            match opened {
+                Ok(mut stream) => {
+                    let sent = if first.is_empty() { Ok(()) } else { stream.send(first, end) };
+                    let call = Call::new(stream, Arc::clone(endpoint), Arc::clone(wheel), deadline, self.max_message);
+                    return match sent {
+                        Ok(()) => Ok(call),
+                        Err(error) => Err(call.lost(error)),
+                    };
+                }
+                Err(OpenError::Head(error)) => return Err(CallError::Head(error.to_string())),
+                Err(OpenError::Full) => failure = CallError::Overloaded,
+                Err(OpenError::Shutdown) => {}
+                Err(OpenError::Down(error)) => {
+                    failure = CallError::ConnectFailed { endpoint: Arc::clone(endpoint.name()), error };
+                }
+            }
+            // Endpoints from the 64th on cannot be marked; they are not worth more attempts.
+            let Some(mark) = u32::try_from(index).ok().and_then(|index| 1_u64.checked_shl(index)) else {
+                return Err(failure);
+            };
+            tried |= mark;
+        }
+    }
+
+    /// The endpoints as admin and metrics show them.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<EndpointView> {
+        self.endpoints.iter().map(|endpoint| endpoint.view()).collect()
+    }
+
+    /// Takes no more calls; connections close when the calls that they carry have ended.
+    pub fn shutdown(&self) {
+        for endpoint in &self.endpoints {
+            endpoint.shutdown();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
