@@ -9,6 +9,8 @@ pub mod json;
 pub mod plan;
 pub mod schema;
 pub mod wire;
+pub mod wkt;
+mod any;
 
 mod content_type;
 mod error;

@@ -54,6 +54,8 @@ pub enum ReadErrorKind {
     UnknownEnumValue,
     /// An `Any` without `@type`, or with a type URL that has no type name.
     AnyTypeMissing,
+    /// An `Any` of a type with a JSON form of its own, without `value`.
+    AnyValueMissing,
     /// An `Any` whose type is not in the schema.
     AnyTypeUnknown,
     /// The result would exceed what a protobuf message can hold (2 GiB).
@@ -171,6 +173,7 @@ impl fmt::Display for ReadErrorKind {
             }
             ReadErrorKind::UnknownEnumValue => "unknown enum value",
             ReadErrorKind::AnyTypeMissing => "an Any needs @type",
+            ReadErrorKind::AnyValueMissing => "an Any of this type needs value",
             ReadErrorKind::AnyTypeUnknown => "unknown type in @type",
             ReadErrorKind::TooLarge => "too large",
         };

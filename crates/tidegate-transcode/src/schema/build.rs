@@ -255,6 +255,11 @@ impl<'a> Builder<'a> {
         }
         let mut names = Vec::with_capacity(values.len());
         for (value, index) in values.iter().zip(0u16..) {
+            // Printed without a look at each byte, so it must not need escapes.
+            if !is_identifier(value.name()) {
+                let message = format!("{} has a value without a proper name", declared.full_name);
+                return Err(SchemaError::Invalid { message });
+            }
             names.push((self.intern(&declared.full_name, value.name())?, index));
         }
         let numbers: Box<[i32]> = values.iter().map(raw::EnumValue::number).collect();
@@ -449,6 +454,10 @@ impl<'a> Builder<'a> {
 
 fn too_large(name: &str, what: &'static str) -> SchemaError {
     SchemaError::TooLarge { name: name.to_owned(), what }
+}
+
+fn is_identifier(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// For each declared oneof its number among the real ones, `None` for those that proto3 `optional` makes.

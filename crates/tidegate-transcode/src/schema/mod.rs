@@ -210,6 +210,13 @@ impl Schema {
         plan.numbers.get(usize::from(index)).copied()
     }
 
+    /// True if `field` is of a closed enum that has no value `number`: such a value counts as an unknown field.
+    #[inline]
+    pub(crate) fn is_unknown_enum(&self, field: &FieldPlan, number: i32) -> bool {
+        let plan = self.enumeration(EnumId(field.sub));
+        !plan.open && plan.name_text(number).is_none()
+    }
+
     #[inline]
     pub(crate) fn text(&self, text: Text) -> &str {
         text_in(&self.arena, text)
