@@ -81,7 +81,9 @@ impl FileList {
             let Ok(file) = raw::File::decode(bytes.as_slice()) else {
                 continue;
             };
-            if top_level_names(&file).all(|name| !declared.contains(&name)) {
+            // A file of extensions alone declares no types, so its name has to tell.
+            let given = self.by_name.contains_key(file.name());
+            if !given && top_level_names(&file).all(|name| !declared.contains(&name)) {
                 self.add(bytes)?;
             }
         }
