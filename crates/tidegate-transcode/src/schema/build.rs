@@ -136,18 +136,33 @@ fn without_positions(file: &[u8]) -> Vec<u8> {
 
 /// Lets the descriptor pool look for what a compiler would have refused.
 fn check(given: &FileList) -> Result<(), SchemaError> {
+    let set = lowered(given.files.iter().take(given.extra_from))?;
+    DescriptorPool::decode(set.encode_to_vec().as_slice())
+        .map(|_| ())
+        .map_err(|error| SchemaError::Invalid { message: format!("{error:?}") })
+}
+
+/// The files with those among them that have an edition rewritten in an older syntax.
+fn lowered<'f>(files: impl Iterator<Item = &'f (raw::File, Vec<u8>)>) -> Result<raw::FileSet, SchemaError> {
     let mut set = raw::FileSet::default();
-    for (file, bytes) in given.files.iter().take(given.extra_from) {
+    for (file, bytes) in files {
         if file.edition.is_none() && file.syntax.as_deref() != Some("editions") {
             set.file.push(bytes.clone());
             continue;
         }
-        let lowered = features::lower_to_proto2(file).map_err(|edition| unknown_edition(file, edition))?;
+        let lowered = features::lower(file).map_err(|edition| unknown_edition(file, edition))?;
         set.file.push(lowered.encode_to_vec());
     }
-    DescriptorPool::decode(set.encode_to_vec().as_slice())
-        .map(|_| ())
-        .map_err(|error| SchemaError::Invalid { message: format!("{error:?}") })
+    Ok(set)
+}
+
+pub(super) fn lower_editions(set: &[u8]) -> Result<Vec<u8>, SchemaError> {
+    let undecodable = |_| SchemaError::Undecodable { what: "the descriptor set".to_owned() };
+    let mut given = FileList::default();
+    for bytes in raw::FileSet::decode(set).map_err(undecodable)?.file {
+        given.add(bytes)?;
+    }
+    Ok(lowered(given.files.iter())?.encode_to_vec())
 }
 
 fn unknown_edition(file: &raw::File, UnknownEdition(edition): UnknownEdition) -> SchemaError {

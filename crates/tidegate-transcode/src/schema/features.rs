@@ -115,15 +115,17 @@ pub(crate) fn decode_options<T: Message + Default>(bytes: Option<&[u8]>) -> T {
     bytes.and_then(|bytes| T::decode(bytes).ok()).unwrap_or_default()
 }
 
-/// Rewrites an edition file as the nearest proto2 file, for tools that know no editions: groups, required fields and
-/// packing survive, implicit presence and open enums do not. Files without edition come back unchanged.
-pub(crate) fn lower_to_proto2(file: &raw::File) -> Result<raw::File, UnknownEdition> {
+/// Rewrites an edition file in the older syntax that is nearest, for tools that know no editions: proto3 if the file as a
+/// whole has implicit presence, else proto2. Groups, required fields and packing survive; presence and open enums follow
+/// the file and not the field. Files without edition come back unchanged.
+pub(crate) fn lower(file: &raw::File) -> Result<raw::File, UnknownEdition> {
     let mut file = file.clone();
     if file.edition.is_none() {
         return Ok(file);
     }
     let features = Features::of_file(&file)?;
-    file.syntax = Some("proto2".to_owned());
+    let syntax = if features.presence == Presence::Implicit { "proto3" } else { "proto2" };
+    file.syntax = Some(syntax.to_owned());
     file.edition = None;
     for message in &mut file.message_type {
         lower_message(features, message);

@@ -223,6 +223,16 @@ impl Schema {
     }
 }
 
+/// Rewrites the edition files of an encoded `FileDescriptorSet` as proto2 or proto3, whichever is nearer, for tools that
+/// do not know editions. Groups, required fields and packing survive; presence and open enums follow the file and not
+/// the field.
+///
+/// # Errors
+/// [`SchemaError::Undecodable`] and [`SchemaError::UnknownEdition`].
+pub fn lower_editions(set: &[u8]) -> Result<Vec<u8>, SchemaError> {
+    build::lower_editions(set)
+}
+
 /// Why [`Schema::find_method`] found nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MethodLookup {
