@@ -8,6 +8,7 @@ mod call;
 mod endpoint;
 mod h2_pool;
 mod h2_stream;
+pub mod reflection;
 mod resolve;
 
 use std::sync::Arc;

@@ -23,14 +23,14 @@ use crate::reject::Reason as Word;
 use crate::time::now;
 
 const WORKER: u16 = 0;
-type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
+pub(super) type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// Something that takes too long fails its test instead of hanging it.
-async fn soon<F: Future>(future: F) -> F::Output {
+pub(super) async fn soon<F: Future>(future: F) -> F::Output {
     timeout(Duration::from_secs(8), future).await.expect("within 8 s")
 }
 
-fn wheels() -> Wheels {
+pub(super) fn wheels() -> Wheels {
     let wheels: Wheels = Arc::new(PerWorker::new(1, |_| Wheel::new()));
     for wheel in wheels.iter() {
         tokio::spawn(Arc::clone(wheel).run());
@@ -38,7 +38,7 @@ fn wheels() -> Wheels {
     wheels
 }
 
-fn service(addresses: &[SocketAddr]) -> Service {
+pub(super) fn service(addresses: &[SocketAddr]) -> Service {
     let place = Place { file: "test".into(), line: 1, column: 1, end_column: 2, path: "".into() };
     let endpoints = addresses.iter().map(|address| EndpointEntry {
         text: address.to_string(),
@@ -64,7 +64,7 @@ fn service(addresses: &[SocketAddr]) -> Service {
     }
 }
 
-fn cluster(addresses: &[SocketAddr]) -> Arc<Cluster> {
+pub(super) fn cluster(addresses: &[SocketAddr]) -> Arc<Cluster> {
     Cluster::new(&service(addresses), Policy::default(), wheels()).unwrap()
 }
 
@@ -72,7 +72,7 @@ fn head() -> CallHead {
     CallHead { path: PathAndQuery::from_static("/t.Test/Do"), authority: None, metadata: HeaderMap::new() }
 }
 
-fn framed(message: &[u8]) -> Bytes {
+pub(super) fn framed(message: &[u8]) -> Bytes {
     let mut out = BytesMut::new();
     out.put_u8(0);
     out.put_u32(u32::try_from(message.len()).unwrap());
@@ -88,11 +88,11 @@ async fn unary(cluster: &Cluster) -> Result<UnaryAnswer, CallError> {
     soon(async { call(cluster, CallDeadline::None).await?.unary().await }).await
 }
 
-fn grpc_head() -> Response<()> {
+pub(super) fn grpc_head() -> Response<()> {
     Response::builder().header("content-type", "application/grpc").body(()).unwrap()
 }
 
-fn trailers(status: &'static str) -> HeaderMap {
+pub(super) fn trailers(status: &'static str) -> HeaderMap {
     let mut map = HeaderMap::new();
     map.insert("grpc-status", HeaderValue::from_static(status));
     map
@@ -107,7 +107,7 @@ fn answer(respond: &mut SendResponse<Bytes>, messages: &[&[u8]], status: &'stati
     body.send_trailers(trailers(status)).unwrap();
 }
 
-async fn listen() -> (TcpListener, SocketAddr) {
+pub(super) async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
@@ -119,7 +119,7 @@ async fn handshake(socket: TcpStream, builder: &h2::server::Builder) -> Connecti
 }
 
 /// A backend that accepts any number of connections and hands each request to `serve` in a task of its own.
-async fn backend<S, F>(builder: h2::server::Builder, serve: S) -> (SocketAddr, Arc<AtomicUsize>)
+pub(super) async fn backend<S, F>(builder: h2::server::Builder, serve: S) -> (SocketAddr, Arc<AtomicUsize>)
 where
     S: Fn(Incoming) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
@@ -128,7 +128,7 @@ where
     (address, serve_on(listener, builder, serve))
 }
 
-fn serve_on<S, F>(listener: TcpListener, builder: h2::server::Builder, serve: S) -> Arc<AtomicUsize>
+pub(super) fn serve_on<S, F>(listener: TcpListener, builder: h2::server::Builder, serve: S) -> Arc<AtomicUsize>
 where
     S: Fn(Incoming) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
@@ -150,7 +150,7 @@ where
     connections
 }
 
-fn usual() -> h2::server::Builder {
+pub(super) fn usual() -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
     builder.initial_window_size(1 << 20).initial_connection_window_size(1 << 22);
     builder
