@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_finding_tells_where_the_library_belongs() {
         let tree = Tree::of(&[("crates/tidegate/src/app.rs", "\nuse rcgen::KeyPair;")]);
-        let expected = "crates/tidegate/src/app.rs:2: fences: `rcgen` is fenced: only in tidegate/src/listen/devcert";
+        let expected = "crates/tidegate/src/app.rs:2: fences: `rcgen` is fenced: only in tidegate/src/listen/devcert, tidegate/src/listen/tls";
         assert_eq!(lines(&check(&product(&tree))), [expected]);
     }
 }
