@@ -186,7 +186,7 @@ macro_rules! raw_struct {
 
         impl schemars::JsonSchema for $name {
             fn schema_name() -> std::borrow::Cow<'static, str> {
-                $crate::schema::title(stringify!($name)).into()
+                $crate::schema::title(stringify!($name)).replace(' ', "_").into()
             }
 
             fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {

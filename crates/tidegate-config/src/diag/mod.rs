@@ -222,6 +222,11 @@ impl Diagnostics {
         self.problems.iter().filter(|problem| problem.severity == severity).count()
     }
 
+    /// The problems in the order in which they were found.
+    pub fn problems(&self) -> &[Diagnostic] {
+        &self.problems
+    }
+
     /// The problems in the order of the files and their lines; those without a place come first.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
         let order = |name: &str| self.files.iter().position(|file| *file.name == *name).unwrap_or(usize::MAX);
