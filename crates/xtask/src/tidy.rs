@@ -7,6 +7,7 @@ pub(crate) mod graph;
 pub(crate) mod length;
 pub(crate) mod lints;
 pub(crate) mod notes;
+pub(crate) mod pages;
 pub(crate) mod paths;
 pub(crate) mod rows;
 pub(crate) mod select;
@@ -52,6 +53,7 @@ pub(crate) fn check(tree: &Tree, metadata: &serde_json::Value) -> Vec<Finding> {
     findings.extend(lints::check(tree));
     findings.extend(notes::check(tree));
     findings.extend(binary::check(tree));
+    findings.extend(pages::check(tree));
     findings.extend(select::check(&product));
     findings.extend(length::check(tree, &product));
     findings.sort();
