@@ -18,11 +18,27 @@ pub fn check_json(value: Option<&[u8]>) -> Result<(), Fault> {
     if value == b"application/json" {
         return Ok(());
     }
+    check(value, is_json)
+}
+
+/// As [`check_json`], for a body that may be a sequence of JSON values: the types of NDJSON pass as well.
+///
+/// # Errors
+/// As [`check_json`].
+pub fn check_json_sequence(value: Option<&[u8]>) -> Result<(), Fault> {
+    let is_sequence = |media: &[u8]| {
+        let named = |name: &[u8]| media.eq_ignore_ascii_case(name);
+        is_json(media) || named(b"application/x-ndjson") || named(b"application/ndjson")
+    };
+    value.map_or(Ok(()), |value| check(value, is_sequence))
+}
+
+fn check(value: &[u8], is_right: impl Fn(&[u8]) -> bool) -> Result<(), Fault> {
     let (media, mut parameters) = match memchr::memchr(b';', value) {
         Some(at) => value.split_at(at),
         None => (value, &[][..]),
     };
-    if !is_json(media.trim_ascii()) {
+    if !is_right(media.trim_ascii()) {
         return Err(Fault::ContentType);
     }
     while let [b';', rest @ ..] = parameters {
@@ -52,9 +68,7 @@ fn is_json(media: &[u8]) -> bool {
         return true;
     }
     match subtype.len().checked_sub(SUFFIX.len()) {
-        Some(at) if at > 0 => subtype
-            .get(at..)
-            .is_some_and(|suffix| suffix.eq_ignore_ascii_case(SUFFIX)),
+        Some(at) if at > 0 => subtype.get(at..).is_some_and(|suffix| suffix.eq_ignore_ascii_case(SUFFIX)),
         _ => false,
     }
 }
@@ -63,20 +77,7 @@ const fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
         )
 }
 
@@ -133,10 +134,7 @@ mod tests {
             ("text/json", Err(Fault::ContentType)),
             ("application/+json", Err(Fault::ContentType)),
             ("application/jsonp", Err(Fault::ContentType)),
-            (
-                "application/json, application/json",
-                Err(Fault::ContentType),
-            ),
+            ("application/json, application/json", Err(Fault::ContentType)),
             ("application/x-www-form-urlencoded", Err(Fault::ContentType)),
             ("multipart/form-data; boundary=x", Err(Fault::ContentType)),
         ];
@@ -144,5 +142,17 @@ mod tests {
             assert_eq!(check_json(Some(value.as_bytes())), expected, "{value}");
         }
         assert_eq!(check_json(None), Ok(()));
+        assert_eq!(check_json(Some(b"application/x-ndjson")), Err(Fault::ContentType));
+    }
+
+    #[test]
+    fn a_sequence_may_be_called_ndjson() {
+        let good: [Option<&[u8]>; 4] =
+            [None, Some(b"application/json"), Some(b"application/x-ndjson;charset=utf-8"), Some(b"Application/NDJSON")];
+        for value in good {
+            assert_eq!(check_json_sequence(value), Ok(()), "{value:?}");
+        }
+        assert_eq!(check_json_sequence(Some(b"text/plain")), Err(Fault::ContentType));
+        assert_eq!(check_json_sequence(Some(b"application/x-ndjson;charset=latin1")), Err(Fault::Charset));
     }
 }

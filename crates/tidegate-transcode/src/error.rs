@@ -3,6 +3,10 @@
 //! Every text here is constant and made for clients: no value that a client or a backend sent, no address, no text of a
 //! library. The one exception are names of fields and of unknown keys, which are cut at [`MAX_NAME_BYTES`].
 
+use std::borrow::Cow;
+
+use crate::json::{ReadError, ReadErrorKind, WriteError};
+
 /// Longest name of a field or key in a [`Violation`], in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
 
@@ -123,20 +127,17 @@ pub enum Fault {
 /// A fault of one field, for lists like `google.rpc.BadRequest`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Dotted path or key, at most [`MAX_NAME_BYTES`] per name; never empty.
+    /// Dotted path or key; never empty. A key that the client made up is cut at [`MAX_NAME_BYTES`].
     pub field: String,
     /// Constant text, such as `expected int64`.
-    pub message: &'static str,
+    pub message: Cow<'static, str>,
 }
 
 impl Violation {
-    /// A violation of the field at `path`, which is cut to [`MAX_NAME_BYTES`].
+    /// A violation of the field at `path`.
     #[must_use]
-    pub fn new(path: &str, message: &'static str) -> Self {
-        Self {
-            field: cut(path).to_owned(),
-            message,
-        }
+    pub fn new(path: &str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: path.to_owned(), message: message.into() }
     }
 }
 
@@ -156,21 +157,46 @@ impl RequestError {
     /// An error that concerns no single field.
     #[must_use]
     pub const fn new(stage: Stage, fault: Fault) -> Self {
-        Self {
-            stage,
-            fault,
-            violations: Vec::new(),
-        }
+        Self { stage, fault, violations: Vec::new() }
     }
 
     /// An error of one field.
     #[must_use]
     pub fn of_field(stage: Stage, fault: Fault, field: &str, message: &'static str) -> Self {
-        Self {
-            stage,
-            fault,
-            violations: vec![Violation::new(field, message)],
+        Self { stage, fault, violations: vec![Violation::new(field, message)] }
+    }
+
+    /// The error of a body that the codec refused. `outer` is the path of the message that the body
+    /// is a field of, empty at the top.
+    #[cold]
+    pub(crate) fn of_body(error: &ReadError, outer: &str) -> Self {
+        let fault = match error.kind {
+            ReadErrorKind::Syntax
+            | ReadErrorKind::UnexpectedEnd
+            | ReadErrorKind::TrailingText
+            | ReadErrorKind::InvalidUtf8
+            | ReadErrorKind::InvalidEscape => Fault::InvalidJson,
+            ReadErrorKind::TooDeep => Fault::TooDeep,
+            ReadErrorKind::UnknownField => Fault::UnknownField,
+            ReadErrorKind::Duplicate => Fault::DuplicateField,
+            ReadErrorKind::OneofConflict => Fault::OneofGivenTwice,
+            ReadErrorKind::BindingCollision => Fault::BodyContradictsPath,
+            ReadErrorKind::TooLarge => Fault::TooLarge,
+            ReadErrorKind::UnexpectedNull
+            | ReadErrorKind::Expected(_)
+            | ReadErrorKind::OutOfRange(_)
+            | ReadErrorKind::UnknownEnumValue
+            | ReadErrorKind::AnyTypeMissing
+            | ReadErrorKind::AnyValueMissing
+            | ReadErrorKind::AnyTypeUnknown => Fault::BadBody,
+        };
+        let dot = if outer.is_empty() || error.path.is_empty() || error.path.starts_with('[') { "" } else { "." };
+        let path = format!("{outer}{dot}{}", error.path);
+        let mut result = Self::new(Stage::Body, fault);
+        if !path.is_empty() && fault != Fault::InvalidJson {
+            result.violations.push(Violation::new(&path, error.kind.to_string()));
         }
+        result
     }
 
     /// The reason word that decides the HTTP status.
@@ -224,6 +250,17 @@ impl ResponseError {
     #[must_use]
     pub const fn reason(self) -> Reason {
         Reason::TranscodeFailed
+    }
+}
+
+impl From<WriteError> for ResponseError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Malformed => Self::Malformed,
+            WriteError::InvalidUtf8 => Self::NotUtf8,
+            WriteError::TooDeep => Self::TooDeep,
+            WriteError::NotRepresentable => Self::NoJsonForm,
+        }
     }
 }
 

@@ -102,10 +102,7 @@ impl FrameReader {
         if self.partial.is_empty() && self.current.len() >= length {
             let message = self.current.split_to(length);
             self.prefix_filled = 0;
-            return Ok(Some(Frame {
-                compressed,
-                message,
-            }));
+            return Ok(Some(Frame { compressed, message }));
         }
         if self.partial.capacity() == 0 {
             self.partial.reserve(length.min(FIRST_RESERVE));
@@ -120,10 +117,7 @@ impl FrameReader {
         }
         self.prefix_filled = 0;
         let message = std::mem::take(&mut self.partial).freeze();
-        Ok(Some(Frame {
-            compressed,
-            message,
-        }))
+        Ok(Some(Frame { compressed, message }))
     }
 
     /// Whether the body may end here: nothing is left of a message that began.
@@ -141,9 +135,7 @@ impl FrameReader {
     #[must_use]
     pub fn buffered(&self) -> usize {
         let waiting: usize = self.waiting.iter().map(Bytes::len).sum();
-        waiting
-            .saturating_add(self.current.len())
-            .saturating_add(self.partial.len())
+        waiting.saturating_add(self.current.len()).saturating_add(self.partial.len())
     }
 
     /// Whether all five bytes of the prefix are there.
@@ -169,10 +161,7 @@ impl FrameReader {
     fn head(&self) -> Result<(bool, usize), FrameError> {
         let [flag, length @ ..] = self.prefix;
         let length = u32::from_be_bytes(length);
-        let too_large = FrameError::TooLarge {
-            length,
-            limit: self.max_message,
-        };
+        let too_large = FrameError::TooLarge { length, limit: self.max_message };
         let size = usize::try_from(length).map_err(|_| too_large)?;
         match flag {
             _ if size > self.max_message => Err(too_large),
@@ -205,10 +194,8 @@ pub fn open(out: &mut Vec<u8>) -> usize {
 /// `TooLarge` when the message does not fit in 32 bits.
 pub fn close(out: &mut [u8], at: usize) -> Result<(), FrameError> {
     let length = out.len().saturating_sub(at.saturating_add(PREFIX_LEN));
-    let length = u32::try_from(length).map_err(|_| FrameError::TooLarge {
-        length: u32::MAX,
-        limit: u32::MAX as usize,
-    })?;
+    let length =
+        u32::try_from(length).map_err(|_| FrameError::TooLarge { length: u32::MAX, limit: u32::MAX as usize })?;
     if let Some(place) = out.get_mut(at.saturating_add(1)..at.saturating_add(PREFIX_LEN)) {
         place.copy_from_slice(&length.to_be_bytes());
     }
@@ -254,10 +241,7 @@ mod tests {
     fn the_limit_holds_before_the_message_arrives() {
         let mut reader = FrameReader::new(10);
         reader.push(Bytes::from_static(&[0, 0xff, 0xff, 0xff, 0xff]));
-        let error = FrameError::TooLarge {
-            length: u32::MAX,
-            limit: 10,
-        };
+        let error = FrameError::TooLarge { length: u32::MAX, limit: 10 };
         assert_eq!(reader.next_frame(), Err(error));
         assert_eq!(reader.next_frame(), Err(error));
         let mut reader = FrameReader::new(10);
@@ -287,9 +271,7 @@ mod tests {
             let mut reader = FrameReader::new(10);
             reader.push(Bytes::copy_from_slice(body));
             let mut frames = Vec::new();
-            let got = drain(&mut reader, &mut frames)
-                .and_then(|()| reader.finish())
-                .map(|()| frames.len());
+            let got = drain(&mut reader, &mut frames).and_then(|()| reader.finish()).map(|()| frames.len());
             assert_eq!(got, expected, "{body:?}");
         }
     }

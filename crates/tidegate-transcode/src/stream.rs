@@ -66,11 +66,7 @@ pub struct StreamOptions {
 
 impl Default for StreamOptions {
     fn default() -> Self {
-        Self {
-            close_failed_array: false,
-            ndjson_envelope: false,
-            sse_end_event: true,
-        }
+        Self { close_failed_array: false, ndjson_envelope: false, sse_end_event: true }
     }
 }
 
@@ -111,21 +107,13 @@ impl StreamEncoder {
     /// An encoder for one answer whose messages are JSON.
     #[must_use]
     pub const fn new(format: StreamFormat, options: StreamOptions) -> Self {
-        Self {
-            framing: Framing::Json(format),
-            options,
-            state: State::Idle,
-        }
+        Self { framing: Framing::Json(format), options, state: State::Idle }
     }
 
     /// An encoder for one answer whose messages are `google.api.HttpBody`: their data, concatenated.
     #[must_use]
     pub fn raw() -> Self {
-        Self {
-            framing: Framing::Raw,
-            options: StreamOptions::default(),
-            state: State::Idle,
-        }
+        Self { framing: Framing::Raw, options: StreamOptions::default(), state: State::Idle }
     }
 
     /// Whether nothing was written yet, so that an error can still be an answer of its own.
@@ -205,11 +193,7 @@ impl StreamEncoder {
             Framing::Json(StreamFormat::Ndjson) => (b"", b"\n", End::Clean),
             Framing::Json(StreamFormat::Array) => {
                 let before: &[u8] = if idle { b"[" } else { b"," };
-                if self.options.close_failed_array {
-                    (before, b"]", End::Clean)
-                } else {
-                    (before, b"", End::BreakOff)
-                }
+                if self.options.close_failed_array { (before, b"]", End::Clean) } else { (before, b"", End::BreakOff) }
             }
         };
         out.extend_from_slice(before);
@@ -225,9 +209,7 @@ impl StreamEncoder {
             Framing::Raw => (b"", b""),
             Framing::Json(StreamFormat::Array) if self.is_idle() => (b"[", b""),
             Framing::Json(StreamFormat::Array) => (b",", b""),
-            Framing::Json(StreamFormat::Ndjson) if self.options.ndjson_envelope => {
-                (b"{\"result\":", b"}\n")
-            }
+            Framing::Json(StreamFormat::Ndjson) if self.options.ndjson_envelope => (b"{\"result\":", b"}\n"),
             Framing::Json(StreamFormat::Ndjson) => (b"", b"\n"),
             Framing::Json(StreamFormat::Sse) => (b"data: ", b"\n\n"),
         }

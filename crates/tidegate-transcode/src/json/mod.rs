@@ -1,10 +1,10 @@
 //! JSON text ↔ wire bytes.
 
-mod base64;
+pub(crate) mod base64;
 mod error;
 mod inject;
 mod keys;
-mod number;
+pub(crate) mod number;
 mod options;
 mod read;
 mod read_any;

@@ -60,7 +60,9 @@ pub fn parse_field(
             }
             return Ok(());
         }
-        reader.path.push(name);
+        if reader.unknown == UnknownFields::Report {
+            reader.path.push(name);
+        }
         reader.field_value(plan, bound, MAX_DEPTH).map_err(|error| error.within(name))
     })
 }

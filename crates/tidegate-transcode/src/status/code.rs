@@ -119,17 +119,13 @@ impl Code {
     /// The name in capitals, as in `google.rpc.Code`.
     #[must_use]
     pub fn name(self) -> &'static str {
-        TABLE
-            .get(usize::from(self.number()))
-            .map_or("UNKNOWN", |row| row.1)
+        TABLE.get(usize::from(self.number())).map_or("UNKNOWN", |row| row.1)
     }
 
     /// The HTTP status of an answer that fails with this code; 200 for `Ok`. A route may map it otherwise.
     #[must_use]
     pub fn http_status(self) -> u16 {
-        TABLE
-            .get(usize::from(self.number()))
-            .map_or(500, |row| row.2)
+        TABLE.get(usize::from(self.number())).map_or(500, |row| row.2)
     }
 }
 

@@ -22,9 +22,13 @@ pub fn decode_message(raw: &[u8]) -> String {
     // Three bytes of input make one decoded byte at most; the slack keeps the last character whole.
     let raw = raw.get(..MAX_MESSAGE_BYTES * 3 + 12).unwrap_or(raw);
     let text = percent_decode(raw).decode_utf8_lossy();
-    let clean = !text.chars().any(char::is_control);
-    if clean && text.len() <= MAX_MESSAGE_BYTES {
-        return text.into_owned();
+    harmless(&text)
+}
+
+/// Makes control characters visible and cuts the text at [`MAX_MESSAGE_BYTES`].
+pub(super) fn harmless(text: &str) -> String {
+    if text.len() <= MAX_MESSAGE_BYTES && !text.chars().any(char::is_control) {
+        return text.to_owned();
     }
     let mut out = String::with_capacity(text.len().min(MAX_MESSAGE_BYTES));
     for character in text.chars() {

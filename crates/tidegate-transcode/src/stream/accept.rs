@@ -9,10 +9,7 @@ use super::StreamFormat;
 /// `accept` gives the values of all `Accept` headers in order; none means that everything is welcome. The highest
 /// quality wins, then the more specific range, then the order of `offered`. When nothing fits, the first of `offered`
 /// is taken (`Array` if that is empty): an answer in another format helps more than 406.
-pub fn negotiate<'a>(
-    accept: impl IntoIterator<Item = &'a [u8]>,
-    offered: &[StreamFormat],
-) -> StreamFormat {
+pub fn negotiate<'a>(accept: impl IntoIterator<Item = &'a [u8]>, offered: &[StreamFormat]) -> StreamFormat {
     let fallback = offered.first().copied().unwrap_or(StreamFormat::Array);
     let mut ranks = [Rank::default(); 3];
     for value in accept {
@@ -23,9 +20,7 @@ pub fn negotiate<'a>(
     let mut best = (Rank::default(), fallback);
     for &format in offered {
         let rank = ranks[slot(format)];
-        if rank.quality > 0
-            && (rank.quality, rank.specificity) > (best.0.quality, best.0.specificity)
-        {
+        if rank.quality > 0 && (rank.quality, rank.specificity) > (best.0.quality, best.0.specificity) {
             best = (rank, format);
         }
     }
@@ -73,10 +68,7 @@ fn rate(range: &[u8], ranks: &mut [Rank; 3]) {
     for &format in formats {
         let rank = &mut ranks[slot(format)];
         if specificity > rank.specificity {
-            *rank = Rank {
-                specificity,
-                quality,
-            };
+            *rank = Rank { specificity, quality };
         }
     }
 }
@@ -132,16 +124,8 @@ mod tests {
             (&["text/*"], &all, Sse),
             (&["application/*"], &[Sse, Ndjson], Ndjson),
             (&["application/json, text/event-stream"], &[Sse, Array], Sse),
-            (
-                &["application/json;q=0.5, text/event-stream;q=0.9"],
-                &all,
-                Sse,
-            ),
-            (
-                &["application/json;q=0.5", "text/event-stream; q=0.499"],
-                &all,
-                Array,
-            ),
+            (&["application/json;q=0.5, text/event-stream;q=0.9"], &all, Sse),
+            (&["application/json;q=0.5", "text/event-stream; q=0.499"], &all, Array),
             (&["application/json;q=0, */*;q=0.1"], &all, Ndjson),
             (&["*/*;q=0.1, application/json;q=0"], &all, Ndjson),
             (&["application/json;q=0"], &[Array], Array),
@@ -151,11 +135,7 @@ mod tests {
         ];
         for (accept, offered, expected) in cases {
             let values = accept.iter().map(|value| value.as_bytes());
-            assert_eq!(
-                negotiate(values, offered),
-                expected,
-                "{accept:?} {offered:?}"
-            );
+            assert_eq!(negotiate(values, offered), expected, "{accept:?} {offered:?}");
         }
     }
 

@@ -8,12 +8,7 @@ enum Ending {
     Bad,
 }
 
-fn run(
-    format: StreamFormat,
-    options: StreamOptions,
-    count: usize,
-    ending: Ending,
-) -> (String, End) {
+fn run(format: StreamFormat, options: StreamOptions, count: usize, ending: Ending) -> (String, End) {
     let mut encoder = StreamEncoder::new(format, options);
     let mut out = Vec::new();
     for number in 1..=count {
@@ -47,25 +42,13 @@ fn every_format_and_every_end() {
         (Array, 0, Good, "[]".to_owned(), Clean),
         (Array, 1, Good, "[{\"a\":1}]".to_owned(), Clean),
         (Array, 2, Good, "[{\"a\":1},{\"a\":2}]".to_owned(), Clean),
-        (
-            Array,
-            2,
-            Bad,
-            format!("[{{\"a\":1}},{{\"a\":2}},{wrapped}"),
-            BreakOff,
-        ),
+        (Array, 2, Bad, format!("[{{\"a\":1}},{{\"a\":2}},{wrapped}"), BreakOff),
         (Array, 0, Bad, format!("[{wrapped}"), BreakOff),
         (Ndjson, 0, Good, String::new(), Clean),
         (Ndjson, 2, Good, "{\"a\":1}\n{\"a\":2}\n".to_owned(), Clean),
         (Ndjson, 1, Bad, format!("{{\"a\":1}}\n{wrapped}\n"), Clean),
         (Sse, 0, Good, "event: end\ndata: {}\n\n".to_owned(), Clean),
-        (
-            Sse,
-            2,
-            Good,
-            "data: {\"a\":1}\n\ndata: {\"a\":2}\n\nevent: end\ndata: {}\n\n".to_owned(),
-            Clean,
-        ),
+        (Sse, 2, Good, "data: {\"a\":1}\n\ndata: {\"a\":2}\n\nevent: end\ndata: {}\n\n".to_owned(), Clean),
         (Sse, 1, Bad, format!("data: {{\"a\":1}}\n\n{event}"), Clean),
     ];
     for (format, count, ending, body, end) in cases {
@@ -76,21 +59,11 @@ fn every_format_and_every_end() {
 
 #[test]
 fn the_options_change_what_they_say() {
-    let options = StreamOptions {
-        close_failed_array: true,
-        ndjson_envelope: true,
-        sse_end_event: false,
-    };
+    let options = StreamOptions { close_failed_array: true, ndjson_envelope: true, sse_end_event: false };
     let (array, end) = run(StreamFormat::Array, options, 1, Ending::Bad);
-    assert_eq!(
-        (array, end),
-        (format!("[{{\"a\":1}},{{\"error\":{ERROR}}}]"), End::Clean)
-    );
+    assert_eq!((array, end), (format!("[{{\"a\":1}},{{\"error\":{ERROR}}}]"), End::Clean));
     let (lines, _) = run(StreamFormat::Ndjson, options, 1, Ending::Bad);
-    assert_eq!(
-        lines,
-        format!("{{\"result\":{{\"a\":1}}}}\n{{\"error\":{ERROR}}}\n")
-    );
+    assert_eq!(lines, format!("{{\"result\":{{\"a\":1}}}}\n{{\"error\":{ERROR}}}\n"));
     let (events, _) = run(StreamFormat::Sse, options, 1, Ending::Good);
     assert_eq!(events, "data: {\"a\":1}\n\n");
 }
@@ -116,9 +89,6 @@ fn raw_data_is_concatenated_and_broken_off() {
     let mut out = Vec::new();
     encoder.message(b"\x00[", &mut out);
     encoder.message(b"]", &mut out);
-    assert_eq!(
-        encoder.error(&lost(), "upstream_reset", &mut out),
-        End::BreakOff
-    );
+    assert_eq!(encoder.error(&lost(), "upstream_reset", &mut out), End::BreakOff);
     assert_eq!(out, b"\x00[]");
 }
