@@ -15,3 +15,5 @@ pub mod dial;
 pub mod upstream;
 // Row 7: one request.
 pub mod gateway;
+// Row 8: where clients connect.
+pub mod listen;

@@ -1,0 +1,195 @@
+//! One connection from accept to its end: which protocol it speaks, and who serves it.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use tidegate_config::valid::Protocol;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::body::ResponseBody;
+use crate::ids::ConnInfo;
+use crate::reject::{Reason, Reject};
+use crate::tasks;
+use crate::time::now;
+
+use super::accept::Permit;
+use super::drain::WorkerState;
+use super::guard::framing::Fault;
+use super::guard::{Guarded, Render, Setup, Traffic};
+use super::sniff::{self, Sniffed};
+use super::{Handle, Listener, Settings, http1, http2, tls};
+
+/// What all requests of a connection share.
+pub(super) struct Conn<H> {
+    handler: Arc<H>,
+    pub(super) info: Arc<ConnInfo>,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) worker: Arc<WorkerState>,
+    listener: Arc<Listener>,
+    pub(super) close_at: Instant,
+}
+
+impl<H: Handle> Conn<H> {
+    pub(super) fn new(handler: Arc<H>, info: ConnInfo, listener: Arc<Listener>, worker: Arc<WorkerState>) -> Arc<Self> {
+        let close_at = now() + spread(listener.settings.timeouts.age, info.peer);
+        let traffic = Arc::new(Traffic::default());
+        Arc::new(Self { handler, info: Arc::new(info), traffic, worker, listener, close_at })
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.listener.settings
+    }
+
+    /// Answers one vetted request; a panic in the handler becomes a 500.
+    pub(super) async fn handle(&self, request: Request<crate::body::RequestBody>) -> Response<ResponseBody> {
+        match tasks::guard("request", self.handler.handle(&self.info, request)).await {
+            Ok(response) => response,
+            Err(tasks::Panicked) => self.refuse(&Reject::new(Reason::Internal)),
+        }
+    }
+
+    pub(super) fn refuse(&self, reject: &Reject) -> Response<ResponseBody> {
+        self.handler.refuse(&self.info, reject)
+    }
+
+    fn setup(self: &Arc<Self>, deadline: Instant) -> Setup {
+        let render: Arc<dyn Render> = Arc::<Self>::clone(self);
+        Setup {
+            timeouts: self.settings().timeouts,
+            traffic: Arc::clone(&self.traffic),
+            render,
+            deadline,
+            close_at: self.close_at,
+        }
+    }
+}
+
+impl<H: Handle> Render for Conn<H> {
+    fn render(&self, fault: Fault) -> Bytes {
+        http1::render(self.refuse(&fault.reject()), &self.worker.date)
+    }
+}
+
+/// Serves one connection to its end. The permit is given back with it.
+pub(super) async fn serve<H: Handle>(stream: TcpStream, info: ConnInfo, handler: Arc<H>, permit: Permit) {
+    let conn = Conn::new(handler, info, Arc::clone(&permit.listener), Arc::clone(&permit.worker));
+    if conn.listener.tls.is_some() {
+        // Boxed, as is HTTP/2 below: a task is as large as its largest branch.
+        Box::pin(serve_tls(stream, conn)).await;
+    } else {
+        serve_plain(stream, conn).await;
+    }
+    drop(permit);
+}
+
+async fn serve_tls<H: Handle>(stream: TcpStream, conn: Arc<Conn<H>>) {
+    let Some(acceptor) = &conn.listener.tls else {
+        return;
+    };
+    let handshake = tokio::time::timeout(conn.settings().timeouts.handshake, acceptor.accept(stream));
+    let Ok(Ok(stream)) = handshake.await else {
+        return;
+    };
+    let deadline = now() + conn.settings().timeouts.head;
+    if tls::is_http2(&stream) {
+        return http2::serve(Guarded::http2(stream, Bytes::new(), conn.setup(deadline)), conn).await;
+    }
+    let guarded = Guarded::http1(stream, Bytes::new(), conn.settings().head, conn.setup(deadline));
+    if conn.settings().speaks(Protocol::Http1) {
+        return http1::serve(guarded, conn).await;
+    }
+    turn_away(guarded).await;
+}
+
+/// Serves a connection in clear text.
+pub(super) async fn serve_plain<Io, H>(mut stream: Io, conn: Arc<Conn<H>>)
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handle,
+{
+    let deadline = now() + conn.settings().timeouts.head;
+    let mut sniffed = Sniffed::Http1;
+    let mut read = BytesMut::new();
+    if conn.settings().speaks(Protocol::Http2) {
+        let sniff = sniff::sniff(&mut stream, &mut read);
+        match tokio::time::timeout_at(deadline.into(), sniff).await {
+            Ok(Ok(seen)) => sniffed = seen,
+            Ok(Err(_)) => return,
+            // Half a preface is no request: the guard, whose deadline is the same, finds out.
+            Err(_) if !read.is_empty() => {}
+            Err(_) => return,
+        }
+        if read.is_empty() {
+            return;
+        }
+    }
+    let read = read.freeze();
+    if sniffed == Sniffed::Http2 {
+        let guarded = Guarded::http2(stream, read, conn.setup(deadline));
+        return Box::pin(http2::serve(guarded, conn)).await;
+    }
+    let guarded = Guarded::http1(stream, read, conn.settings().head, conn.setup(deadline));
+    if conn.settings().speaks(Protocol::Http1) {
+        return http1::serve(guarded, conn).await;
+    }
+    turn_away(guarded).await;
+}
+
+/// Tells a client of HTTP/1 that only HTTP/2 is spoken here, and closes.
+async fn turn_away<Io: AsyncRead + AsyncWrite + Unpin>(mut guarded: Guarded<Io>) {
+    guarded.refuse(Fault::OnlyHttp2);
+    poll_fn(|cx| {
+        let mut none = [];
+        Pin::new(&mut guarded).poll_read(cx, &mut ReadBuf::new(&mut none)).map(drop)
+    })
+    .await;
+}
+
+/// `age` ± 10 %, so that connections that were opened together are not closed together. The client's port is as good
+/// as random.
+fn spread(age: Duration, peer: SocketAddr) -> Duration {
+    let percent = 90 + u32::from(peer.port()) % 21;
+    age.saturating_mul(percent) / 100
+}
+
+/// A request is being answered, until this is dropped.
+pub(super) struct Busy {
+    traffic: Arc<Traffic>,
+    worker: Arc<WorkerState>,
+}
+
+impl Busy {
+    pub(super) fn begin(traffic: &Arc<Traffic>, worker: &Arc<WorkerState>) -> Self {
+        traffic.used.store(true, Ordering::Relaxed);
+        traffic.answering.fetch_add(1, Ordering::Relaxed);
+        worker.request_begun();
+        Self { traffic: Arc::clone(traffic), worker: Arc::clone(worker) }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.traffic.answering.fetch_sub(1, Ordering::Relaxed);
+        self.worker.request_ended();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_spread_by_a_tenth() {
+        let hour = Duration::from_secs(3600);
+        let ages: Vec<_> = (0..1000_u16).map(|port| spread(hour, SocketAddr::from(([127, 0, 0, 1], port)))).collect();
+        assert_eq!(ages.iter().min(), Some(&(hour * 9 / 10)));
+        assert_eq!(ages.iter().max(), Some(&(hour * 11 / 10)));
+    }
+}

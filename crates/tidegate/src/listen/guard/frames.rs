@@ -1,0 +1,141 @@
+//! Counts the HTTP/2 frames of a client as their nine-byte headers pass. Pure; changes nothing.
+//!
+//! The h2 crate answers PING, SETTINGS, PRIORITY and WINDOW_UPDATE for ever. A client that sends more frames in a
+//! second than any honest one is told to calm down by the owner of the connection.
+
+use std::time::{Duration, Instant};
+
+use super::framing::Place;
+
+/// Frames that a connection may send in [`WINDOW`].
+pub(super) const MAX_FRAMES_PER_WINDOW: u32 = 10_000;
+
+/// See [`MAX_FRAMES_PER_WINDOW`].
+const WINDOW: Duration = Duration::from_secs(1);
+
+const PREFACE_LEN: usize = 24;
+const HEADER_LEN: usize = 9;
+
+const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+
+/// Follows the frames of one connection, from the preface on.
+#[derive(Debug)]
+pub(super) struct FrameMeter {
+    /// Bytes to pass over: preface or payload.
+    skip: usize,
+    header: [u8; HEADER_LEN],
+    header_len: usize,
+    /// A header block has begun and not ended.
+    in_headers: bool,
+    frames: u32,
+    /// When the count was zero; the clock is read once in [`MAX_FRAMES_PER_WINDOW`] frames.
+    since: Instant,
+}
+
+impl FrameMeter {
+    pub(super) fn new(now: Instant) -> Self {
+        let header = [0; HEADER_LEN];
+        Self { skip: PREFACE_LEN, header, header_len: 0, in_headers: false, frames: 0, since: now }
+    }
+
+    /// Reads the next bytes. `now` is asked for seldom. `false`: this client sends too many frames.
+    #[must_use]
+    pub(super) fn follow(&mut self, mut bytes: &[u8], now: impl Fn() -> Instant) -> bool {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = bytes.get(skipped..).unwrap_or_default();
+            let wanted = HEADER_LEN.saturating_sub(self.header_len);
+            let taken = wanted.min(bytes.len());
+            let (head, rest) = bytes.split_at_checked(taken).unwrap_or_default();
+            if head.is_empty() {
+                return true;
+            }
+            if let Some(place) = self.header.get_mut(self.header_len..self.header_len.saturating_add(taken)) {
+                place.copy_from_slice(head);
+            }
+            self.header_len = self.header_len.saturating_add(taken);
+            bytes = rest;
+            if self.header_len == HEADER_LEN && !self.frame(&now) {
+                return false;
+            }
+        }
+    }
+
+    /// A header block that is not complete has the deadline of a head.
+    pub(super) fn place(&self) -> Place {
+        if self.in_headers { Place::Head } else { Place::Between }
+    }
+
+    fn frame(&mut self, now: &impl Fn() -> Instant) -> bool {
+        let [a, b, c, kind, flags, ..] = self.header;
+        self.skip = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap_or(usize::MAX);
+        self.header_len = 0;
+        if kind == HEADERS || kind == CONTINUATION {
+            self.in_headers = flags & END_HEADERS == 0;
+        }
+        self.frames = self.frames.saturating_add(1);
+        if self.frames < MAX_FRAMES_PER_WINDOW {
+            return true;
+        }
+        let now = now();
+        let calm = now.saturating_duration_since(self.since) >= WINDOW;
+        self.frames = 0;
+        self.since = now;
+        calm
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let [_, a, b, c] = u32::try_from(payload).unwrap().to_be_bytes();
+        let mut bytes = vec![a, b, c, kind, flags, 0, 0, 0, 1];
+        bytes.resize(HEADER_LEN + payload, 0xff);
+        bytes
+    }
+
+    #[test]
+    fn frames_are_counted_however_the_bytes_are_cut() {
+        let start = Instant::now();
+        let mut bytes = vec![b'P'; PREFACE_LEN];
+        for _ in 0..50 {
+            bytes.extend(frame(0, 0, 300));
+            bytes.extend(frame(6, 0, 8));
+        }
+        for cut in [1, 2, 8, 9, 10, 33, bytes.len()] {
+            let mut meter = FrameMeter::new(start);
+            assert!(bytes.chunks(cut).all(|piece| meter.follow(piece, || start)));
+            assert_eq!(meter.frames, 100, "cut {cut}");
+        }
+    }
+
+    #[test]
+    fn an_open_header_block_is_a_head() {
+        let start = Instant::now();
+        let mut meter = FrameMeter::new(start);
+        assert!(meter.follow(&[b'P'; PREFACE_LEN], || start));
+        assert_eq!(meter.place(), Place::Between);
+        assert!(meter.follow(&frame(HEADERS, 0, 5), || start));
+        assert_eq!(meter.place(), Place::Head);
+        assert!(meter.follow(&frame(CONTINUATION, END_HEADERS, 5), || start));
+        assert_eq!(meter.place(), Place::Between);
+    }
+
+    #[test]
+    fn only_too_many_frames_in_too_short_a_time_are_a_flood() {
+        let ping = frame(6, 0, 8);
+        for (seconds, calm) in [(0, false), (1, true)] {
+            let start = Instant::now();
+            let mut meter = FrameMeter::new(start);
+            assert!(meter.follow(&[b'P'; PREFACE_LEN], || start));
+            let later = start + Duration::from_secs(seconds);
+            let all = (0..MAX_FRAMES_PER_WINDOW).all(|_| meter.follow(&ping, || later));
+            assert_eq!(all, calm, "{seconds} s");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_body_earns_time_by_its_bytes() {
+    let timeouts = Timeouts::default();
+    let left = |waited, bytes| {
+        let mut patience = Patience::default();
+        patience.took(bytes);
+        patience.waited(waited);
+        patience.left(&timeouts)
+    };
+    let cases = [
+        (Duration::ZERO, 0, 5 * SECOND),
+        (4 * SECOND, 0, SECOND),
+        (6 * SECOND, 0, Duration::ZERO),
+        (6 * SECOND, 2048, SECOND),
+        // Between two pieces never more than the idle time, however much has come.
+        (Duration::ZERO, 1_000_000, 15 * SECOND),
+        (970 * SECOND, 1_000_000, 11 * SECOND),
+    ];
+    for (waited, bytes, expected) in cases {
+        assert_eq!(left(waited, bytes), expected, "{waited:?}, {bytes} bytes");
+    }
+}
+
+/// Moves the clock of one client through its states; each deadline is in seconds after the start.
+#[tokio::test(start_paused = true)]
+async fn deadlines_follow_the_state() {
+    let begun = now();
+    let timeouts = Timeouts::default();
+    let mut clock = Clock::new(begun + 10 * SECOND, begun + 3600 * SECOND);
+    let deadline = |clock: &mut Clock, place, answering| {
+        let deadline = clock.read_deadline(&timeouts, place, answering, false);
+        deadline.map(|deadline| deadline.saturating_duration_since(begun).as_secs())
+    };
+    assert_eq!(deadline(&mut clock, Place::Between, false), Some(10), "the first head");
+    clock.heard(5, false);
+    assert_eq!(deadline(&mut clock, Place::Head, false), Some(10), "is a deadline in total");
+    clock.heard(50, true);
+    assert_eq!(deadline(&mut clock, Place::Between, true), None, "while we answer");
+    tokio::time::advance(20 * SECOND).await;
+    assert_eq!(deadline(&mut clock, Place::Between, false), Some(80), "idle");
+    tokio::time::advance(5 * SECOND).await;
+    assert_eq!(deadline(&mut clock, Place::Between, false), Some(80), "still");
+    clock.heard(1, false);
+    assert_eq!(deadline(&mut clock, Place::Head, false), Some(35), "the next head, from its first byte");
+    clock.heard(1, false);
+    tokio::time::advance(5 * SECOND).await;
+    assert_eq!(deadline(&mut clock, Place::Head, false), Some(35));
+    clock.heard(100, true);
+    assert_eq!(deadline(&mut clock, Place::Body, true), Some(35), "five seconds for the body");
+    tokio::time::advance(2 * SECOND).await;
+    clock.heard(3000, false);
+    assert_eq!(deadline(&mut clock, Place::Body, true), Some(37), "two used up, two earned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_timer_is_moved_only_when_it_must_be() {
+    let begun = now();
+    let mut clock = Clock::new(begun + 10 * SECOND, begun + 3600 * SECOND);
+    std::future::poll_fn(|cx| {
+        assert!(clock.poll(begun + 10 * SECOND, cx).is_pending());
+        assert!(clock.poll(begun + 60 * SECOND, cx).is_pending());
+        assert_eq!(clock.sleep.deadline().into_std(), begun + 10 * SECOND, "a later deadline waits until it fires");
+        assert!(clock.poll(begun + 5 * SECOND, cx).is_pending());
+        assert_eq!(clock.sleep.deadline().into_std(), begun + 5 * SECOND, "a nearer one does not");
+        Poll::Ready(())
+    })
+    .await;
+    std::future::poll_fn(|cx| clock.poll(begun + 60 * SECOND, cx)).await;
+    assert_eq!(now(), begun + 60 * SECOND);
+}

@@ -1,0 +1,229 @@
+//! HTTP/1.0 and HTTP/1.1 for clients, by hyper behind the guard.
+//!
+//! hyper reads from the connection while a request is being answered, so a client that goes away ends the request at
+//! once: its future, and all that it waits for, is dropped.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue, TRANSFER_ENCODING};
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+
+use crate::body::{BodyError, RequestBody, ResponseBody};
+
+use super::Handle;
+use super::connection::{Busy, Conn};
+use super::date::DateCache;
+use super::guard::{Guarded, Traffic};
+use super::vet::vet;
+
+/// hyper's buffers grow up to this; above what the guard lets a head have, so that hyper never refuses one itself.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
+
+/// While draining, a connection that has not carried a request yet may still bring one within this time: a client has
+/// opened it for a reason.
+const UNUSED_GRACE: Duration = Duration::from_secs(1);
+
+fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // hyper's own head timeout would make a timer for each request; the guard has a deadline for heads. Writing in
+    // batches over pipelined requests would remove back-pressure, a limit of headers would move them to the heap.
+    builder.header_read_timeout(None).max_buf_size(MAX_BUFFER_BYTES).half_close(false);
+    builder
+}
+
+/// Serves requests until either side closes.
+pub(super) async fn serve<Io, H>(io: Guarded<Io>, conn: Arc<Conn<H>>)
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handle,
+{
+    let worker = Arc::clone(&conn.worker);
+    let traffic = Arc::clone(&conn.traffic);
+    let service = service_fn(move |request| {
+        let busy = Busy::begin(&conn.traffic, &conn.worker);
+        let conn = Arc::clone(&conn);
+        async move { Ok::<_, Infallible>(answer(&conn, request, busy).await) }
+    });
+    let mut http = pin!(builder().serve_connection(TokioIo::new(io), service));
+    let mut told = false;
+    let mut grace: Option<Pin<Box<Sleep>>> = None;
+    // An error has been answered by the guard or ends a connection that its client has left: nobody is to be told.
+    let _ended = poll_fn(|cx| {
+        let poll = http.as_mut().poll(cx);
+        if poll.is_ready() || told || !worker.is_draining() || !may_close(&traffic, &mut grace, cx) {
+            return poll;
+        }
+        told = true;
+        http.as_mut().graceful_shutdown();
+        http.as_mut().poll(cx)
+    })
+    .await;
+}
+
+/// Whether a connection may be told to end: it has been used, or it has had its time to be.
+fn may_close(traffic: &Traffic, grace: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> bool {
+    if traffic.used.load(Ordering::Relaxed) {
+        return true;
+    }
+    let grace = grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(UNUSED_GRACE)));
+    grace.as_mut().poll(cx).is_ready()
+}
+
+async fn answer<H: Handle>(conn: &Conn<H>, request: Request<Incoming>, busy: Busy) -> Response<Answer> {
+    let (mut parts, body) = request.into_parts();
+    let response = match vet(&mut parts, &conn.settings().head) {
+        Err(reject) => closing(conn.refuse(&reject)),
+        Ok(()) => {
+            let body = upload(body, &conn.traffic);
+            let sized = parts.headers.contains_key(CONTENT_LENGTH);
+            let response = conn.handle(Request::from_parts(parts, body)).await;
+            if conn.worker.is_draining() || must_close(&conn.traffic, sized) { closing(response) } else { response }
+        }
+    };
+    response.map(|body| Answer { body, _busy: busy })
+}
+
+/// Whether the connection cannot carry another request. A body that the handler has let go of is read on by hyper only
+/// if all of it is at hand and has a length.
+fn must_close(traffic: &Traffic, sized: bool) -> bool {
+    let abandoned = traffic.abandoned.load(Ordering::Relaxed);
+    let at_hand = sized && traffic.whole.load(Ordering::Relaxed);
+    traffic.aged.load(Ordering::Relaxed) || (abandoned && !at_hand)
+}
+
+fn closing(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn upload(body: Incoming, traffic: &Arc<Traffic>) -> RequestBody {
+    traffic.abandoned.store(false, Ordering::Relaxed);
+    if body.is_end_stream() {
+        return RequestBody::Empty;
+    }
+    RequestBody::stream(Upload { body, traffic: Arc::clone(traffic), ended: false })
+}
+
+/// A request's body, with its errors in our words.
+struct Upload {
+    body: Incoming,
+    traffic: Arc<Traffic>,
+    ended: bool,
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let poll = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(poll, Poll::Ready(None | Some(Err(_)))) || (poll.is_ready() && self.body.is_end_stream()) {
+            self.ended = true;
+        }
+        poll.map(|frame| frame.map(|frame| frame.map_err(|error| body_error(&error))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.traffic.abandoned.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What the guard or hyper's decoder reported. The guard's two kinds are its own; any other broken framing is one that
+/// hyper found first.
+fn body_error(error: &hyper::Error) -> BodyError {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return match error.kind() {
+                io::ErrorKind::TimedOut => BodyError::Stalled,
+                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => BodyError::Malformed,
+                _ => BodyError::Closed,
+            };
+        }
+        source = error.source();
+    }
+    BodyError::Closed
+}
+
+/// An answer's body; while it exists the connection is busy. An error from it ends the connection without a last
+/// chunk, so that nobody takes the part for the whole.
+struct Answer {
+    body: ResponseBody,
+    _busy: Busy,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Writes an answer as bytes, for refusals that happen before there is a request. Ends with the connection.
+pub(super) fn render(response: Response<ResponseBody>, date: &DateCache) -> Bytes {
+    let (parts, body) = response.into_parts();
+    let body = match body {
+        ResponseBody::Full(Some(bytes)) => bytes,
+        // Refusals are rendered at once; a stream would have nobody to drive it.
+        ResponseBody::Full(None) | ResponseBody::Empty | ResponseBody::Stream(_) => Bytes::new(),
+    };
+    let reason = parts.status.canonical_reason().unwrap_or("");
+    let mut out = BytesMut::with_capacity(512);
+    out.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", parts.status.as_str()).as_bytes());
+    let fields = parts
+        .headers
+        .iter()
+        .filter(|(name, _)| ![&CONNECTION, &CONTENT_LENGTH, &TRANSFER_ENCODING, &DATE].contains(name));
+    for (name, value) in fields {
+        field(&mut out, name.as_str(), value.as_bytes());
+    }
+    field(&mut out, "content-length", body.len().to_string().as_bytes());
+    field(&mut out, "connection", b"close");
+    field(&mut out, "date", date.now().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&body);
+    out.freeze()
+}
+
+fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}

@@ -1,0 +1,595 @@
+//! HTTP/2 for clients, by the h2 crate behind the guard; one task for each stream.
+//!
+//! The crate leaves to its user what hyper would do: limits, keep-alive, graceful ends, and the way of a body in both
+//! directions. The connection's task only moves frames; all work happens in the streams' tasks, which end, with
+//! the request they run, as soon as the client resets the stream or the connection goes.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::server::{Connection, SendResponse};
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::{Method, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
+
+use crate::body::{BodyError, RequestBody, ResponseBody};
+use crate::tasks;
+use crate::time::now;
+
+use super::Handle;
+use super::connection::{Busy, Conn};
+use super::guard::{Guarded, Patience, Timeouts, Traffic};
+use super::vet::vet;
+
+/// Bounds of one HTTP/2 connection, announced in SETTINGS or enforced by the h2 crate.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2Limits {
+    /// Requests at once.
+    pub streams: u32,
+    /// Bytes of one request's body that may be on their way.
+    pub stream_window_bytes: u32,
+    /// Bytes of all bodies that may be on their way.
+    pub connection_window_bytes: u32,
+    /// All fields of a head, decoded, each with 32 bytes on top.
+    pub header_list_bytes: u32,
+    /// Bytes of one answer that are taken over before the client has room for them.
+    pub send_buffer_bytes: usize,
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self {
+            streams: 100,
+            stream_window_bytes: 64 * 1024,
+            connection_window_bytes: 1024 * 1024,
+            header_list_bytes: 32 * 1024,
+            send_buffer_bytes: 64 * 1024,
+        }
+    }
+}
+
+/// Streams that the client reset before they were looked at: beyond it GOAWAY.
+const MAX_PENDING_RESETS: usize = 20;
+
+/// Streams that had to be reset because of the client's errors, over the life of a connection: beyond it GOAWAY.
+const MAX_ERROR_RESETS: usize = 1024;
+
+/// Reset streams that are remembered, so that late frames of them are no errors, and for how long.
+const MAX_REMEMBERED_RESETS: usize = 100;
+const RESET_MEMORY: Duration = Duration::from_secs(1);
+
+/// What h2 charges small DATA frames to: generous towards clients that send a body byte by byte, within the window.
+const DATA_FRAME_BUDGET: usize = 512 * 1024;
+
+/// How long a stream that must be broken off waits for its last data to leave.
+const FLUSH_BEFORE_RESET: Duration = Duration::from_millis(100);
+
+/// The one place where options of the h2 crate are set: left alone it has no limit on streams and takes heads of
+/// 16 MiB.
+fn builder(limits: &Http2Limits) -> h2::server::Builder {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(limits.streams)
+        .initial_window_size(limits.stream_window_bytes)
+        .initial_connection_window_size(limits.connection_window_bytes)
+        .max_header_list_size(limits.header_list_bytes)
+        .max_send_buffer_size(limits.send_buffer_bytes)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
+        .max_concurrent_reset_streams(MAX_REMEMBERED_RESETS)
+        .reset_stream_duration(RESET_MEMORY)
+        .data_frame_budget(DATA_FRAME_BUDGET);
+    builder
+}
+
+/// Serves streams until either side closes.
+pub(super) async fn serve<Io, H>(io: Guarded<Io>, conn: Arc<Conn<H>>)
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handle,
+{
+    let handshake = builder(&conn.settings().http2).handshake(io);
+    let Ok(Ok(mut h2)) = tokio::time::timeout(conn.settings().timeouts.head, handshake).await else {
+        return;
+    };
+    let pings = h2.ping_pong();
+    let mut server = Server::new(conn, pings);
+    poll_fn(|cx| server.poll(&mut h2, cx)).await;
+}
+
+/// The connection's own business, beside moving frames.
+struct Server<H> {
+    conn: Arc<Conn<H>>,
+    streams: Arc<Streams>,
+    life: Life,
+    pings: Option<PingPong>,
+    /// Wakes at the next time that `life` has something to do.
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<H: Handle> Server<H> {
+    fn new(conn: Arc<Conn<H>>, pings: Option<PingPong>) -> Self {
+        let begun = now();
+        let life = Life::new(begun, conn.close_at, &conn.settings().timeouts);
+        let timer = Box::pin(tokio::time::sleep_until(life.next(None).into()));
+        let streams = Arc::new(Streams { begun, idle_since_ms: AtomicU64::new(0) });
+        Self { conn, streams, life, pings, timer }
+    }
+
+    /// Ready when the connection has ended or must be dropped.
+    fn poll<Io>(&mut self, h2: &mut Connection<Guarded<Io>, Bytes>, cx: &mut Context<'_>) -> Poll<()>
+    where
+        Io: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            match h2.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.begin(request, respond);
+                    continue;
+                }
+                // The client closed, or broke the protocol and has been told by h2.
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                Poll::Pending => {}
+            }
+            if self.conn.traffic.flood.swap(false, Ordering::Relaxed) {
+                h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                continue;
+            }
+            if self.conn.worker.is_draining() && self.life.end() {
+                h2.graceful_shutdown();
+                continue;
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            match self.turn(cx) {
+                Turn::Wait => {}
+                Turn::GoAway => h2.graceful_shutdown(),
+                Turn::Drop => return Poll::Ready(()),
+            }
+        }
+    }
+
+    fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        let most = usize::try_from(self.conn.settings().http2.streams).unwrap_or(usize::MAX);
+        if self.conn.traffic.answering.load(Ordering::Relaxed) >= most {
+            // h2 has forgotten streams that were reset, but what runs for them has not ended yet.
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return;
+        }
+        let conn = Arc::clone(&self.conn);
+        let open = Open { busy: Some(Busy::begin(&conn.traffic, &conn.worker)), streams: Arc::clone(&self.streams) };
+        tasks::spawn("http2 stream", async move {
+            stream(&conn, request, respond).await;
+            drop(open);
+        });
+    }
+
+    /// The timer has fired.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
+        let now = now();
+        let idle_since = (self.conn.traffic.answering.load(Ordering::Relaxed) == 0).then(|| self.streams.idle_since());
+        let heard = self.conn.traffic.heard.swap(false, Ordering::Relaxed);
+        let turn = self.life.turn(now, heard, idle_since);
+        if let (Turn::Wait, true, Some(pings)) = (&turn, self.life.asks_at(now), &mut self.pings) {
+            // The answer to the one before makes room for this one; its arrival has been noticed as bytes.
+            let _pong = pings.poll_pong(cx);
+            let _full = pings.send_ping(Ping::opaque());
+        }
+        self.timer.as_mut().reset(self.life.next(idle_since).into());
+        turn
+    }
+}
+
+/// When a connection is asked for a sign of life, and when it ends. Pure.
+#[derive(Debug)]
+struct Life {
+    idle: Duration,
+    ping_interval: Duration,
+    ping: Duration,
+    close_at: Instant,
+    /// The last time that the client was known to be alive.
+    alive_at: Instant,
+    /// When it was asked.
+    asked_at: Option<Instant>,
+    /// GOAWAY has been sent.
+    ending: bool,
+}
+
+/// What to do when the timer has fired.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    Wait,
+    GoAway,
+    Drop,
+}
+
+impl Life {
+    fn new(now: Instant, close_at: Instant, timeouts: &Timeouts) -> Self {
+        Self {
+            idle: timeouts.idle,
+            ping_interval: timeouts.ping_interval,
+            ping: timeouts.ping,
+            close_at,
+            alive_at: now,
+            asked_at: None,
+            ending: false,
+        }
+    }
+
+    /// Marks the end; `false` if it was marked before.
+    fn end(&mut self) -> bool {
+        !std::mem::replace(&mut self.ending, true)
+    }
+
+    /// Whether the client is being asked since `now`.
+    fn asks_at(&self, now: Instant) -> bool {
+        self.asked_at == Some(now)
+    }
+
+    /// `heard`: bytes have come since the last turn. `idle_since`: there is no stream since then.
+    fn turn(&mut self, now: Instant, heard: bool, idle_since: Option<Instant>) -> Turn {
+        if heard {
+            self.alive_at = now;
+            self.asked_at = None;
+        } else if self.asked_at.is_some_and(|asked| now >= asked + self.ping) {
+            return Turn::Drop;
+        } else if self.asked_at.is_none() && now >= self.alive_at + self.ping_interval {
+            self.asked_at = Some(now);
+        }
+        let idle = idle_since.is_some_and(|since| now >= since + self.idle);
+        if (idle || now >= self.close_at) && self.end() {
+            return Turn::GoAway;
+        }
+        Turn::Wait
+    }
+
+    /// The next time that a turn could come to something.
+    fn next(&self, idle_since: Option<Instant>) -> Instant {
+        let sign = match self.asked_at {
+            Some(asked) => asked + self.ping,
+            None => self.alive_at + self.ping_interval,
+        };
+        if self.ending {
+            return sign;
+        }
+        let end = idle_since.map_or(self.close_at, |since| self.close_at.min(since + self.idle));
+        sign.min(end)
+    }
+}
+
+/// Since when a connection has had no stream.
+struct Streams {
+    begun: Instant,
+    idle_since_ms: AtomicU64,
+}
+
+impl Streams {
+    fn idle_since(&self) -> Instant {
+        self.begun + Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed))
+    }
+}
+
+/// One stream is being served.
+struct Open {
+    busy: Option<Busy>,
+    streams: Arc<Streams>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        drop(self.busy.take());
+        let since = now().saturating_duration_since(self.streams.begun);
+        self.streams.idle_since_ms.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Runs one request and sends its answer.
+async fn stream<H: Handle>(conn: &Conn<H>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let (mut parts, body) = request.into_parts();
+    let head_only = parts.method == Method::HEAD;
+    let response = match vet(&mut parts, &conn.settings().head) {
+        Err(reject) => conn.refuse(&reject),
+        Ok(()) => {
+            let body = upload(body, &parts.headers, conn.settings().timeouts);
+            let handled = conn.handle(Request::from_parts(parts, body));
+            let Some(response) = unless_reset(&mut respond, handled).await else {
+                return;
+            };
+            response
+        }
+    };
+    let date = conn.worker.date.now();
+    // An error means that the client has reset the stream or gone: nobody is to be told.
+    let _sent = send(response, head_only, date, &mut respond, conn).await;
+}
+
+/// The output of `future`, or `None` as soon as the client has given the stream up.
+async fn unless_reset<F: Future>(respond: &mut SendResponse<Bytes>, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        respond.poll_reset(cx).map(|_| None)
+    })
+    .await
+}
+
+/// Fields that mean a connection of HTTP/1 and make an HTTP/2 message malformed (RFC 9113, section 8.2.2).
+static CONNECTION_FIELDS: [HeaderName; 5] = [
+    CONNECTION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// The client does not take the answer any more.
+struct Gone;
+
+impl From<h2::Error> for Gone {
+    fn from(_: h2::Error) -> Self {
+        Self
+    }
+}
+
+async fn send<H: Handle>(
+    response: Response<ResponseBody>,
+    head_only: bool,
+    date: HeaderValue,
+    respond: &mut SendResponse<Bytes>,
+    conn: &Conn<H>,
+) -> Result<(), Gone> {
+    let (mut parts, mut body) = response.into_parts();
+    for name in &CONNECTION_FIELDS {
+        parts.headers.remove(name);
+    }
+    parts.headers.entry(DATE).or_insert(date);
+    let bodiless = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !bodiless
+        && let Some(length) = body.size_hint().exact()
+        && !(head_only && length == 0)
+    {
+        parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    let ends = head_only || bodiless || body.is_end_stream();
+    let mut out = respond.send_response(Response::from_parts(parts, ()), ends)?;
+    if ends {
+        return Ok(());
+    }
+    let writer = Writer { timeouts: conn.settings().timeouts };
+    loop {
+        match next_frame(&mut body, &mut out).await? {
+            None => return Ok(out.send_data(Bytes::new(), true)?),
+            Some(Err(_)) => {
+                break_off(&mut out, &conn.traffic).await;
+                return Ok(());
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    let last = body.is_end_stream();
+                    writer.data(&mut out, data, last).await?;
+                    if last {
+                        return Ok(());
+                    }
+                }
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    return Ok(out.send_trailers(trailers)?);
+                }
+            },
+        }
+    }
+}
+
+/// The next piece of the answer, while the client still wants it.
+async fn next_frame(
+    body: &mut ResponseBody,
+    out: &mut SendStream<Bytes>,
+) -> Result<Option<Result<Frame<Bytes>, BodyError>>, Gone> {
+    poll_fn(|cx| {
+        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+            return Poll::Ready(Ok(frame));
+        }
+        out.poll_reset(cx).map(|_| Err(Gone))
+    })
+    .await
+}
+
+/// Resets a stream whose answer cannot be finished, after what was handed over has left: a reset overtakes data that
+/// waits. The connection's task writes in its next turn, unless the socket is full.
+async fn break_off(out: &mut SendStream<Bytes>, traffic: &Traffic) {
+    let deadline = now() + FLUSH_BEFORE_RESET;
+    loop {
+        tokio::task::yield_now().await;
+        if !traffic.write_blocked.load(Ordering::Relaxed) || now() >= deadline {
+            break;
+        }
+        tokio::time::sleep(FLUSH_BEFORE_RESET / 10).await;
+    }
+    out.send_reset(Reason::INTERNAL_ERROR);
+}
+
+/// Sends data as fast as the client takes it.
+struct Writer {
+    timeouts: Timeouts,
+}
+
+impl Writer {
+    /// Sends `data`; an empty piece is sent only if it is the `last` one, as other empty frames count as an attack.
+    async fn data(&self, out: &mut SendStream<Bytes>, mut data: Bytes, last: bool) -> Result<(), Gone> {
+        if data.is_empty() {
+            return if last { Ok(out.send_data(data, true)?) } else { Ok(()) };
+        }
+        while !data.is_empty() {
+            out.reserve_capacity(data.len());
+            let capacity = match out.capacity() {
+                0 => self.capacity(out).await?,
+                capacity => capacity,
+            };
+            let piece = data.split_to(capacity.min(data.len()));
+            out.send_data(piece, last && data.is_empty())?;
+        }
+        Ok(())
+    }
+
+    /// Waits for room. A client that makes none for too long loses the stream.
+    async fn capacity(&self, out: &mut SendStream<Bytes>) -> Result<usize, Gone> {
+        let room = poll_fn(|cx| {
+            loop {
+                match std::task::ready!(out.poll_capacity(cx)) {
+                    Some(Ok(0)) => {}
+                    Some(Ok(capacity)) => return Poll::Ready(Ok(capacity)),
+                    Some(Err(_)) | None => return Poll::Ready(Err(Gone)),
+                }
+            }
+        });
+        let Ok(room) = tokio::time::timeout(self.timeouts.write, room).await else {
+            out.send_reset(Reason::CANCEL);
+            return Err(Gone);
+        };
+        room
+    }
+}
+
+fn upload(body: RecvStream, headers: &HeaderMap, timeouts: Timeouts) -> RequestBody {
+    if body.is_end_stream() {
+        return RequestBody::Empty;
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    RequestBody::stream(Upload {
+        body,
+        left: length,
+        data_done: false,
+        timeouts,
+        patience: Patience::default(),
+        late: None,
+    })
+}
+
+/// A request's body. What is handed out makes room in the windows at once; what the handler does not ask for stays
+/// within them.
+struct Upload {
+    body: RecvStream,
+    /// Bytes still to come, if the client said.
+    left: Option<u64>,
+    data_done: bool,
+    timeouts: Timeouts,
+    patience: Patience,
+    /// Made when the client lets us wait.
+    late: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl Upload {
+    fn took(&mut self, bytes: usize) {
+        // Fails only if the stream is closed, and then there is nothing to make room for.
+        let _closed = self.body.flow_control().release_capacity(bytes);
+        self.left = self.left.map(|left| left.saturating_sub(bytes as u64));
+        self.patience.took(bytes);
+        if let Some((since, _)) = self.late.take() {
+            self.patience.waited(now().saturating_duration_since(since));
+        }
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let allowance = self.patience.left(&self.timeouts);
+        let (_, late) = self.late.get_or_insert_with(|| {
+            let since = now();
+            (since, Box::pin(tokio::time::sleep_until((since + allowance).into())))
+        });
+        late.as_mut().poll(cx).map(|()| Some(Err(BodyError::Stalled)))
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if !this.data_done {
+            match this.body.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => {
+                    this.took(data.len());
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(body_error(&error)))),
+                Poll::Ready(None) => this.data_done = true,
+                Poll::Pending => return this.poll_late(cx),
+            }
+        }
+        match this.body.poll_trailers(cx) {
+            Poll::Ready(Ok(trailers)) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
+            Poll::Ready(Err(error)) => Poll::Ready(Some(Err(body_error(&error)))),
+            Poll::Pending => this.poll_late(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// What ended a body early: the client's wish or its absence, or a body that contradicts its own length.
+fn body_error(error: &h2::Error) -> BodyError {
+    if error.is_library() { BodyError::Malformed } else { BodyError::Closed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn life() -> (Life, Instant) {
+        let begun = Instant::now();
+        (Life::new(begun, begun + 3600 * SECOND, &Timeouts::default()), begun)
+    }
+
+    #[test]
+    fn a_silent_client_is_asked_and_then_dropped() {
+        let (mut life, begun) = life();
+        assert_eq!(life.next(None), begun + 30 * SECOND);
+        assert_eq!(life.turn(begun + 30 * SECOND, false, None), Turn::Wait);
+        assert!(life.asks_at(begun + 30 * SECOND));
+        assert_eq!(life.next(None), begun + 40 * SECOND);
+        assert_eq!(life.turn(begun + 40 * SECOND, false, None), Turn::Drop);
+    }
+
+    #[test]
+    fn any_byte_is_a_sign_of_life() {
+        let (mut life, begun) = life();
+        for round in 1..100 {
+            assert_eq!(life.turn(begun + round * 30 * SECOND, round % 2 == 0, None), Turn::Wait, "round {round}");
+        }
+    }
+
+    #[test]
+    fn an_idle_connection_is_told_to_go_once() {
+        let (mut life, begun) = life();
+        assert_eq!(life.next(Some(begun)), begun + 30 * SECOND);
+        assert_eq!(life.turn(begun + 59 * SECOND, true, Some(begun)), Turn::Wait);
+        assert_eq!(life.next(Some(begun)), begun + 60 * SECOND);
+        assert_eq!(life.turn(begun + 60 * SECOND, true, Some(begun)), Turn::GoAway);
+        assert_eq!(life.turn(begun + 61 * SECOND, true, Some(begun)), Turn::Wait);
+    }
+
+    #[test]
+    fn an_old_connection_is_told_to_go_even_if_busy() {
+        let (mut life, begun) = life();
+        assert_eq!(life.turn(begun + 3600 * SECOND, true, None), Turn::GoAway);
+    }
+}

@@ -1,0 +1,166 @@
+//! Conversations with whole connections. Most run over a pipe in memory and on a paused clock, so that a minute of
+//! patience takes no time; TLS, accepting and draining run over sockets.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
+use tidegate_config::valid::{Protocol, Tls};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::connection::{Conn, serve_plain};
+use super::drain::Control;
+use super::*;
+use crate::body::BodyError;
+use crate::reject::Reason;
+
+mod http1;
+mod http2;
+mod sockets;
+
+/// Answers by path; counts what runs, so that a test sees a cancelled request end.
+#[derive(Default)]
+struct Scripted {
+    running: AtomicUsize,
+}
+
+struct Running<'a>(&'a Scripted);
+
+impl<'a> Running<'a> {
+    fn new(scripted: &'a Scripted) -> Self {
+        scripted.running.fetch_add(1, Ordering::SeqCst);
+        Self(scripted)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Size of the answer of `/big`, in pieces of 32 KiB.
+const BIG: usize = 4 * 1024 * 1024;
+
+impl Handle for Scripted {
+    async fn handle(&self, _conn: &Arc<ConnInfo>, request: Request<RequestBody>) -> Response<ResponseBody> {
+        let _running = Running::new(self);
+        let (parts, body) = request.into_parts();
+        let text = |text: String| Response::new(ResponseBody::full(text.into()));
+        match parts.uri.path() {
+            "/echo" => match body.collect().await {
+                Ok(body) => Response::new(ResponseBody::full(body.to_bytes())),
+                Err(error) => {
+                    let reject = match error {
+                        BodyError::Stalled => Reject::new(Reason::BadRequest).status(StatusCode::REQUEST_TIMEOUT),
+                        BodyError::Malformed => Reject::new(Reason::BadRequest),
+                        BodyError::Closed | BodyError::BrokenOff => Reject::new(Reason::ClientClosed),
+                    };
+                    self.render(&reject)
+                }
+            },
+            "/ignore" => text("ignored".into()),
+            "/host" => text(format!("{} {}", parts.headers["host"].to_str().unwrap(), parts.uri)),
+            "/slow" => std::future::pending().await,
+            "/panic" => panic!("on purpose"),
+            "/broken" => {
+                Response::new(ResponseBody::stream(Pieces { left: vec![None, Some(b"part".as_slice().into())] }))
+            }
+            "/big" => {
+                let piece = Bytes::from(vec![b'x'; 32 * 1024]);
+                Response::new(ResponseBody::stream(Pieces { left: vec![Some(piece); BIG / (32 * 1024)] }))
+            }
+            "/empty" => Response::builder().status(204).body(ResponseBody::Empty).unwrap(),
+            _ => text("hello".into()),
+        }
+    }
+
+    fn refuse(&self, _conn: &ConnInfo, reject: &Reject) -> Response<ResponseBody> {
+        self.render(reject)
+    }
+}
+
+impl Scripted {
+    fn render(&self, reject: &Reject) -> Response<ResponseBody> {
+        let body = format!("{}: {}", reject.reason.word(), reject.detail);
+        let mut response = Response::new(ResponseBody::full(body.into()));
+        *response.status_mut() = reject.status.unwrap_or(reject.reason.status());
+        response
+    }
+
+    fn running(&self) -> usize {
+        self.running.load(Ordering::SeqCst)
+    }
+}
+
+/// A body of pieces, last one first; `None` breaks it off.
+struct Pieces {
+    left: Vec<Option<Bytes>>,
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(self.left.pop().map(|piece| piece.map(Frame::data).ok_or(BodyError::BrokenOff)))
+    }
+}
+
+fn settings(protocols: &[Protocol]) -> Settings {
+    Settings {
+        name: "test".into(),
+        address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        tls: Tls::None,
+        protocols: protocols.to_vec(),
+        head: HeadLimits::default(),
+        http2: Http2Limits::default(),
+        timeouts: Timeouts::default(),
+        max_connections: 1000,
+    }
+}
+
+/// A connection in memory, with the handler and the switch that its server sees.
+struct Pipe {
+    client: DuplexStream,
+    scripted: Arc<Scripted>,
+    control: Arc<Control>,
+}
+
+const BOTH: [Protocol; 2] = [Protocol::Http2, Protocol::Http1];
+
+fn pipe() -> Pipe {
+    pipe_with(settings(&BOTH))
+}
+
+fn pipe_with(settings: Settings) -> Pipe {
+    let (client, server) = tokio::io::duplex(64 * 1024);
+    let scripted = Arc::new(Scripted::default());
+    let control = Control::new(1);
+    let worker = Arc::clone(control.worker(0).unwrap());
+    let local = settings.address;
+    let listener = Arc::new(Listener { settings, local, tls: None, open: AtomicUsize::new(0) });
+    let info = ConnInfo { worker: worker.id, peer: local, local, listener: "test".into(), tls: false };
+    let conn = Conn::new(Arc::clone(&scripted), info, listener, Arc::clone(&worker));
+    tokio::spawn(async move { worker.run_until_cut(serve_plain(server, conn)).await });
+    Pipe { client, scripted, control }
+}
+
+/// Waits, without advancing a paused clock by more than `within`, until `condition` holds.
+async fn eventually(within: Duration, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + within;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {within:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
