@@ -39,6 +39,7 @@ pub(crate) const FENCES: &[Fence] = &[
     ),
     fence("rcgen", &["tidegate/src/listen/devcert", "tidegate/src/listen/tls"], "development certificates"),
     fence("hickory_resolver", &["tidegate/src/upstream/resolve"], "names of endpoints"),
+    fence("flate2", &["tidegate/src/upstream/call"], "messages of backends that come compressed"),
     fence("socket2", &["tidegate/src/dial", "tidegate/src/listen/accept"], "options of sockets"),
     fence("rustix", &["tidegate/src/listen/accept"], "the process's limit of open files"),
     fence("minijinja", &["tidegate/src/action/envelope"], "expressions in envelopes"),
