@@ -16,7 +16,11 @@ impl Gateway {
     /// Answers one request. Cannot fail: every refusal is rendered here. Dropping the future cancels the request.
     ///
     /// `request` has been vetted: one authority, known framing. The URI holds the path as it was sent.
-    pub async fn handle(&self, conn: &Arc<ConnInfo>, request: Request<RequestBody>) -> Response<ResponseBody> {
+    pub async fn handle(
+        &self,
+        conn: &Arc<ConnInfo>,
+        request: Request<RequestBody>,
+    ) -> Response<ResponseBody> {
         let (_, _) = (conn, request);
         Response::new(ResponseBody::Empty)
     }

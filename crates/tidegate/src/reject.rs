@@ -48,46 +48,113 @@ struct Meaning {
     detail: &'static str,
 }
 
-const fn meaning(word: &'static str, status: StatusCode, grpc_code: u8, detail: &'static str) -> Meaning {
-    Meaning { word, status, grpc_code, detail }
+const fn meaning(
+    word: &'static str,
+    status: StatusCode,
+    grpc_code: u8,
+    detail: &'static str,
+) -> Meaning {
+    Meaning {
+        word,
+        status,
+        grpc_code,
+        detail,
+    }
 }
 
 impl Reason {
     const fn meaning(self) -> Meaning {
         match self {
-            Self::RouteNotFound => meaning("route_not_found", StatusCode::NOT_FOUND, 5, "no route for this path"),
-            Self::MethodNotAllowed => {
-                meaning("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, 12, "method not allowed for this path")
-            }
-            Self::BadRequest => meaning("bad_request", StatusCode::BAD_REQUEST, 3, "malformed request"),
-            Self::PayloadTooLarge => {
-                meaning("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, 8, "request body too large")
-            }
-            Self::UnsupportedMediaType => {
-                meaning("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, 3, "content type not supported")
-            }
-            Self::NoHealthyEndpoint => {
-                meaning("no_healthy_endpoint", StatusCode::SERVICE_UNAVAILABLE, 14, "no healthy endpoint")
-            }
-            Self::ConnectFailed => {
-                meaning("connect_failed", StatusCode::SERVICE_UNAVAILABLE, 14, "the service cannot be reached")
-            }
-            Self::UpstreamReset => {
-                meaning("upstream_reset", StatusCode::BAD_GATEWAY, 14, "connection to the service lost")
-            }
-            Self::UpstreamTimeout => {
-                meaning("upstream_timeout", StatusCode::GATEWAY_TIMEOUT, 4, "the service did not answer in time")
-            }
-            Self::UpstreamError => {
-                meaning("upstream_error", StatusCode::INTERNAL_SERVER_ERROR, 2, "the service failed")
-            }
-            Self::TranscodeFailed => {
-                meaning("transcode_failed", StatusCode::BAD_GATEWAY, 13, "the service's answer cannot be converted")
-            }
-            Self::Overloaded => meaning("overloaded", StatusCode::SERVICE_UNAVAILABLE, 14, "too busy"),
-            Self::Draining => meaning("draining", StatusCode::SERVICE_UNAVAILABLE, 14, "shutting down"),
-            Self::ClientClosed => meaning("client_closed", status_client_closed(), 1, "client closed the request"),
-            Self::Internal => meaning("internal", StatusCode::INTERNAL_SERVER_ERROR, 13, "internal error"),
+            Self::RouteNotFound => meaning(
+                "route_not_found",
+                StatusCode::NOT_FOUND,
+                5,
+                "no route for this path",
+            ),
+            Self::MethodNotAllowed => meaning(
+                "method_not_allowed",
+                StatusCode::METHOD_NOT_ALLOWED,
+                12,
+                "method not allowed for this path",
+            ),
+            Self::BadRequest => meaning(
+                "bad_request",
+                StatusCode::BAD_REQUEST,
+                3,
+                "malformed request",
+            ),
+            Self::PayloadTooLarge => meaning(
+                "payload_too_large",
+                StatusCode::PAYLOAD_TOO_LARGE,
+                8,
+                "request body too large",
+            ),
+            Self::UnsupportedMediaType => meaning(
+                "unsupported_media_type",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                3,
+                "content type not supported",
+            ),
+            Self::NoHealthyEndpoint => meaning(
+                "no_healthy_endpoint",
+                StatusCode::SERVICE_UNAVAILABLE,
+                14,
+                "no healthy endpoint",
+            ),
+            Self::ConnectFailed => meaning(
+                "connect_failed",
+                StatusCode::SERVICE_UNAVAILABLE,
+                14,
+                "the service cannot be reached",
+            ),
+            Self::UpstreamReset => meaning(
+                "upstream_reset",
+                StatusCode::BAD_GATEWAY,
+                14,
+                "connection to the service lost",
+            ),
+            Self::UpstreamTimeout => meaning(
+                "upstream_timeout",
+                StatusCode::GATEWAY_TIMEOUT,
+                4,
+                "the service did not answer in time",
+            ),
+            Self::UpstreamError => meaning(
+                "upstream_error",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                2,
+                "the service failed",
+            ),
+            Self::TranscodeFailed => meaning(
+                "transcode_failed",
+                StatusCode::BAD_GATEWAY,
+                13,
+                "the service's answer cannot be converted",
+            ),
+            Self::Overloaded => meaning(
+                "overloaded",
+                StatusCode::SERVICE_UNAVAILABLE,
+                14,
+                "too busy",
+            ),
+            Self::Draining => meaning(
+                "draining",
+                StatusCode::SERVICE_UNAVAILABLE,
+                14,
+                "shutting down",
+            ),
+            Self::ClientClosed => meaning(
+                "client_closed",
+                status_client_closed(),
+                1,
+                "client closed the request",
+            ),
+            Self::Internal => meaning(
+                "internal",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                13,
+                "internal error",
+            ),
         }
     }
 

@@ -32,7 +32,9 @@ pub fn now() -> Instant {
 /// Wall-clock time in milliseconds since 1970, for ids and time stamps.
 #[must_use]
 pub fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -68,7 +70,11 @@ impl Wheel {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             started: now(),
-            state: Mutex::new(State { entries: Slab::new(), heads: vec![NONE; SLOTS].into(), swept: 0 }),
+            state: Mutex::new(State {
+                entries: Slab::new(),
+                heads: vec![NONE; SLOTS].into(),
+                swept: 0,
+            }),
             armed: Notify::new(),
         })
     }
@@ -87,7 +93,11 @@ impl Wheel {
     /// A future that is ready once `deadline` has passed; nothing is armed before it is polled.
     #[must_use]
     pub fn at(self: &Arc<Self>, deadline: Instant) -> Deadline {
-        Deadline { wheel: Arc::clone(self), at: deadline, key: NONE }
+        Deadline {
+            wheel: Arc::clone(self),
+            at: deadline,
+            key: NONE,
+        }
     }
 
     fn tick_of(&self, time: Instant) -> u64 {
@@ -98,7 +108,10 @@ impl Wheel {
     fn arm(&self, at: Instant, waker: &Waker) -> usize {
         let mut state = self.state.lock();
         // The tick after the one that the deadline lies in has begun only when the deadline has passed.
-        let due = self.tick_of(at).saturating_add(1).max(state.swept.saturating_add(1));
+        let due = self
+            .tick_of(at)
+            .saturating_add(1)
+            .max(state.swept.saturating_add(1));
         let was_empty = state.entries.is_empty();
         if was_empty {
             state.swept = state.swept.max(self.tick_of(now()));
@@ -128,7 +141,10 @@ impl Wheel {
     }
 }
 
-#[expect(clippy::indexing_slicing, reason = "keys come from the slab and slots are reduced by SLOTS")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "keys come from the slab and slots are reduced by SLOTS"
+)]
 impl State {
     fn slot(due: u64) -> usize {
         usize::try_from(due % SLOTS as u64).unwrap_or(0)
@@ -136,7 +152,12 @@ impl State {
 
     fn insert(&mut self, due: u64, waker: Waker) -> usize {
         let head = self.heads[Self::slot(due)];
-        let key = self.entries.insert(Entry { due, previous: NONE, next: head, waker: Some(waker) });
+        let key = self.entries.insert(Entry {
+            due,
+            previous: NONE,
+            next: head,
+            waker: Some(waker),
+        });
         if head != NONE {
             self.entries[head].previous = key;
         }
@@ -194,7 +215,11 @@ impl Future for Deadline {
             return Poll::Pending;
         }
         let mut state = this.wheel.state.lock();
-        match state.entries.get_mut(this.key).map(|entry| &mut entry.waker) {
+        match state
+            .entries
+            .get_mut(this.key)
+            .map(|entry| &mut entry.waker)
+        {
             Some(Some(waker)) => {
                 waker.clone_from(cx.waker());
                 Poll::Pending
@@ -210,7 +235,11 @@ impl Drop for Deadline {
             return;
         }
         let mut state = self.wheel.state.lock();
-        if state.entries.get(self.key).is_some_and(|entry| entry.waker.is_some()) {
+        if state
+            .entries
+            .get(self.key)
+            .is_some_and(|entry| entry.waker.is_some())
+        {
             state.unlink(self.key);
         }
         state.entries.try_remove(self.key);
@@ -230,7 +259,10 @@ mod tests {
             let wanted = Duration::from_millis(ms);
             wheel.at(begun + wanted).await;
             let took = now() - begun;
-            assert!(took >= wanted && took <= wanted + 2 * TICK + Duration::from_millis(1), "{ms} ms took {took:?}");
+            assert!(
+                took >= wanted && took <= wanted + 2 * TICK + Duration::from_millis(1),
+                "{ms} ms took {took:?}"
+            );
         }
         assert!(wheel.state.lock().entries.is_empty());
     }
@@ -241,7 +273,11 @@ mod tests {
         tokio::spawn(Arc::clone(&wheel).run());
         for _ in 0..1_000 {
             let armed = wheel.at(now() + Duration::from_secs(15));
-            assert!(tokio::time::timeout(Duration::from_micros(1), armed).await.is_err());
+            assert!(
+                tokio::time::timeout(Duration::from_micros(1), armed)
+                    .await
+                    .is_err()
+            );
         }
         let state = wheel.state.lock();
         assert!(state.entries.is_empty());
