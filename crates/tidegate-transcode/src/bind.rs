@@ -121,7 +121,7 @@ impl Bindings {
     }
 
     /// Reads a query into fields of `input`. Keys that name a field in `variables` are passed over, as the path wins;
-    /// those that name the field of the body, or something below it, are unknown.
+    /// those that name the field of the body, or something below it, are refused whatever the policy for unknown keys.
     pub(crate) fn add_query(
         &mut self,
         schema: &Schema,
@@ -172,19 +172,23 @@ impl Bindings {
         faults: &mut Faults,
     ) {
         let mut path: SmallVec<[Step; 8]> = SmallVec::new();
-        let unknown = match rule::follow(schema, target.input, key, |step| path.push(step)) {
-            Ok(()) => target.body.is_some_and(|body| path.starts_with(body)),
-            Err(PathFault::Unknown { .. } | PathFault::TooLong) => true,
+        match rule::follow(schema, target.input, key, |step| path.push(step)) {
+            Ok(()) => {}
+            Err(PathFault::Unknown { .. } | PathFault::TooLong) => {
+                refuse_unknown(target.options.unknown, key, ignored, faults);
+                return;
+            }
             Err(fault) => {
                 faults.add(Stage::Query, Fault::NotAParameter, key, path_text(fault));
                 return;
             }
-        };
-        if unknown {
-            refuse_unknown(target.options.unknown, key, ignored, faults);
-            return;
         }
         if target.variables.iter().any(|variable| **variable == *path) {
+            return;
+        }
+        // Not merely unknown: passing it over would drop a value that the message has a place for.
+        if target.body.is_some_and(|body| path.starts_with(body)) {
+            faults.add(Stage::Query, Fault::NotAParameter, key, "belongs to the body");
             return;
         }
         self.add(schema, &path, key, value, Stage::Query, faults);

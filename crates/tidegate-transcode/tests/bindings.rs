@@ -19,6 +19,7 @@ use tidegate_transcode::{
 mod bindings {
     mod bodies;
     mod http_body;
+    mod oracle;
     mod plans;
     mod queries;
     mod uploads;

@@ -83,12 +83,21 @@ fn the_rest_of_a_message_comes_from_path_and_query() {
         json!({"inner": {"id": "a", "tags": ["t"], "child": {"id": "b", "count": 5}}, "aString": "s", "aBool": true}),
     );
     check(&plan, sent("", ""), json!({"inner": {"id": "a", "child": {"count": 5}}, "aString": "s"}));
+    check(
+        &plan,
+        sent("inner.child.count=9", "{}"),
+        json!({"inner": {"id": "a", "child": {"count": 5}}, "aString": "s"}),
+    );
     let contradiction = sent("", r#"{"count":6}"#);
     refused(&plan, contradiction, Stage::Body, Fault::BodyContradictsPath, &["inner.child.count"]);
-    for key in ["inner.child.id", "inner.child", "inner.child.count"] {
+    for key in ["inner.child.id", "inner.child", "inner.child.child.id"] {
         let text = format!("{key}=1");
         let sent = Sent { query: Some(&text), ..sent("", "{}") };
-        refused(&plan, sent, Stage::Query, Fault::UnknownParameter, &[key]);
+        refused(&plan, sent, Stage::Query, Fault::NotAParameter, &[key]);
+        let mut options = CallOptions::default();
+        options.query.unknown = UnknownFields::Ignore;
+        let lenient = plan_with(CALL, "/x/{inner.id}/{inner.child.count}/{a_string}", "inner.child", &options);
+        refused(&lenient, sent, Stage::Query, Fault::NotAParameter, &[key]);
     }
     refused(&plan, sent("", r#"{"nope":1}"#), Stage::Body, Fault::UnknownField, &["inner.child.nope"]);
 }
