@@ -40,8 +40,7 @@ impl Integer {
 /// it is longer, has a leading zero, or goes on as something else; the general way then decides.
 #[inline]
 pub(crate) fn short_integer(bytes: &[u8]) -> Option<(Integer, usize)> {
-    let negative = bytes.first() == Some(&b'-');
-    let start = usize::from(negative);
+    let (negative, start) = if bytes.first() == Some(&b'-') { (true, 1) } else { (false, 0) };
     let mut magnitude = 0u64;
     let mut at = start;
     while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {

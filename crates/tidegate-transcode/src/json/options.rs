@@ -36,13 +36,11 @@ impl Ignored {
     /// Adds one skipped path.
     pub fn add(&mut self, path: &str) {
         self.count = self.count.saturating_add(1);
-        let comma = usize::from(!self.paths.is_empty());
-        if self.paths.len() + comma + path.len() > MAX_IGNORED_BYTES {
+        let separator = if self.paths.is_empty() { "" } else { "," };
+        if self.paths.len() + separator.len() + path.len() > MAX_IGNORED_BYTES {
             return;
         }
-        if comma == 1 {
-            self.paths.push(',');
-        }
+        self.paths.push_str(separator);
         let printable = |c: char| {
             if c.is_ascii_graphic() && c != ',' { c } else { '?' }
         };

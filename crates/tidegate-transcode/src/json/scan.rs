@@ -84,9 +84,13 @@ impl<'a> Scanner<'a> {
     /// Skips white space and takes `byte` if it is next.
     #[inline]
     pub(super) fn take(&mut self, byte: u8) -> bool {
-        let found = self.peek() == byte;
-        self.at += usize::from(found);
-        found
+        // Not `self.at += usize::from(found)`: rustc 1.95 loses that addition in optimised builds when the comparison is
+        // branched on as well (MIR pass SimplifyComparisonIntegral).
+        if self.peek() != byte {
+            return false;
+        }
+        self.at += 1;
+        true
     }
 
     /// Skips white space and demands `byte`.
@@ -278,7 +282,7 @@ pub(super) fn number_len(bytes: &[u8]) -> Option<usize> {
     let digits = |from: usize| -> usize {
         bytes.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count()
     };
-    let mut at = usize::from(bytes.first() == Some(&b'-'));
+    let mut at = if bytes.first() == Some(&b'-') { 1 } else { 0 };
     let whole = digits(at);
     if whole == 0 || (whole > 1 && bytes.get(at) == Some(&b'0')) {
         return None;
@@ -292,7 +296,7 @@ pub(super) fn number_len(bytes: &[u8]) -> Option<usize> {
         at += 1 + fraction;
     }
     if matches!(bytes.get(at), Some(b'e' | b'E')) {
-        at += 1 + usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
+        at += if matches!(bytes.get(at + 1), Some(b'+' | b'-')) { 2 } else { 1 };
         let exponent = digits(at);
         if exponent == 0 {
             return None;
