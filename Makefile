@@ -1,0 +1,71 @@
+# The verbs of this repository, the same here and in CI. `make run` and `make test` are all that a newcomer needs.
+
+CARGO ?= cargo
+# cargo-nextest when it is installed, plain `cargo test` otherwise: the same tests.
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+DENY_ROOT := target/tools
+DENY := $(shell command -v cargo-deny 2>/dev/null || echo $(DENY_ROOT)/bin/cargo-deny)
+FUZZ_SECONDS ?= 60
+
+.PHONY: run test check lint fmt deny doc unit bench fuzz docs golden conformance
+
+## Build and run the main job on embedded defaults: the core engine and the gateway on 127.0.0.1:8080.
+run:
+	$(CARGO) build --locked --profile fast -p tidegate -p core-engine
+	./examples/run.sh target/fast
+
+## The whole gate.
+test: fmt lint deny unit doc
+
+## The quick half of the gate.
+check:
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+fmt:
+	$(CARGO) fmt --all --check
+
+lint: check
+	$(CARGO) run --quiet --locked -p xtask -- tidy
+
+## Licences, bans and sources. Advisories need a database from outside: `make audit`.
+deny: $(DENY)
+	$(DENY) --locked --log-level error check bans licenses sources
+
+$(DENY_ROOT)/bin/cargo-deny:
+	$(CARGO) install cargo-deny --locked --debug --root $(DENY_ROOT)
+
+.PHONY: audit
+audit: $(DENY)
+	$(DENY) --locked --log-level error check advisories
+
+## All tests; the examples' configurations are among them.
+unit:
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --workspace --locked
+else
+	$(CARGO) test --workspace --locked --lib --bins --tests
+endif
+	$(CARGO) test --locked --doc -p tidegate-route -p tidegate-transcode
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+## Rewrites generated pages.
+docs:
+	$(CARGO) run --quiet --locked -p xtask -- docs
+
+## Rewrites golden files; review the difference like code.
+golden:
+	UPDATE_GOLDEN=1 $(CARGO) test --workspace --locked --lib --tests
+
+## Side by side with the peers, CPU per request, answers checked (bench/README.md).
+bench:
+	python3 bench/run.py
+
+## Each fuzz target for FUZZ_SECONDS (needs a nightly toolchain and cargo-fuzz).
+fuzz:
+	./fuzz/run.sh $(FUZZ_SECONDS)
+
+## The public protobuf conformance runner (docs/conformance.md).
+conformance:
+	./crates/tidegate-transcode/conformance/run.sh
