@@ -49,11 +49,7 @@ impl AnyBody {
     /// A body that is at hand; an empty one has no frames.
     #[must_use]
     pub fn full(bytes: Bytes) -> Self {
-        if bytes.is_empty() {
-            Self::Empty
-        } else {
-            Self::Full(Some(bytes))
-        }
+        if bytes.is_empty() { Self::Empty } else { Self::Full(Some(bytes)) }
     }
 
     /// A body that comes in frames.
@@ -76,10 +72,7 @@ impl Body for AnyBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),

@@ -2,35 +2,89 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use http::header::{self, HeaderValue};
 use http::{Request, Response};
 
+use crate::action::failure::{FailureStyle, Format};
 use crate::body::{RequestBody, ResponseBody};
+use crate::exchange::{Exchange, REQUEST_ID};
 use crate::ids::ConnInfo;
-use crate::reject::Reject;
+use crate::pipeline;
+use crate::reject::{Reason, Reject};
+use crate::snapshot::Snapshot;
+use crate::tasks;
 
 /// The gateway as the listeners see it.
 #[derive(Debug)]
-pub struct Gateway {}
+pub struct Gateway {
+    snapshot: ArcSwap<Snapshot>,
+}
 
 impl Gateway {
+    /// A gateway that serves `snapshot`.
+    #[must_use]
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self { snapshot: ArcSwap::from_pointee(snapshot) }
+    }
+
+    /// Publishes another snapshot. Requests that have begun end on theirs.
+    pub fn commit(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// The snapshot that new requests get.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
     /// Answers one request. Cannot fail: every refusal is rendered here. Dropping the future cancels the request.
     ///
     /// `request` has been vetted: one authority, known framing. The URI holds the path as it was sent.
-    pub async fn handle(
-        &self,
-        conn: &Arc<ConnInfo>,
-        request: Request<RequestBody>,
-    ) -> Response<ResponseBody> {
-        let (_, _) = (conn, request);
-        Response::new(ResponseBody::Empty)
+    pub async fn handle(&self, conn: &Arc<ConnInfo>, request: Request<RequestBody>) -> Response<ResponseBody> {
+        let snapshot = self.snapshot.load_full();
+        let exchange = Exchange::begin(conn, &request);
+        let ran = tasks::guard("request", pipeline::run(&snapshot, &exchange, request)).await;
+        let (style, result) = match ran {
+            Ok(outcome) => (outcome.route.map_or(&snapshot.unrouted, |route| &route.failure), outcome.result),
+            Err(tasks::Panicked) => (&snapshot.unrouted, Err(Reject::new(Reason::Internal))),
+        };
+        finish(&exchange, result.unwrap_or_else(|reject| refused(style, &exchange, &reject)))
     }
 
     /// Renders a refusal that was made before there was a request that could be routed.
     #[must_use]
     pub fn refuse(&self, conn: &ConnInfo, reject: &Reject) -> Response<ResponseBody> {
-        let _ = conn;
-        let mut response = Response::new(ResponseBody::Empty);
-        *response.status_mut() = reject.status.unwrap_or(reject.reason.status());
-        response
+        let exchange = Exchange::begin(&Arc::new(conn.clone()), &Request::new(()));
+        let style = FailureStyle::plain("", Format::Problem);
+        finish(&exchange, refused(&style, &exchange, reject))
     }
+}
+
+/// Writes a refusal and tells the log what the client is not told.
+fn refused(style: &FailureStyle, exchange: &Exchange, reject: &Reject) -> Response<ResponseBody> {
+    tracing::debug!(
+        request_id = exchange.request_id.as_str(),
+        route = &*style.route,
+        reason = reject.reason.word(),
+        cause = reject.cause.as_deref(),
+        "refused"
+    );
+    style.respond(exchange, reject)
+}
+
+/// What every answer carries.
+fn finish(exchange: &Exchange, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, exchange.request_id_value());
+    headers.insert(header::SERVER, HeaderValue::from_static("tidegate"));
+    if exchange.head && !matches!(response.body(), ResponseBody::Empty) {
+        let length = http_body::Body::size_hint(response.body()).exact();
+        *response.body_mut() = ResponseBody::Empty;
+        if let Some(length) = length {
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+    }
+    response
 }

@@ -38,21 +38,14 @@ impl<T> PerWorker<T> {
     /// Makes `workers` slots (at least one).
     pub fn new(workers: usize, mut make: impl FnMut(WorkerId) -> T) -> Self {
         let count = u16::try_from(workers.max(1)).unwrap_or(u16::MAX);
-        Self {
-            slots: (0..count)
-                .map(|index| Padded(make(WorkerId(index))))
-                .collect(),
-        }
+        Self { slots: (0..count).map(|index| Padded(make(WorkerId(index)))).collect() }
     }
 
     /// The slot of `worker`. A number beyond the last slot wraps, so this cannot fail.
     #[must_use]
     pub fn get(&self, worker: WorkerId) -> &T {
         let index = worker.index() % self.slots.len();
-        #[expect(
-            clippy::indexing_slicing,
-            reason = "the index was reduced by the length, which is at least one"
-        )]
+        #[expect(clippy::indexing_slicing, reason = "the index was reduced by the length, which is at least one")]
         &self.slots[index].0
     }
 
@@ -116,14 +109,11 @@ impl RequestId {
     /// Takes over a client's id if it has the permitted form.
     #[must_use]
     pub fn from_client(value: &[u8]) -> Option<Self> {
-        let permitted =
-            |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let permitted = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if value.is_empty() || value.len() > MAX_REQUEST_ID_LEN || !value.iter().all(permitted) {
             return None;
         }
-        std::str::from_utf8(value)
-            .ok()
-            .map(|text| Self(Repr::Client(text.into())))
+        std::str::from_utf8(value).ok().map(|text| Self(Repr::Client(text.into())))
     }
 
     /// The id as text.
@@ -157,18 +147,8 @@ mod tests {
 
     #[test]
     fn only_harmless_client_ids_are_taken_over() {
-        for (value, taken) in [
-            ("abc-1_2.3", true),
-            ("", false),
-            ("a b", false),
-            ("a\"b", false),
-            ("ä", false),
-        ] {
-            assert_eq!(
-                RequestId::from_client(value.as_bytes()).is_some(),
-                taken,
-                "{value:?}"
-            );
+        for (value, taken) in [("abc-1_2.3", true), ("", false), ("a b", false), ("a\"b", false), ("ä", false)] {
+            assert_eq!(RequestId::from_client(value.as_bytes()).is_some(), taken, "{value:?}");
         }
         assert!(RequestId::from_client(&[b'a'; 128]).is_some());
         assert!(RequestId::from_client(&[b'a'; 129]).is_none());

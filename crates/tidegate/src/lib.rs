@@ -7,13 +7,27 @@ pub mod body;
 pub mod ids;
 pub mod tasks;
 pub mod time;
-// Row 1: refusals.
+pub mod version;
+// Row 1: one exchange, refusals, where the process stands, what it tells.
+pub mod exchange;
+pub mod lifecycle;
 pub mod reject;
+pub mod telemetry;
 // Row 2: outgoing connections.
 pub mod dial;
-// Row 3: backends.
+// Row 3: backends, and what routes demand.
+pub mod policy;
 pub mod upstream;
+// Row 5: what routes do.
+pub mod action;
+// Row 6: one compiled configuration.
+pub mod snapshot;
 // Row 7: one request.
 pub mod gateway;
-// Row 8: where clients connect.
+pub mod pipeline;
+// Row 8: where clients connect; descriptors that change.
 pub mod listen;
+pub mod refresh;
+// Row 9: the process.
+pub mod app;
+pub mod cli;

@@ -1,9 +1,10 @@
 //! Refusals made by the gateway: one closed list of reasons, and what each one means on every wire.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::StatusCode;
-use smallvec::SmallVec;
+use tidegate_transcode::{Code, Status, Violation};
 
 /// Why the gateway refused. The same word reaches the body, the log and the metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,117 +45,77 @@ pub enum Reason {
 struct Meaning {
     word: &'static str,
     status: StatusCode,
-    grpc_code: u8,
+    code: Code,
     detail: &'static str,
 }
 
-const fn meaning(
-    word: &'static str,
-    status: StatusCode,
-    grpc_code: u8,
-    detail: &'static str,
-) -> Meaning {
-    Meaning {
-        word,
-        status,
-        grpc_code,
-        detail,
-    }
+const fn meaning(word: &'static str, status: StatusCode, code: Code, detail: &'static str) -> Meaning {
+    Meaning { word, status, code, detail }
 }
 
 impl Reason {
     const fn meaning(self) -> Meaning {
         match self {
-            Self::RouteNotFound => meaning(
-                "route_not_found",
-                StatusCode::NOT_FOUND,
-                5,
-                "no route for this path",
-            ),
+            Self::RouteNotFound => {
+                meaning("route_not_found", StatusCode::NOT_FOUND, Code::NotFound, "no route for this path")
+            }
             Self::MethodNotAllowed => meaning(
                 "method_not_allowed",
                 StatusCode::METHOD_NOT_ALLOWED,
-                12,
+                Code::Unimplemented,
                 "method not allowed for this path",
             ),
-            Self::BadRequest => meaning(
-                "bad_request",
-                StatusCode::BAD_REQUEST,
-                3,
-                "malformed request",
-            ),
+            Self::BadRequest => {
+                meaning("bad_request", StatusCode::BAD_REQUEST, Code::InvalidArgument, "malformed request")
+            }
             Self::PayloadTooLarge => meaning(
                 "payload_too_large",
                 StatusCode::PAYLOAD_TOO_LARGE,
-                8,
+                Code::ResourceExhausted,
                 "request body too large",
             ),
             Self::UnsupportedMediaType => meaning(
                 "unsupported_media_type",
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                3,
+                Code::InvalidArgument,
                 "content type not supported",
             ),
             Self::NoHealthyEndpoint => meaning(
                 "no_healthy_endpoint",
                 StatusCode::SERVICE_UNAVAILABLE,
-                14,
+                Code::Unavailable,
                 "no healthy endpoint",
             ),
             Self::ConnectFailed => meaning(
                 "connect_failed",
                 StatusCode::SERVICE_UNAVAILABLE,
-                14,
+                Code::Unavailable,
                 "the service cannot be reached",
             ),
-            Self::UpstreamReset => meaning(
-                "upstream_reset",
-                StatusCode::BAD_GATEWAY,
-                14,
-                "connection to the service lost",
-            ),
+            Self::UpstreamReset => {
+                meaning("upstream_reset", StatusCode::BAD_GATEWAY, Code::Unavailable, "connection to the service lost")
+            }
             Self::UpstreamTimeout => meaning(
                 "upstream_timeout",
                 StatusCode::GATEWAY_TIMEOUT,
-                4,
+                Code::DeadlineExceeded,
                 "the service did not answer in time",
             ),
-            Self::UpstreamError => meaning(
-                "upstream_error",
-                StatusCode::INTERNAL_SERVER_ERROR,
-                2,
-                "the service failed",
-            ),
+            Self::UpstreamError => {
+                meaning("upstream_error", StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, "the service failed")
+            }
             Self::TranscodeFailed => meaning(
                 "transcode_failed",
                 StatusCode::BAD_GATEWAY,
-                13,
+                Code::Internal,
                 "the service's answer cannot be converted",
             ),
-            Self::Overloaded => meaning(
-                "overloaded",
-                StatusCode::SERVICE_UNAVAILABLE,
-                14,
-                "too busy",
-            ),
-            Self::Draining => meaning(
-                "draining",
-                StatusCode::SERVICE_UNAVAILABLE,
-                14,
-                "shutting down",
-            ),
-            Self::ClientClosed => meaning(
-                "client_closed",
-                status_client_closed(),
-                1,
-                "client closed the request",
-            ),
-            Self::Internal => meaning(
-                "internal",
-                StatusCode::INTERNAL_SERVER_ERROR,
-                13,
-                "internal error",
-            ),
+            Self::Overloaded => meaning("overloaded", StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "too busy"),
+            Self::Draining => meaning("draining", StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "shutting down"),
+            Self::ClientClosed => {
+                meaning("client_closed", status_client_closed(), Code::Cancelled, "client closed the request")
+            }
+            Self::Internal => meaning("internal", StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, "internal error"),
         }
     }
 
@@ -170,10 +131,10 @@ impl Reason {
         self.meaning().status
     }
 
-    /// The gRPC code, 0 to 16.
+    /// The gRPC code that says the same.
     #[must_use]
-    pub const fn grpc_code(self) -> u8 {
-        self.meaning().grpc_code
+    pub const fn code(self) -> Code {
+        self.meaning().code
     }
 
     /// A constant sentence for the client where nothing more precise is known.
@@ -191,26 +152,6 @@ const fn status_client_closed() -> StatusCode {
     }
 }
 
-/// One field of the request that is wrong. Neither text holds a value that the client sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldFault {
-    /// Path of the field, as far as it is known: `shelf.id`.
-    pub field: String,
-    /// What is wrong: `expected int64`.
-    pub message: String,
-}
-
-/// A status that the backend sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BackendStatus {
-    /// gRPC code, 0 to 16; anything else was mapped to 2.
-    pub code: u8,
-    /// Percent-decoded and made safe to show.
-    pub message: String,
-    /// `google.rpc.Status` in wire form (`grpc-status-details-bin`, decoded), or empty.
-    pub details: bytes::Bytes,
-}
-
 /// A refusal, before it is written in the client's format.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reject {
@@ -219,17 +160,17 @@ pub struct Reject {
     /// Where the status differs from the reason's usual one (408, 414, 426, 431, 505).
     pub status: Option<StatusCode>,
     /// May be shown to a client: never holds what a client or backend sent, an address or a library's text.
-    pub detail: &'static str,
+    pub detail: Cow<'static, str>,
     /// For the log alone.
     pub cause: Option<String>,
     /// `Allow` of a 405.
     pub allow: Option<String>,
     /// `Retry-After` of a 503.
     pub retry_after: Option<Duration>,
-    /// At most ten.
-    pub fields: SmallVec<[FieldFault; 1]>,
+    /// Fields of the request that are wrong; at most ten.
+    pub violations: Vec<Violation>,
     /// What the backend said, for `upstream_error` and `upstream_timeout`.
-    pub backend: Option<Box<BackendStatus>>,
+    pub backend: Option<Box<Status>>,
     /// The connection must close after the answer: its framing cannot be trusted any more.
     pub close: bool,
 }
@@ -241,11 +182,11 @@ impl Reject {
         Self {
             reason,
             status: None,
-            detail: reason.detail(),
+            detail: Cow::Borrowed(reason.detail()),
             cause: None,
             allow: None,
             retry_after: None,
-            fields: SmallVec::new(),
+            violations: Vec::new(),
             backend: None,
             close: false,
         }
@@ -253,8 +194,8 @@ impl Reject {
 
     /// Says it more precisely; `detail` is a constant text.
     #[must_use]
-    pub fn detail(mut self, detail: &'static str) -> Self {
-        self.detail = detail;
+    pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = detail.into();
         self
     }
 
@@ -262,6 +203,20 @@ impl Reject {
     #[must_use]
     pub fn status(mut self, status: StatusCode) -> Self {
         self.status = Some(status);
+        self
+    }
+
+    /// With the faults of single fields.
+    #[must_use]
+    pub fn violations(mut self, violations: Vec<Violation>) -> Self {
+        self.violations = violations;
+        self
+    }
+
+    /// With what the backend said.
+    #[must_use]
+    pub fn backend(mut self, status: Status) -> Self {
+        self.backend = Some(Box::new(status));
         self
     }
 
@@ -277,5 +232,22 @@ impl Reject {
     pub fn close(mut self) -> Self {
         self.close = true;
         self
+    }
+}
+
+impl Reject {
+    /// The gRPC code: the backend's own, or that of the reason.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.backend.as_ref().map_or(self.reason.code(), |status| status.code)
+    }
+
+    /// The text for the client: the backend's own message, or the constant one.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match &self.backend {
+            Some(status) if !status.message.is_empty() => &status.message,
+            Some(_) | None => &self.detail,
+        }
     }
 }

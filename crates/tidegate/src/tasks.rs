@@ -56,10 +56,7 @@ impl<F: Future> Future for Guarded<F> {
             Ok(poll) => poll.map(Ok),
             Err(_) => {
                 PANICS.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(
-                    what = *this.what,
-                    "panic: the task has ended, the process goes on"
-                );
+                tracing::error!(what = *this.what, "panic: the task has ended, the process goes on");
                 Poll::Ready(Err(Panicked))
             }
         }

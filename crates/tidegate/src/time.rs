@@ -32,10 +32,28 @@ pub fn now() -> Instant {
 /// Wall-clock time in milliseconds since 1970, for ids and time stamps.
 #[must_use]
 pub fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `unix_ms` as RFC 3339 in UTC with whole seconds: `2026-11-20T10:00:00Z`.
+///
+/// Source: the days-to-civil algorithm of Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+#[must_use]
+pub fn rfc3339(unix_ms: u64) -> String {
+    let seconds = unix_ms / 1000;
+    let days = seconds / 86_400;
+    let since_march_0000 = days + 719_468;
+    let era = since_march_0000 / 146_097;
+    let day_of_era = since_march_0000 % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// Deadlines of one worker.
@@ -70,11 +88,7 @@ impl Wheel {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             started: now(),
-            state: Mutex::new(State {
-                entries: Slab::new(),
-                heads: vec![NONE; SLOTS].into(),
-                swept: 0,
-            }),
+            state: Mutex::new(State { entries: Slab::new(), heads: vec![NONE; SLOTS].into(), swept: 0 }),
             armed: Notify::new(),
         })
     }
@@ -93,11 +107,7 @@ impl Wheel {
     /// A future that is ready once `deadline` has passed; nothing is armed before it is polled.
     #[must_use]
     pub fn at(self: &Arc<Self>, deadline: Instant) -> Deadline {
-        Deadline {
-            wheel: Arc::clone(self),
-            at: deadline,
-            key: NONE,
-        }
+        Deadline { wheel: Arc::clone(self), at: deadline, key: NONE }
     }
 
     fn tick_of(&self, time: Instant) -> u64 {
@@ -108,10 +118,7 @@ impl Wheel {
     fn arm(&self, at: Instant, waker: &Waker) -> usize {
         let mut state = self.state.lock();
         // The tick after the one that the deadline lies in has begun only when the deadline has passed.
-        let due = self
-            .tick_of(at)
-            .saturating_add(1)
-            .max(state.swept.saturating_add(1));
+        let due = self.tick_of(at).saturating_add(1).max(state.swept.saturating_add(1));
         let was_empty = state.entries.is_empty();
         if was_empty {
             state.swept = state.swept.max(self.tick_of(now()));
@@ -141,10 +148,7 @@ impl Wheel {
     }
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "keys come from the slab and slots are reduced by SLOTS"
-)]
+#[expect(clippy::indexing_slicing, reason = "keys come from the slab and slots are reduced by SLOTS")]
 impl State {
     fn slot(due: u64) -> usize {
         usize::try_from(due % SLOTS as u64).unwrap_or(0)
@@ -152,12 +156,7 @@ impl State {
 
     fn insert(&mut self, due: u64, waker: Waker) -> usize {
         let head = self.heads[Self::slot(due)];
-        let key = self.entries.insert(Entry {
-            due,
-            previous: NONE,
-            next: head,
-            waker: Some(waker),
-        });
+        let key = self.entries.insert(Entry { due, previous: NONE, next: head, waker: Some(waker) });
         if head != NONE {
             self.entries[head].previous = key;
         }
@@ -215,11 +214,7 @@ impl Future for Deadline {
             return Poll::Pending;
         }
         let mut state = this.wheel.state.lock();
-        match state
-            .entries
-            .get_mut(this.key)
-            .map(|entry| &mut entry.waker)
-        {
+        match state.entries.get_mut(this.key).map(|entry| &mut entry.waker) {
             Some(Some(waker)) => {
                 waker.clone_from(cx.waker());
                 Poll::Pending
@@ -235,11 +230,7 @@ impl Drop for Deadline {
             return;
         }
         let mut state = self.wheel.state.lock();
-        if state
-            .entries
-            .get(self.key)
-            .is_some_and(|entry| entry.waker.is_some())
-        {
+        if state.entries.get(self.key).is_some_and(|entry| entry.waker.is_some()) {
             state.unlink(self.key);
         }
         state.entries.try_remove(self.key);
@@ -250,6 +241,19 @@ impl Drop for Deadline {
 mod tests {
     use super::*;
 
+    #[test]
+    fn instants_are_printed_as_rfc_3339() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_795_168_496, "2026-11-20T09:54:56Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(seconds * 1000 + 999), text);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_deadline_is_met_within_two_ticks_and_never_early() {
         let wheel = Wheel::new();
@@ -259,10 +263,7 @@ mod tests {
             let wanted = Duration::from_millis(ms);
             wheel.at(begun + wanted).await;
             let took = now() - begun;
-            assert!(
-                took >= wanted && took <= wanted + 2 * TICK + Duration::from_millis(1),
-                "{ms} ms took {took:?}"
-            );
+            assert!(took >= wanted && took <= wanted + 2 * TICK + Duration::from_millis(1), "{ms} ms took {took:?}");
         }
         assert!(wheel.state.lock().entries.is_empty());
     }
@@ -273,11 +274,7 @@ mod tests {
         tokio::spawn(Arc::clone(&wheel).run());
         for _ in 0..1_000 {
             let armed = wheel.at(now() + Duration::from_secs(15));
-            assert!(
-                tokio::time::timeout(Duration::from_micros(1), armed)
-                    .await
-                    .is_err()
-            );
+            assert!(tokio::time::timeout(Duration::from_micros(1), armed).await.is_err());
         }
         let state = wheel.state.lock();
         assert!(state.entries.is_empty());

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, TE, USER_AGENT};
 use http::uri::{self, Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
-use tidegate_transcode::FrameReader;
+use tidegate_transcode::{Code, FrameReader};
 
 use self::answer::Coding;
 pub use self::error::{CallError, Failure, Malformed};
@@ -343,7 +343,7 @@ impl Call {
     }
 
     fn failed(&mut self, failure: Box<Failure>) -> CallError {
-        let at_deadline = failure.status.code == CANCELLED && self.is_near_deadline();
+        let at_deadline = failure.status.code == Code::Cancelled && self.is_near_deadline();
         self.fail(if at_deadline { CallError::DeadlineExceeded } else { CallError::Status(failure) })
     }
 
@@ -373,9 +373,6 @@ impl Call {
         self.deadline.is_some_and(|at| now() + DEADLINE_SLACK >= at)
     }
 }
-
-/// gRPC code 1.
-const CANCELLED: u8 = 1;
 
 /// The request of a call, for any endpoint: [`address`] completes it.
 ///

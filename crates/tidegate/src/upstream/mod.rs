@@ -98,6 +98,12 @@ impl Cluster {
         &self.name
     }
 
+    /// The timer wheel of `worker`, for what belongs to a call but happens before it.
+    #[must_use]
+    pub fn wheel(&self, worker: WorkerId) -> &Arc<Wheel> {
+        self.wheels.get(worker)
+    }
+
     /// Opens a call on a connection of `worker`, connecting first if there is none, and sends its first frame.
     ///
     /// `first` is one or more framed messages (each with its five-byte prefix), or empty for none yet; `end` says that

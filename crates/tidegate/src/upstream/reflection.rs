@@ -17,6 +17,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
 use http::uri::PathAndQuery;
 use prost::Message;
+use tidegate_transcode::Code;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -48,9 +49,6 @@ const METHODS: [&str; 2] = [
 
 /// Files that the transcoder has built in; a server need not have them.
 const BUILT_IN: [&str; 3] = ["google/protobuf/", "google/api/", "google/rpc/"];
-
-/// gRPC code 12.
-const UNIMPLEMENTED: u8 = 12;
 
 /// Why there are no descriptors.
 #[derive(Debug, thiserror::Error)]
@@ -167,7 +165,7 @@ pub async fn follow(
 }
 
 fn is_unimplemented(error: &CallError) -> bool {
-    matches!(error, CallError::Status(failure) if failure.status.code == UNIMPLEMENTED)
+    matches!(error, CallError::Status(failure) if failure.status.code == Code::Unimplemented)
 }
 
 async fn fetch_with(
@@ -194,7 +192,9 @@ async fn fetch_with(
         match talk.collect(&question, &name, &mut collected).await {
             Ok(()) if collected.has(&name) => {}
             Ok(()) | Err(ReflectionError::Refused { .. }) if is_built_in(&name) => {}
-            Ok(()) => return Err(ReflectionError::Refused { asked: name, code: i32::from(UNIMPLEMENTED) }),
+            Ok(()) => {
+                return Err(ReflectionError::Refused { asked: name, code: i32::from(Code::Unimplemented.number()) });
+            }
             Err(error) => return Err(error),
         }
     }

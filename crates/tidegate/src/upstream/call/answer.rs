@@ -4,37 +4,23 @@
 
 use std::io::Read;
 
-use base64::Engine;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, StatusCode, response};
-use tidegate_transcode::status::{Code, decode_message};
+use tidegate_transcode::status::{Code, Status, decode_message};
 
 use super::error::{Failure, Malformed};
-use crate::reject::BackendStatus;
 
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// What we can inflate; sent with every call.
 pub(super) const ACCEPTED_CODINGS: &str = "identity,gzip";
 
-/// The largest `grpc-status-details-bin` that is kept, as it came.
-const MAX_DETAILS: usize = 8 * 1024;
-
 /// Reserved at once for an inflated message.
 const INFLATE_RESERVE: usize = 4 * 1024;
-
-/// Senders differ: some pad, some do not.
-const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// How the messages of an answer are compressed where their flag says so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,11 +49,7 @@ pub(super) fn check_head(parts: &response::Parts) -> Result<Coding, Box<Failure>
         String::from_utf8_lossy(value.as_bytes()).chars().take(100).collect::<String>()
     });
     Err(Box::new(Failure {
-        status: BackendStatus {
-            code: Code::from_http_status(parts.status.as_u16()).number(),
-            message: NOT_GRPC.to_owned(),
-            details: Bytes::new(),
-        },
+        status: Status::new(Code::from_http_status(parts.status.as_u16()), NOT_GRPC),
         metadata: HeaderMap::new(),
         cause: Some(format!("not gRPC: HTTP {}, {kind}", parts.status.as_u16())),
     }))
@@ -78,29 +60,21 @@ const NOT_GRPC: &str = "the service did not answer with gRPC";
 /// The status of an answer that ended without `grpc-status`.
 pub(super) fn missing_status() -> Box<Failure> {
     Box::new(Failure {
-        status: BackendStatus {
-            code: Code::from_http_status(200).number(),
-            message: "the service ended the call without a status".to_owned(),
-            details: Bytes::new(),
-        },
+        status: Status::new(Code::from_http_status(200), "the service ended the call without a status"),
         metadata: HeaderMap::new(),
         cause: Some("the answer has no grpc-status".to_owned()),
     })
 }
 
 /// The status in trailers (or in a head without a body): `None` if there is none, `Ok` for OK. Costs nothing for OK.
-pub(super) fn read_status(trailers: &HeaderMap) -> Option<Result<(), BackendStatus>> {
+/// Details stay in the trailers: only who has the schema can read them.
+pub(super) fn read_status(trailers: &HeaderMap) -> Option<Result<(), Status>> {
     let code = Code::from_grpc_status(Some(trailers.get(&GRPC_STATUS)?.as_bytes()));
     if code == Code::Ok {
         return Some(Ok(()));
     }
     let message = trailers.get(&GRPC_MESSAGE).map_or_else(String::new, |value| decode_message(value.as_bytes()));
-    let details = trailers
-        .get(&GRPC_STATUS_DETAILS)
-        .filter(|value| value.len() <= MAX_DETAILS)
-        .and_then(|value| LENIENT_BASE64.decode(value.as_bytes()).ok())
-        .map_or_else(Bytes::new, Bytes::from);
-    Some(Err(BackendStatus { code: code.number(), message, details }))
+    Some(Err(Status::new(code, message)))
 }
 
 /// Undoes the compression of one message.
@@ -180,23 +154,22 @@ mod tests {
             (503, &[GRPC, ("grpc-status", "0")], Err(14)),
         ];
         for (status, headers, expected) in cases {
-            let got = check_head(&head(*status, headers)).map_err(|failure| failure.status.code);
+            let got = check_head(&head(*status, headers)).map_err(|failure| failure.status.code.number());
             assert_eq!(got, *expected, "{status} {headers:?}");
         }
     }
 
     #[test]
-    fn a_status_is_read_with_its_text_and_details() {
+    fn a_status_is_read_with_its_text() {
         let trailers = |fields: &[(&'static str, &'static str)]| head(200, fields).headers;
         assert_eq!(read_status(&trailers(&[])), None);
         assert_eq!(read_status(&trailers(&[("grpc-status", "0")])), Some(Ok(())));
-        let full = [("grpc-status", "5"), ("grpc-message", "no%20order"), ("grpc-status-details-bin", "CAUSAW4")];
+        let full = [("grpc-status", "5"), ("grpc-message", "no%20order")];
         let status = read_status(&trailers(&full)).unwrap().unwrap_err();
-        assert_eq!((status.code, status.message.as_str()), (5, "no order"));
-        assert_eq!(status.details.as_ref(), [8, 5, 18, 1, b'n']);
+        assert_eq!((status.code, status.message.as_str()), (Code::NotFound, "no order"));
         for (code, expected) in [("99", 2), ("x", 2), ("-1", 2), ("16", 16), ("", 2)] {
             let status = read_status(&trailers(&[("grpc-status", code)])).unwrap().unwrap_err();
-            assert_eq!(status.code, expected, "{code}");
+            assert_eq!(status.code.number(), expected, "{code}");
         }
     }
 

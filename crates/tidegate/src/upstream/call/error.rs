@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use tidegate_transcode::FrameError;
+use tidegate_transcode::{Code, FrameError, Status};
 
 use crate::dial::DialError;
-use crate::reject::{BackendStatus, Reason, Reject};
+use crate::reject::{Reason, Reject};
 
 /// When clients should try again after a failure that may pass.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ pub enum CallError {
     #[error("deadline exceeded")]
     DeadlineExceeded,
     /// The backend ended the call with a status other than OK, or did not answer with gRPC at all.
-    #[error("status {}", .0.status.code)]
+    #[error("status {}", .0.status.code.name())]
     Status(Box<Failure>),
     /// The answer is gRPC, but cannot be read.
     #[error("{0}")]
@@ -56,8 +56,8 @@ pub enum CallError {
 /// A status that is not OK, with what came along with it.
 #[derive(Debug)]
 pub struct Failure {
-    /// Code, text and details.
-    pub status: BackendStatus,
+    /// Code and text; the details are still in the metadata.
+    pub status: Status,
     /// Trailers, or the head of an answer that has nothing else.
     pub metadata: HeaderMap,
     /// For the log, if the answer was not gRPC: HTTP status and content type.
@@ -111,7 +111,7 @@ impl CallError {
             Self::Overloaded => Reason::Overloaded,
             Self::Reset { .. } => Reason::UpstreamReset,
             Self::DeadlineExceeded => Reason::UpstreamTimeout,
-            Self::Status(failure) if failure.status.code == DEADLINE_EXCEEDED => Reason::UpstreamTimeout,
+            Self::Status(failure) if failure.status.code == Code::DeadlineExceeded => Reason::UpstreamTimeout,
             Self::Status(_) => Reason::UpstreamError,
             Self::Malformed(_) => Reason::TranscodeFailed,
             Self::Head(_) => Reason::Internal,
@@ -131,9 +131,6 @@ impl CallError {
         }
     }
 }
-
-/// gRPC code 4.
-const DEADLINE_EXCEEDED: u8 = 4;
 
 impl From<CallError> for Reject {
     fn from(error: CallError) -> Self {

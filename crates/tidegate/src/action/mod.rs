@@ -1,0 +1,50 @@
+//! What a route does once all policies agree.
+
+pub mod envelope;
+pub mod failure;
+pub mod respond;
+pub mod system;
+pub mod transcode;
+
+use http::Response;
+use http::request::Parts;
+use tidegate_route::Captures;
+
+use crate::body::{RequestBody, ResponseBody};
+use crate::exchange::Exchange;
+use crate::reject::{Reason, Reject};
+
+/// The action of a compiled route.
+#[derive(Debug)]
+pub enum Action {
+    /// JSON in, gRPC out.
+    Transcode(std::sync::Arc<transcode::Transcode>),
+    /// A fixed answer.
+    Respond(respond::Respond),
+    /// A path of the gateway itself.
+    System(system::System),
+    /// The descriptors of the service are not known yet, so nothing can be asked of it.
+    Pending,
+}
+
+impl Action {
+    /// Runs it. `path` is the canonical path that `captures` point into.
+    ///
+    /// # Errors
+    /// The refusal; nothing was sent to the client.
+    pub async fn run(
+        &self,
+        exchange: &Exchange,
+        parts: Parts,
+        body: RequestBody,
+        path: &str,
+        captures: &Captures,
+    ) -> Result<Response<ResponseBody>, Reject> {
+        match self {
+            Self::Transcode(transcode) => transcode.run(exchange, parts, body, path, captures).await,
+            Self::Respond(respond) => Ok(respond.run()),
+            Self::System(system) => Ok(system.run()),
+            Self::Pending => Err(Reject::new(Reason::NoHealthyEndpoint).detail("the service is not known yet")),
+        }
+    }
+}

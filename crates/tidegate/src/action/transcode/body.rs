@@ -1,0 +1,97 @@
+//! Reading a request body that is needed as a whole.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http_body::Body as _;
+
+use crate::body::{BodyError, RequestBody};
+use crate::reject::{Reason, Reject};
+use crate::time::Wheel;
+
+/// The whole body, which is at most `limit` bytes long. A body that came in one piece is not copied.
+///
+/// # Errors
+/// `payload_too_large` before anything is read if the length is known; `bad_request` (408) when the client stalls;
+/// `client_closed`; `upstream_timeout` at `deadline`.
+pub(super) async fn collect(
+    mut body: RequestBody,
+    limit: u64,
+    deadline: Option<Instant>,
+    wheel: &Arc<Wheel>,
+) -> Result<Bytes, Reject> {
+    if body.size_hint().lower() > limit {
+        return Err(Reject::new(Reason::PayloadTooLarge));
+    }
+    match &mut body {
+        RequestBody::Empty => return Ok(Bytes::new()),
+        RequestBody::Full(bytes) => return Ok(bytes.take().unwrap_or_default()),
+        RequestBody::Stream(_) => {}
+    }
+    let mut timer = deadline.map(|at| wheel.at(at));
+    let mut whole = Pieces::default();
+    loop {
+        let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => match &mut timer {
+                Some(timer) => Pin::new(timer).poll(cx).map(|()| Err(Reject::new(Reason::UpstreamTimeout))),
+                None => Poll::Pending,
+            },
+        });
+        match frame.await? {
+            None => return Ok(whole.join()),
+            Some(Err(error)) => return Err(broken(error)),
+            Some(Ok(frame)) => {
+                // Trailers of a request are dropped.
+                let Ok(data) = frame.into_data() else { continue };
+                if whole.len().saturating_add(data.len() as u64) > limit {
+                    return Err(Reject::new(Reason::PayloadTooLarge).close());
+                }
+                whole.push(data);
+            }
+        }
+    }
+}
+
+/// What a request body that broke off means.
+pub(super) fn broken(error: BodyError) -> Reject {
+    let reject = Reject::new(Reason::BadRequest).cause(error.to_string()).close();
+    match error {
+        BodyError::Stalled => reject.status(StatusCode::REQUEST_TIMEOUT).detail("the request body came too slowly"),
+        BodyError::Malformed => reject.detail("malformed request body"),
+        BodyError::Closed | BodyError::BrokenOff => Reject::new(Reason::ClientClosed),
+    }
+}
+
+/// One piece as it is, several joined.
+#[derive(Default)]
+struct Pieces {
+    first: Bytes,
+    joined: BytesMut,
+}
+
+impl Pieces {
+    fn len(&self) -> u64 {
+        (self.first.len() + self.joined.len()) as u64
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if self.len() == 0 {
+            self.first = piece;
+            return;
+        }
+        if self.joined.is_empty() {
+            self.joined.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.joined.extend_from_slice(&piece);
+    }
+
+    fn join(self) -> Bytes {
+        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
+    }
+}

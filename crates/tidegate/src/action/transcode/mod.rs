@@ -1,0 +1,286 @@
+//! JSON in, gRPC out: joins a compiled plan, a call and an encoder for the answer.
+//!
+//! ```text
+//!   head ── sort ──► metadata, deadline
+//!   path, query, body ── plan ──► message ── call ──► backend
+//!                                             │
+//!   answer ◄── print, envelope ◄── message ◄──┘        one message: `unary`
+//!   body   ◄── encoder         ◄── messages ◄─┘        several: `streaming`
+//! ```
+
+mod body;
+mod streaming;
+mod unary;
+mod uploading;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Response};
+use tidegate_config::valid::{
+    EnumFormat, FieldNames, Int64Format, JsonPolicy, MultiSegmentEscape, Route, StreamFormat as ConfigFormat,
+    UnknownPolicy,
+};
+use tidegate_config::{Code as ProblemCode, Diagnostic, Place};
+use tidegate_route::{Captures, MultiEscape};
+pub use tidegate_transcode::Binding;
+use tidegate_transcode::json::{ReadOptions, UnknownFields, WriteOptions};
+use tidegate_transcode::{
+    CallOptions, MethodPlan, Place as PlanPlace, PlanError, QueryOptions, RequestError, RequestParts, Schema, Status,
+    StreamFormat, stream,
+};
+
+use super::envelope::Shape;
+use crate::body::{RequestBody, ResponseBody};
+use crate::exchange::Exchange;
+use crate::policy::metadata::MetadataRules;
+use crate::reject::{Reason, Reject};
+use crate::upstream::{CallError, CallHead, Cluster};
+
+const IGNORED: HeaderName = HeaderName::from_static("x-tidegate-ignored");
+
+/// A compiled route to one gRPC method. Shared with the streams that it has begun.
+#[derive(Debug)]
+pub struct Transcode {
+    plan: Arc<MethodPlan>,
+    /// For single fields in envelopes.
+    write: WriteOptions,
+    cluster: Arc<Cluster>,
+    path: PathAndQuery,
+    metadata: MetadataRules,
+    escape: MultiEscape,
+    timeout: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    max_body: u64,
+    formats: Vec<StreamFormat>,
+    envelope: Option<Shape>,
+    route: Box<str>,
+}
+
+/// A binding that does not fit the schema.
+#[derive(Debug)]
+pub struct BadBinding(PlanError);
+
+impl BadBinding {
+    /// The problem, at the key of the configuration that causes it.
+    #[must_use]
+    pub fn diagnostic(&self, path: &Place, body: &Place, response_body: &Place) -> Diagnostic {
+        let (code, place) = match self.0.place {
+            PlanPlace::Rpc => (ProblemCode::Descriptors, path.clone()),
+            PlanPlace::Variable { column } => (ProblemCode::InvalidPath, inside(path, column)),
+            PlanPlace::Body => (ProblemCode::InvalidValue, body.clone()),
+            PlanPlace::ResponseBody => (ProblemCode::InvalidValue, response_body.clone()),
+        };
+        Diagnostic::error(code, self.0.to_string()).at(&place)
+    }
+}
+
+/// The `column`-th character (from 1) of the text at `place`, to its end.
+fn inside(place: &Place, column: usize) -> Place {
+    let offset = u32::try_from(column.saturating_sub(1)).unwrap_or(0);
+    let column = place.column.saturating_add(offset);
+    if column >= place.end_column { place.clone() } else { Place { column, ..place.clone() } }
+}
+
+/// What of a request's head decides about its answer; the rest has become metadata.
+struct Asked {
+    content_type: Option<HeaderValue>,
+    format: StreamFormat,
+    head: CallHead,
+    deadline: Option<Instant>,
+}
+
+impl Transcode {
+    /// Compiles a route to one method.
+    ///
+    /// # Errors
+    /// The binding does not fit the schema.
+    pub fn compile(
+        schema: &Arc<Schema>,
+        binding: &Binding<'_>,
+        route: &Route,
+        cluster: Arc<Cluster>,
+        envelope: Option<Shape>,
+    ) -> Result<Self, BadBinding> {
+        let policy = &route.policy;
+        let options = call_options(&policy.json, &policy.ignore_query.value, policy.max_body.value);
+        let plan = MethodPlan::compile(schema, binding, &options).map_err(BadBinding)?;
+        let variables: Vec<String> = binding.template.variables().iter().map(|v| v.field_path.clone()).collect();
+        Ok(Self {
+            path: PathAndQuery::try_from(plan.rpc_path()).unwrap_or(PathAndQuery::from_static("/")),
+            plan: Arc::new(plan),
+            write: options.write,
+            cluster,
+            metadata: MetadataRules::compile(&policy.metadata, &variables),
+            escape: match policy.multi_segment_escape.value {
+                MultiSegmentEscape::KeepSlash => MultiEscape::KeepSlash,
+                MultiSegmentEscape::Reserved => MultiEscape::Reserved,
+                MultiSegmentEscape::All => MultiEscape::All,
+            },
+            timeout: policy.timeout.value,
+            idle_timeout: policy.stream_idle_timeout.value,
+            max_body: policy.max_body.value,
+            formats: policy.stream.value.iter().copied().map(stream_format).collect(),
+            envelope,
+            route: route.name.as_str().into(),
+        })
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// The refusal; nothing was sent to the client, and nothing to the backend if the request is at fault.
+    pub async fn run(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        mut parts: Parts,
+        body: RequestBody,
+        path: &str,
+        captures: &Captures,
+    ) -> Result<Response<ResponseBody>, Reject> {
+        let values = captures
+            .decode_all(path, self.escape)
+            .map_err(|error| Reject::new(Reason::BadRequest).detail("malformed path").cause(error.to_string()))?;
+        let asked = self.ask(exchange, &mut parts, &values)?;
+        let query = parts.uri.query();
+        match (self.plan.method().is_client_streaming(), self.plan.method().is_server_streaming()) {
+            (false, false) => self.unary(exchange, asked, &values, query, body).await,
+            (false, true) => Box::pin(self.server_stream(exchange, asked, &values, query, body)).await,
+            (true, _) => Box::pin(self.upload(exchange, asked, &values, query, body)).await,
+        }
+    }
+
+    fn ask(&self, exchange: &Exchange, parts: &mut Parts, values: &[Cow<'_, str>]) -> Result<Asked, Reject> {
+        let content_type = single_content_type(&parts.headers)?;
+        check_content_encoding(&parts.headers)?;
+        let format = if self.plan.method().is_server_streaming() {
+            let accept = parts.headers.get_all(header::ACCEPT).iter().map(HeaderValue::as_bytes);
+            stream::negotiate(accept, &self.formats)
+        } else {
+            StreamFormat::Array
+        };
+        let sorted = self.metadata.sort(exchange, parts, values)?;
+        let timeout = match (self.timeout, sorted.timeout) {
+            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+            (ours, theirs) => ours.or(theirs),
+        };
+        let head = CallHead { path: self.path.clone(), authority: None, metadata: sorted.metadata };
+        Ok(Asked { content_type, format, head, deadline: timeout.map(|timeout| exchange.started + timeout) })
+    }
+
+    /// The request message in its gRPC frame.
+    fn encode(
+        &self,
+        asked: &Asked,
+        values: &[Cow<'_, str>],
+        query: Option<&str>,
+        body: &[u8],
+    ) -> Result<(Bytes, Option<HeaderValue>), Reject> {
+        let parts = RequestParts {
+            captures: values,
+            query,
+            body,
+            content_type: asked.content_type.as_ref().map(HeaderValue::as_bytes),
+        };
+        let mut frame = Vec::new();
+        let ignored = self.plan.encode_unary(&parts, &mut frame).map_err(refused)?;
+        let names = (!ignored.paths.is_empty()).then(|| HeaderValue::from_str(&ignored.paths).ok());
+        Ok((frame.into(), names.flatten()))
+    }
+
+    /// What became of a call, with the backend's details made readable.
+    fn failed(&self, error: CallError) -> Reject {
+        let details = match &error {
+            CallError::Status(failure) => self.readable(&failure.metadata),
+            _ => None,
+        };
+        let mut reject = error.into_reject();
+        if let Some(status) = details {
+            reject.backend = Some(Box::new(status));
+        }
+        reject
+    }
+
+    /// The status in a backend's trailers with its details, if it has any.
+    fn readable(&self, trailers: &HeaderMap) -> Option<Status> {
+        let value = |name| trailers.get(name).map(HeaderValue::as_bytes);
+        let details = value("grpc-status-details-bin")?;
+        let (code, message) = (value("grpc-status"), value("grpc-message"));
+        Some(Status::from_trailers(code, message, Some(details), self.plan.schema()))
+    }
+}
+
+/// A response that is not the message of the schema.
+fn unprintable(error: tidegate_transcode::ResponseError) -> Reject {
+    Reject::new(Reason::TranscodeFailed).cause(error.to_string())
+}
+
+/// A request that does not become a message.
+fn refused(error: RequestError) -> Reject {
+    use tidegate_transcode::Reason as Word;
+    let reason = match error.reason() {
+        Word::BadRequest => Reason::BadRequest,
+        Word::UnsupportedMediaType => Reason::UnsupportedMediaType,
+        Word::PayloadTooLarge => Reason::PayloadTooLarge,
+        Word::TranscodeFailed => Reason::TranscodeFailed,
+    };
+    Reject::new(reason).detail(error.fault.to_string()).violations(error.violations)
+}
+
+/// The content type of the request. Two of them may be read differently by the next reader.
+fn single_content_type(headers: &HeaderMap) -> Result<Option<HeaderValue>, Reject> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let first = values.next().cloned();
+    match values.next() {
+        Some(_) => Err(Reject::new(Reason::BadRequest).detail("more than one content-type")),
+        None => Ok(first),
+    }
+}
+
+/// Bodies come as they are: no coding can be undone here.
+fn check_content_encoding(headers: &HeaderMap) -> Result<(), Reject> {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    Err(Reject::new(Reason::UnsupportedMediaType).detail("content coding not supported"))
+}
+
+fn call_options(json: &JsonPolicy, ignored_query: &[String], max_body: u64) -> CallOptions {
+    CallOptions {
+        read: ReadOptions { unknown_fields: unknown(json.unknown_fields.value) },
+        write: WriteOptions {
+            proto_names: json.field_names.value == FieldNames::Proto,
+            enum_numbers: json.enums.value == EnumFormat::Number,
+            int64_numbers: json.int64.value == Int64Format::Number,
+            emit_defaults: json.emit_defaults.value,
+        },
+        query: QueryOptions {
+            unknown: unknown(json.unknown_query.value),
+            passed_over: ignored_query.to_vec(),
+            ..QueryOptions::default()
+        },
+        max_body: usize::try_from(max_body).unwrap_or(usize::MAX),
+    }
+}
+
+fn unknown(policy: UnknownPolicy) -> UnknownFields {
+    match policy {
+        UnknownPolicy::Reject => UnknownFields::Reject,
+        UnknownPolicy::Ignore => UnknownFields::Ignore,
+        UnknownPolicy::Report => UnknownFields::Report,
+    }
+}
+
+fn stream_format(format: ConfigFormat) -> StreamFormat {
+    match format {
+        ConfigFormat::Array => StreamFormat::Array,
+        ConfigFormat::Ndjson => StreamFormat::Ndjson,
+        ConfigFormat::Sse => StreamFormat::Sse,
+    }
+}

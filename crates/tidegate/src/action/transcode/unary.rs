@@ -1,0 +1,119 @@
+//! One message in, one message out.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use http::header::{self, HeaderValue};
+use tidegate_transcode::plan::FieldIndex;
+use tidegate_transcode::{AnswerKind, HttpBody, ResponseError, json};
+
+use super::{Asked, IGNORED, Transcode, body, unprintable};
+use crate::action::envelope::{self, Facts, RenderError, Shape};
+use crate::action::failure::milliseconds;
+use crate::body::{RequestBody, ResponseBody};
+use crate::exchange::Exchange;
+use crate::policy::metadata::to_response_headers;
+use crate::reject::{Reason, Reject};
+use crate::time;
+use crate::upstream::{CallDeadline, UnaryAnswer};
+
+impl Transcode {
+    pub(super) async fn unary(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        asked: Asked,
+        values: &[Cow<'_, str>],
+        query: Option<&str>,
+        request: RequestBody,
+    ) -> Result<Response<ResponseBody>, Reject> {
+        let worker = exchange.worker();
+        let request = body::collect(request, self.max_body, asked.deadline, self.cluster.wheel(worker)).await?;
+        let (frame, ignored) = self.encode(&asked, values, query, &request)?;
+        drop(request);
+        let deadline = asked.deadline.map_or(CallDeadline::None, CallDeadline::Total);
+        let call = self.cluster.call(worker, asked.head, frame, true, deadline).await;
+        let call = call.map_err(|error| self.failed(error))?;
+        let answer = call.unary().await.map_err(|error| self.failed(error))?;
+        self.answer(exchange, &answer, ignored)
+    }
+
+    /// The HTTP answer for one message.
+    pub(super) fn answer(
+        &self,
+        exchange: &Exchange,
+        answer: &UnaryAnswer,
+        ignored: Option<HeaderValue>,
+    ) -> Result<Response<ResponseBody>, Reject> {
+        let (content_type, body) = self.body(exchange, &answer.message)?;
+        let mut response = Response::new(ResponseBody::full(body));
+        let headers = response.headers_mut();
+        to_response_headers(&answer.metadata, headers);
+        headers.insert(header::CONTENT_TYPE, content_type);
+        if let Some(ignored) = ignored {
+            headers.insert(IGNORED, ignored);
+        }
+        Ok(response)
+    }
+
+    fn body(&self, exchange: &Exchange, message: &Bytes) -> Result<(HeaderValue, Bytes), Reject> {
+        const JSON: HeaderValue = HeaderValue::from_static("application/json");
+        if self.plan.answer_kind() == AnswerKind::HttpBody {
+            return http_body(&self.plan.http_body(message).map_err(unprintable)?, message);
+        }
+        let mut out = Vec::with_capacity(message.len().saturating_mul(2).saturating_add(64));
+        match &self.envelope {
+            None => self.plan.print(message, &mut out).map_err(unprintable)?,
+            Some(shape) => self.wrap(shape, exchange, message, &mut out)?,
+        }
+        Ok((JSON, out.into()))
+    }
+
+    fn wrap(&self, shape: &Shape, exchange: &Exchange, message: &Bytes, out: &mut Vec<u8>) -> Result<(), Reject> {
+        let facts = Facts {
+            success: true,
+            message: "OK",
+            reason: "",
+            code: "OK",
+            status: 200,
+            details: b"[]",
+            request_id: exchange.request_id.as_str(),
+            route: &self.route,
+            timestamp: &time::rfc3339(time::unix_ms()),
+            duration_ms: milliseconds(exchange),
+        };
+        shape.render(&facts, Some(&Printed { transcode: self, message }), out).map_err(|error| match error {
+            RenderError::Response(error) => unprintable(error),
+            RenderError::Template(text) => Reject::new(Reason::Internal).cause(text),
+        })
+    }
+}
+
+/// An `HttpBody` is the answer itself: a slice of the frame and its content type.
+pub(super) fn http_body(part: &HttpBody<'_>, message: &Bytes) -> Result<(HeaderValue, Bytes), Reject> {
+    let content_type = HeaderValue::from_str(part.content_type)
+        .map_err(|_| Reject::new(Reason::TranscodeFailed).cause("HttpBody.content_type is no header value"))?;
+    Ok((content_type, message.slice(part.data.clone())))
+}
+
+/// A response message for an envelope.
+struct Printed<'a> {
+    transcode: &'a Transcode,
+    message: &'a [u8],
+}
+
+impl envelope::Response for Printed<'_> {
+    type Error = ResponseError;
+
+    fn print(&self, out: &mut Vec<u8>) -> Result<(), ResponseError> {
+        self.transcode.plan.print(self.message, out)
+    }
+
+    fn print_field(&self, field: FieldIndex, out: &mut Vec<u8>) -> Result<(), ResponseError> {
+        let plan = &self.transcode.plan;
+        let output = plan.method().output();
+        json::print_field(plan.schema(), output, field, self.message, &self.transcode.write, out)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! Client streaming: the values of a request body become messages, each sent as soon as it is complete.
+//!
+//! Nothing reaches the backend before the first message is complete; a fault later cancels the call, so the backend
+//! never takes a part of the messages for all of them.
+
+use std::borrow::Cow;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::Response;
+use http::header::HeaderValue;
+use http_body::Body as _;
+use tidegate_transcode::{RequestParts, Upload};
+
+use super::{Asked, Transcode, body, refused};
+use crate::body::{RequestBody, ResponseBody};
+use crate::exchange::Exchange;
+use crate::reject::Reject;
+use crate::upstream::{CallDeadline, CallSender};
+
+/// Sending the rest of a client's stream.
+pub(super) type Feed = Pin<Box<dyn Future<Output = Result<(), Reject>> + Send>>;
+
+/// A client's stream, being read.
+struct Reader {
+    upload: Upload,
+    request: RequestBody,
+    ended: bool,
+}
+
+impl Transcode {
+    pub(super) async fn upload(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        asked: Asked,
+        values: &[Cow<'_, str>],
+        query: Option<&str>,
+        request: RequestBody,
+    ) -> Result<Response<ResponseBody>, Reject> {
+        let worker = exchange.worker();
+        let parts = RequestParts {
+            captures: values,
+            query,
+            body: b"",
+            content_type: asked.content_type.as_ref().map(HeaderValue::as_bytes),
+        };
+        let upload = self.plan.upload(&parts).map_err(refused)?;
+        let mut reader = Reader { upload, request, ended: false };
+        let mut first = Vec::new();
+        while first.is_empty() && !reader.ended {
+            reader.read_some(&mut first).await?;
+        }
+        let streams_back = self.plan.method().is_server_streaming();
+        let deadline = match asked.deadline {
+            None => CallDeadline::None,
+            Some(at) if streams_back => CallDeadline::FirstMessage(at),
+            Some(at) => CallDeadline::Total(at),
+        };
+        let ended = reader.ended;
+        let call = self.cluster.call(worker, asked.head, first.into(), ended, deadline).await;
+        let mut call = call.map_err(|error| self.failed(error))?;
+        // A stream that has ended already has no sending half to take, and dropping it would cancel the call.
+        let sender = if ended { None } else { call.take_sender() };
+        let feed: Option<Feed> = sender.map(|sender| -> Feed { Box::pin(reader.feed(sender)) });
+        if streams_back {
+            return self.stream_answer(exchange, asked.format, call, feed, None).await;
+        }
+        let mut feed = feed;
+        let mut answer = pin!(call.unary());
+        let answer = poll_fn(|cx| {
+            // A backend may answer before it has read everything.
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(answer.map_err(|error| self.failed(error)));
+            }
+            if let Some(running) = &mut feed
+                && let Poll::Ready(fed) = running.as_mut().poll(cx)
+            {
+                feed = None;
+                if let Err(reject) = fed {
+                    return Poll::Ready(Err(reject));
+                }
+            }
+            Poll::Pending
+        });
+        self.answer(exchange, &answer.await?, None)
+    }
+}
+
+impl Reader {
+    /// Sends what is left of the client's stream.
+    async fn feed(mut self, mut sender: CallSender) -> Result<(), Reject> {
+        let mut messages = Vec::new();
+        while !self.ended {
+            self.read_some(&mut messages).await?;
+            if messages.is_empty() {
+                continue;
+            }
+            let bytes = Bytes::from(std::mem::take(&mut messages));
+            // The backend has answered: its answer counts, not the rest of the stream.
+            if sender.send(bytes).await.is_err() {
+                return Ok(());
+            }
+        }
+        // As above.
+        let _ = sender.finish();
+        Ok(())
+    }
+
+    /// Reads one piece of the body and appends the messages that it completes, in their frames.
+    async fn read_some(&mut self, out: &mut Vec<u8>) -> Result<(), Reject> {
+        let request = &mut self.request;
+        match poll_fn(|cx| Pin::new(&mut *request).poll_frame(cx)).await {
+            None => {
+                self.ended = true;
+                self.upload.finish(out).map_err(refused)
+            }
+            Some(Err(error)) => Err(body::broken(error)),
+            Some(Ok(frame)) => {
+                let Ok(data) = frame.into_data() else { return Ok(()) };
+                self.upload.push(&data, out).map_err(refused)
+            }
+        }
+    }
+}

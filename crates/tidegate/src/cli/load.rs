@@ -1,0 +1,33 @@
+//! Reading a configuration and reporting what is wrong with it: the beginning of most commands.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use tidegate_config::source::System;
+use tidegate_config::{Diagnostics, Loaded};
+
+/// Reads and checks `path`. If there are errors they go to standard error, together with the warnings.
+pub(super) fn load(path: &Path) -> Option<Loaded> {
+    match tidegate_config::load(&System, path) {
+        Ok(loaded) => Some(loaded),
+        Err(problems) => {
+            report(&problems);
+            None
+        }
+    }
+}
+
+/// Adds what a later stage found, so that it is shown with the lines of the files.
+pub(super) fn add(diagnostics: &mut Diagnostics, more: &Diagnostics) {
+    for problem in more.sorted() {
+        diagnostics.push(problem.clone());
+    }
+}
+
+/// Prints problems to standard error, if there are any.
+pub(super) fn report(problems: &Diagnostics) {
+    if problems.errors() + problems.warnings() > 0 {
+        // Nobody to tell if standard error is gone.
+        let _ = std::io::stderr().lock().write_all(problems.to_text().as_bytes());
+    }
+}

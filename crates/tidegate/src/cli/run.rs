@@ -1,0 +1,39 @@
+//! `tidegate run`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use tidegate_config::Loaded;
+
+use super::{exit, load};
+use crate::app::{self, StartError};
+use crate::listen::ListenError;
+use crate::telemetry::logs;
+
+pub(super) fn run(path: &Path, share_ports: bool) -> ExitCode {
+    let Some(Loaded { valid, mut diagnostics }) = load::load(path) else {
+        return ExitCode::from(exit::CONFIG);
+    };
+    load::report(&diagnostics);
+    logs::init(&valid.observability.logs);
+    match app::run(valid, share_ports) {
+        Ok(app::Ended::Drained) => ExitCode::SUCCESS,
+        Ok(app::Ended::Cut) => ExitCode::from(exit::DRAIN_TIMEOUT),
+        Err(StartError::Config(problems)) => {
+            load::add(&mut diagnostics, &problems);
+            load::report(&diagnostics);
+            ExitCode::from(exit::CONFIG)
+        }
+        Err(StartError::Listen(error)) => {
+            tracing::error!(error = %error, "cannot listen");
+            ExitCode::from(match error {
+                ListenError::Certificate { .. } => exit::CONFIG,
+                ListenError::Taken { .. } | ListenError::Bind { .. } => exit::UNAVAILABLE,
+            })
+        }
+        Err(StartError::System(error)) => {
+            tracing::error!(error = %error, "cannot start");
+            ExitCode::from(exit::FAILED)
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! One request and its answer: what is known of it from the first moment on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::{HeaderMap, HeaderValue};
+use http::{Method, Request};
+
+use crate::ids::{ConnInfo, RequestId, WorkerId};
+use crate::time;
+
+/// Name of the header that carries the request id, both ways.
+pub const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
+
+/// One request, from its head to its answer.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The connection that it came on.
+    pub conn: Arc<ConnInfo>,
+    /// Taken over from the client or made here.
+    pub request_id: RequestId,
+    /// When the head had been read.
+    pub started: Instant,
+    /// A `HEAD` request: the answer has no body.
+    pub head: bool,
+    /// The client takes trailers: HTTP/2, or HTTP/1.1 with `TE: trailers`.
+    pub takes_trailers: bool,
+}
+
+impl Exchange {
+    /// Starts the clock and settles the request id.
+    #[must_use]
+    pub fn begin<B>(conn: &Arc<ConnInfo>, request: &Request<B>) -> Self {
+        let headers = request.headers();
+        Self {
+            conn: Arc::clone(conn),
+            request_id: request_id(headers),
+            started: time::now(),
+            head: request.method() == Method::HEAD,
+            takes_trailers: request.version() == http::Version::HTTP_2 || asks_for_trailers(headers),
+        }
+    }
+
+    /// The worker that runs it.
+    #[must_use]
+    pub fn worker(&self) -> WorkerId {
+        self.conn.worker
+    }
+
+    /// Time since the head had been read.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        time::now().saturating_duration_since(self.started)
+    }
+
+    /// The request id as a header value.
+    #[must_use]
+    pub fn request_id_value(&self) -> HeaderValue {
+        // The alphabet of request ids is a part of that of header values.
+        HeaderValue::from_str(self.request_id.as_str()).unwrap_or(HeaderValue::from_static(""))
+    }
+}
+
+/// A client's id counts only if there is exactly one and it has the permitted form.
+fn request_id(headers: &HeaderMap) -> RequestId {
+    let mut values = headers.get_all(REQUEST_ID).iter();
+    let from_client = values.next().and_then(|value| RequestId::from_client(value.as_bytes()));
+    match (from_client, values.next()) {
+        (Some(id), None) => id,
+        _ => RequestId::generate(time::unix_ms(), fastrand::u128(..)),
+    }
+}
+
+fn asks_for_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(http::header::TE).iter().any(|value| {
+        let parts = value.as_bytes().split(|byte| *byte == b',');
+        parts.map(<[u8]>::trim_ascii).any(|part| part.eq_ignore_ascii_case(b"trailers"))
+    })
+}

@@ -1,0 +1,282 @@
+//! Which headers of a request become gRPC metadata, and which headers of an answer reach the client.
+//!
+//! What only the gateway may say (identity, forwarding, path variables) is stripped from the client first and added
+//! last, so it cannot be forged.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use tidegate_config::valid::MetadataPolicy;
+
+use super::timeout;
+use crate::exchange::{Exchange, REQUEST_ID};
+use crate::reject::{Reason, Reject};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+const X_FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path");
+const X_FORWARDED_USER_AGENT: HeaderName = HeaderName::from_static("x-forwarded-user-agent");
+
+/// The most metadata that is sent, in bytes of names and values.
+pub const MAX_METADATA_BYTES: usize = 32 * 1024;
+
+/// A route's compiled rules.
+#[derive(Debug)]
+pub struct MetadataRules {
+    allow: Option<Vec<String>>,
+    deny: Vec<String>,
+    allow_binary: bool,
+    prefix: Option<String>,
+    /// `x-path-<variable>`, in the order of the template's variables.
+    path_names: Vec<HeaderName>,
+}
+
+/// A request's head, sorted.
+#[derive(Debug)]
+pub struct Sorted {
+    /// What the backend gets, without what every call carries.
+    pub metadata: HeaderMap,
+    /// The shortest timeout that the client asks for.
+    pub timeout: Option<Duration>,
+}
+
+impl MetadataRules {
+    /// Compiles `policy` for a template whose variables have these field paths.
+    #[must_use]
+    pub fn compile(policy: &MetadataPolicy, variables: &[String]) -> Self {
+        let path_name = |variable: &String| {
+            // A field path is made of letters, digits, `_` and `.`, all of which a header name may hold.
+            HeaderName::try_from(format!("x-path-{}", variable.to_ascii_lowercase())).unwrap_or(X_FORWARDED_PATH)
+        };
+        Self {
+            allow: policy.allow.value.clone(),
+            deny: policy.deny.value.clone(),
+            allow_binary: policy.allow_binary.value,
+            prefix: policy.prefix.value.clone(),
+            path_names: variables.iter().map(path_name).collect(),
+        }
+    }
+
+    /// Sorts the headers of `parts` (which are taken out of it) into metadata; `captures` are the decoded path
+    /// variables in the order of the template.
+    ///
+    /// # Errors
+    /// `bad_request`: a malformed timeout, broken base64 in a `-bin` header, or more than [`MAX_METADATA_BYTES`].
+    pub fn sort(&self, exchange: &Exchange, parts: &mut Parts, captures: &[Cow<'_, str>]) -> Result<Sorted, Reject> {
+        let headers = std::mem::take(&mut parts.headers);
+        let named_by_connection = connection_names(&headers);
+        let host = headers.get(http::header::HOST).cloned();
+        let mut sorted = Sorted { metadata: HeaderMap::with_capacity(headers.len() + 8), timeout: None };
+        let mut bytes = 0_usize;
+        let mut current = None;
+        for (name, value) in headers {
+            // A further value of the same name comes without the name.
+            let first = name.is_some();
+            let Some(name) = name.or_else(|| current.clone()) else { continue };
+            if first {
+                current = Some(name.clone());
+            }
+            let text = name.as_str();
+            if let Some(asked) = client_timeout(text, &value)? {
+                sorted.timeout = Some(sorted.timeout.map_or(asked, |shorter| shorter.min(asked)));
+                continue;
+            }
+            if named_by_connection.iter().any(|hop| hop.eq_ignore_ascii_case(text)) {
+                continue;
+            }
+            let Some(name) = self.passes(name, &value)? else { continue };
+            bytes = bytes.saturating_add(name.as_str().len()).saturating_add(value.len());
+            sorted.metadata.append(name, value);
+        }
+        if bytes > MAX_METADATA_BYTES {
+            return Err(Reject::new(Reason::BadRequest).status(http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+        }
+        self.add_ours(exchange, parts, host, captures, &mut sorted.metadata);
+        Ok(sorted)
+    }
+
+    /// The name under which a client's header is passed on, if it is.
+    fn passes(&self, name: HeaderName, value: &HeaderValue) -> Result<Option<HeaderName>, Reject> {
+        let name = match &self.prefix {
+            Some(prefix) => match name.as_str().strip_prefix(prefix.as_str()).map(HeaderName::try_from) {
+                Some(Ok(stripped)) => stripped,
+                Some(Err(_)) => return Ok(None),
+                None => name,
+            },
+            None => name,
+        };
+        let text = name.as_str();
+        let listed = |list: &Vec<String>| list.iter().any(|entry| entry == text);
+        if is_reserved(text) || listed(&self.deny) || self.allow.as_ref().is_some_and(|allow| !listed(allow)) {
+            return Ok(None);
+        }
+        if text.ends_with("-bin") {
+            if !self.allow_binary {
+                return Ok(None);
+            }
+            check_base64(value)?;
+        }
+        if text == "user-agent" {
+            return Ok(Some(X_FORWARDED_USER_AGENT));
+        }
+        Ok(Some(name))
+    }
+
+    fn add_ours(
+        &self,
+        exchange: &Exchange,
+        parts: &Parts,
+        host: Option<HeaderValue>,
+        captures: &[Cow<'_, str>],
+        metadata: &mut HeaderMap,
+    ) {
+        let conn = &exchange.conn;
+        metadata.insert(REQUEST_ID, exchange.request_id_value());
+        metadata.insert(X_FORWARDED_FOR, address(conn.peer.ip()));
+        let authority = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+        if let Some(host) = authority.or(host) {
+            metadata.insert(X_FORWARDED_HOST, host);
+        }
+        metadata.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if conn.tls { "https" } else { "http" }));
+        metadata.insert(X_FORWARDED_METHOD, method_value(&parts.method));
+        if let Ok(path) = HeaderValue::from_str(parts.uri.path()) {
+            metadata.insert(X_FORWARDED_PATH, path);
+        }
+        for (name, value) in self.path_names.iter().zip(captures) {
+            metadata.insert(name.clone(), printable(value));
+        }
+    }
+}
+
+/// Removes what a client must not be told from a backend's metadata and keeps the rest: an allow list.
+///
+/// `set-cookie`, `location`, `etag`, `last-modified`, `cache-control`, `content-language`, `content-disposition`,
+/// `retry-after`, `link` and `x-*`, minus the names that the gateway sets itself.
+pub fn to_response_headers(metadata: &HeaderMap, headers: &mut HeaderMap) {
+    const ALLOWED: [&str; 9] = [
+        "set-cookie",
+        "location",
+        "etag",
+        "last-modified",
+        "cache-control",
+        "content-language",
+        "content-disposition",
+        "retry-after",
+        "link",
+    ];
+    for (name, value) in metadata {
+        let text = name.as_str();
+        let ours = text == REQUEST_ID.as_str() || text.starts_with("x-tidegate-") || text.starts_with("x-ratelimit-");
+        let binary = text.ends_with("-bin");
+        if !binary && !ours && (text.starts_with("x-") || ALLOWED.contains(&text)) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Names that a client's header must not have on its way to a gRPC backend: hop-by-hop, what describes the HTTP body,
+/// and what only the gateway may say. `_` counts as `-`, because backends tend to read both alike.
+fn is_reserved(name: &str) -> bool {
+    if name.contains('_') {
+        return is_reserved(&name.replace('_', "-"));
+    }
+    if name.starts_with(':') {
+        return true;
+    }
+    match name {
+        "connection"
+        | "keep-alive"
+        | "proxy-connection"
+        | "te"
+        | "trailer"
+        | "transfer-encoding"
+        | "upgrade"
+        | "http2-settings"
+        | "proxy-authenticate"
+        | "proxy-authorization"
+        | "expect"
+        | "host"
+        | "content-length"
+        | "content-type"
+        | "content-encoding"
+        | "accept-encoding"
+        | "cookie"
+        | "forwarded"
+        | "x-request-id"
+        | "x-original-url"
+        | "x-rewrite-url"
+        | "x-original-method"
+        | "x-http-method-override"
+        | "x-method-override"
+        | "x-real-ip"
+        | "true-client-ip"
+        | "cf-connecting-ip"
+        | "x-client-ip"
+        | "x-cluster-client-ip" => true,
+        _ => ["grpc-", "x-forwarded-", "x-user-", "x-auth-", "x-path-", "x-tidegate-"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix)),
+    }
+}
+
+/// What `Connection` names, which is hop-by-hop as well (RFC 9110, section 7.6.1).
+fn connection_names(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(http::header::CONNECTION).iter();
+    let names = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let names = names.map(str::trim).filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("keep-alive"));
+    names.map(str::to_owned).collect()
+}
+
+fn client_timeout(name: &str, value: &HeaderValue) -> Result<Option<Duration>, Reject> {
+    let source = match name {
+        "grpc-timeout" => timeout::Source::Grpc,
+        "x-server-timeout" | "request-timeout" => timeout::Source::Seconds,
+        _ => return Ok(None),
+    };
+    timeout::parse(source, value.as_bytes()).map(Some)
+}
+
+fn check_base64(value: &HeaderValue) -> Result<(), Reject> {
+    let mut parts = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    if parts.all(|part| STANDARD.decode(part).or_else(|_| STANDARD_NO_PAD.decode(part)).is_ok()) {
+        return Ok(());
+    }
+    Err(Reject::new(Reason::BadRequest).detail("broken base64 in a binary header"))
+}
+
+fn method_value(method: &http::Method) -> HeaderValue {
+    match method.as_str() {
+        "GET" => HeaderValue::from_static("GET"),
+        "POST" => HeaderValue::from_static("POST"),
+        other => HeaderValue::from_str(other).unwrap_or(HeaderValue::from_static("OTHER")),
+    }
+}
+
+/// `::ffff:1.2.3.4` equals `1.2.3.4`.
+fn address(ip: IpAddr) -> HeaderValue {
+    use std::io::Write as _;
+    let mut text = [0_u8; 48];
+    let mut rest = text.as_mut_slice();
+    // 48 bytes hold every address.
+    let _ = write!(rest, "{}", ip.to_canonical());
+    let unused = rest.len();
+    let used = text.len().saturating_sub(unused);
+    HeaderValue::from_bytes(text.get(..used).unwrap_or_default()).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+/// Visible ASCII as it is, every other byte and `%` percent-encoded.
+fn printable(text: &str) -> HeaderValue {
+    const ENCODED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
+    if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        return HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+    }
+    let encoded = percent_encoding::utf8_percent_encode(text, ENCODED).to_string();
+    HeaderValue::from_str(&encoded).unwrap_or(HeaderValue::from_static(""))
+}

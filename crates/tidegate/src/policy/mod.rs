@@ -1,0 +1,4 @@
+//! What a route demands of a request before its action runs, and what it lets through.
+
+pub mod metadata;
+pub mod timeout;

@@ -1,0 +1,439 @@
+//! From a checked configuration and the schemas of its services to a snapshot.
+//!
+//! Nothing here touches the network: schemas and clusters come from outside. All problems are collected.
+
+use std::sync::Arc;
+
+use tidegate_config::valid::{
+    Action as ConfigAction, Body, ErrorFormat, GrpcAction, Methods as ConfigMethods, Policy, Route, RpcSelector,
+    Service, SystemRoute,
+};
+use tidegate_config::{Code, Diagnostic, Diagnostics, Place, Valid};
+use tidegate_route::{Methods, RouteSpec, Router, RouterBuilder, Template, TemplateOptions};
+use tidegate_transcode::Schema;
+
+use super::{CompiledRoute, Snapshot};
+use crate::action::Action;
+use crate::action::envelope::Shape;
+use crate::action::failure::{FailureStyle, Format};
+use crate::action::respond::Respond;
+use crate::action::system::{Kind, System};
+use crate::action::transcode::{Binding, Transcode};
+use crate::lifecycle::Lifecycle;
+use crate::upstream::Cluster;
+
+/// What a snapshot is made of beside the configuration.
+pub struct Inputs<'a> {
+    /// The checked configuration.
+    pub valid: &'a Valid,
+    /// Per service; `None` while nothing is known of it.
+    pub schemas: &'a [Option<Arc<Schema>>],
+    /// Per service.
+    pub clusters: &'a [Arc<Cluster>],
+    /// For the system routes.
+    pub lifecycle: &'a Arc<Lifecycle>,
+    /// Of the new snapshot.
+    pub generation: u64,
+}
+
+/// Compiles a snapshot.
+///
+/// # Errors
+/// All problems that only descriptors, templates and expressions can show.
+pub fn compile(inputs: &Inputs<'_>) -> Result<Snapshot, Diagnostics> {
+    let mut compiler = Compiler { inputs, rows: Vec::new(), problems: Diagnostics::default() };
+    for route in &inputs.valid.routes {
+        compiler.route(route);
+    }
+    compiler.system_routes();
+    compiler.finish()
+}
+
+struct Compiler<'a> {
+    inputs: &'a Inputs<'a>,
+    rows: Vec<Row>,
+    problems: Diagnostics,
+}
+
+/// A row of the table, and what is needed to report a clash.
+struct Row {
+    route: CompiledRoute,
+    place: Option<Place>,
+    /// The path comes from an annotation, so a path of the configuration overrides it.
+    annotated: bool,
+}
+
+impl Compiler<'_> {
+    fn route(&mut self, route: &Route) {
+        match &route.action {
+            ConfigAction::Respond(respond) => {
+                let failure = FailureStyle::plain(&route.name, Format::Problem);
+                let target = format!("respond {}", respond.status);
+                if let Some(template) = template(route) {
+                    self.push(
+                        route,
+                        methods(route),
+                        template,
+                        "",
+                        &target,
+                        Action::Respond(Respond::compile(respond)),
+                        failure,
+                    );
+                }
+            }
+            ConfigAction::Grpc(grpc) => self.grpc(route, grpc),
+        }
+    }
+
+    fn grpc(&mut self, route: &Route, grpc: &GrpcAction) {
+        let inputs = self.inputs;
+        let Some(service) = inputs.valid.services.get(grpc.service) else { return };
+        let schema = inputs.schemas.get(grpc.service).and_then(Option::as_ref);
+        match (&route.path, schema) {
+            (Some(_), None) => {
+                if let Some(template) = template(route) {
+                    let failure = self.failure(route);
+                    let target = selector(&grpc.rpc);
+                    self.push(route, methods(route), template, &service.name, &target, Action::Pending, failure);
+                }
+            }
+            (Some(_), Some(schema)) => self.bound(route, grpc, service, schema),
+            // Paths are in the annotations, which are not known yet.
+            (None, None) => {}
+            (None, Some(schema)) => self.annotated(route, grpc, service, schema),
+        }
+    }
+
+    /// A route with a path of its own.
+    fn bound(&mut self, route: &Route, grpc: &GrpcAction, service: &Service, schema: &Arc<Schema>) {
+        let Some(template) = template(route) else { return };
+        let RpcSelector::Method(name) = &grpc.rpc else { return };
+        let method = match schema.find_method(name) {
+            Ok(method) => method,
+            Err(error) => {
+                let problem = Diagnostic::error(Code::Descriptors, error.to_string()).at(&grpc.rpc_place);
+                self.problems.push(problem);
+                return;
+            }
+        };
+        let body = match &grpc.body {
+            Body::None => tidegate_transcode::Body::None,
+            Body::Whole => tidegate_transcode::Body::Whole,
+            Body::Field(field) => tidegate_transcode::Body::Field(field.clone()),
+        };
+        let rpc = method.full_name().to_owned();
+        let binding = Binding { rpc: &rpc, template: &template, body, response_body: grpc.response_body.clone() };
+        if let Some(action) = self.transcode(route, grpc, schema, &binding) {
+            let failure = self.failure(route);
+            self.push(route, methods(route), template, &service.name, &rpc, action, failure);
+        }
+    }
+
+    /// A route whose paths stand in the annotations of its RPCs: one row for each rule.
+    fn annotated(&mut self, route: &Route, grpc: &GrpcAction, service: &Service, schema: &Arc<Schema>) {
+        let mut rows = 0;
+        for method in schema.methods().iter().filter(|method| selects(&grpc.rpc, method.full_name())) {
+            for rule in method.http_rules() {
+                let options =
+                    TemplateOptions { inner_wildcard: route.policy.inner_wildcard.value, ..TemplateOptions::default() };
+                let template = match Template::parse_with(&rule.path, options) {
+                    Ok(template) => template,
+                    Err(error) => {
+                        let text = format!("{}: path \"{}\": {error}", method.full_name(), rule.path);
+                        self.problems.push(Diagnostic::error(Code::Descriptors, text).at(&grpc.rpc_place));
+                        continue;
+                    }
+                };
+                let body = match rule.body.as_str() {
+                    "" => tidegate_transcode::Body::None,
+                    "*" => tidegate_transcode::Body::Whole,
+                    field => tidegate_transcode::Body::Field(field.to_owned()),
+                };
+                let response_body = (!rule.response_body.is_empty()).then(|| rule.response_body.clone());
+                let rpc = method.full_name();
+                let binding = Binding { rpc, template: &template, body, response_body };
+                let Some(action) = self.transcode(route, grpc, schema, &binding) else { continue };
+                let failure = self.failure(route);
+                let methods = (rule.method != "*").then(|| vec![rule.method.clone()]);
+                self.push(route, methods, template, &service.name, rpc, action, failure);
+                if let Some(row) = self.rows.last_mut() {
+                    row.annotated = true;
+                }
+                rows += 1;
+            }
+        }
+        if rows == 0 && !self.problems.has_errors() {
+            let text = format!("no annotated method matches \"{}\"", selector(&grpc.rpc));
+            self.problems.push(Diagnostic::error(Code::Descriptors, text).at(&grpc.rpc_place));
+        }
+    }
+
+    fn transcode(
+        &mut self,
+        route: &Route,
+        grpc: &GrpcAction,
+        schema: &Arc<Schema>,
+        binding: &Binding<'_>,
+    ) -> Option<Action> {
+        let inputs = self.inputs;
+        let cluster = inputs.clusters.get(grpc.service)?;
+        let success = self.success_shape(route, schema, binding);
+        match Transcode::compile(schema, binding, route, Arc::clone(cluster), success) {
+            Ok(transcode) => Some(Action::Transcode(Arc::new(transcode))),
+            Err(error) => {
+                let path = route.path.as_ref().map_or(&grpc.rpc_place, |path| &path.place);
+                self.problems.push(error.diagnostic(path, &grpc.body_place, &grpc.response_body_place));
+                None
+            }
+        }
+    }
+
+    fn success_shape(&mut self, route: &Route, schema: &Schema, binding: &Binding<'_>) -> Option<Shape> {
+        let envelope = self.inputs.valid.envelopes.get(route.policy.envelope.value?)?;
+        let tree = envelope.success.as_ref()?;
+        let output = schema.find_method(binding.rpc).ok()?.output();
+        let field = |name: &str| schema.find_field(output, name);
+        match Shape::compile(tree, &field) {
+            Ok(shape) => Some(shape),
+            Err(bad) => {
+                self.problems.push(Diagnostic::error(Code::InvalidEnvelope, bad.message).at(&bad.place));
+                None
+            }
+        }
+    }
+
+    fn failure(&mut self, route: &Route) -> FailureStyle {
+        let format = self.format(&route.policy);
+        FailureStyle::grpc(&route.name, format, &route.policy)
+    }
+
+    fn format(&mut self, policy: &Policy) -> Format {
+        match policy.error_format.value {
+            ErrorFormat::Problem => Format::Problem,
+            ErrorFormat::Status => Format::Status,
+            ErrorFormat::Envelope => {
+                let envelope = policy.envelope.value.and_then(|index| self.inputs.valid.envelopes.get(index));
+                let Some(tree) = envelope.and_then(|envelope| envelope.error.as_ref()) else { return Format::Problem };
+                match Shape::compile(tree, &|_| None) {
+                    Ok(shape) => Format::Envelope(Arc::new(shape)),
+                    Err(bad) => {
+                        self.problems.push(Diagnostic::error(Code::InvalidEnvelope, bad.message).at(&bad.place));
+                        Format::Problem
+                    }
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the columns of a row")]
+    fn push(
+        &mut self,
+        route: &Route,
+        methods: Option<Vec<String>>,
+        template: Template,
+        service: &str,
+        target: &str,
+        action: Action,
+        failure: FailureStyle,
+    ) {
+        let compiled = CompiledRoute {
+            name: route.name.as_str().into(),
+            origin: route.place.to_string().into(),
+            hosts: route.hosts.clone(),
+            methods,
+            template,
+            service: service.into(),
+            target: target.into(),
+            action,
+            failure: Arc::new(failure),
+        };
+        self.rows.push(Row { route: compiled, place: Some(route.place.clone()), annotated: false });
+    }
+
+    fn system_routes(&mut self) {
+        let inputs = self.inputs;
+        let paths = &inputs.valid.system_routes;
+        let all = [
+            (&paths.health, Kind::Health, "health"),
+            (&paths.liveness, Kind::Liveness, "liveness"),
+            (&paths.readiness, Kind::Readiness, "readiness"),
+            (&paths.version, Kind::Version, "version"),
+        ];
+        for (path, kind, name) in all {
+            if let Some(path) = path {
+                self.system_route(path, kind, name);
+            }
+        }
+    }
+
+    fn system_route(&mut self, path: &SystemRoute, kind: Kind, name: &str) {
+        let Ok(template) = Template::parse(&path.path) else { return };
+        let inputs = self.inputs;
+        let services = inputs.valid.services.iter().map(|service| Box::from(service.name.as_str()));
+        let services = services.zip(inputs.clusters.iter().cloned()).collect();
+        let name = format!("system-{name}");
+        let route = CompiledRoute {
+            origin: path.place.as_ref().map_or_else(|| "built in".into(), |place| place.to_string().into()),
+            hosts: Vec::new(),
+            methods: Some(vec!["GET".to_owned()]),
+            template,
+            service: "".into(),
+            target: name.replace('-', " ").into(),
+            action: Action::System(System::new(kind, Arc::clone(inputs.lifecycle), services)),
+            failure: Arc::new(FailureStyle::plain(&name, Format::Problem)),
+            name: name.into(),
+        };
+        self.rows.push(Row { route, place: path.place.clone(), annotated: false });
+    }
+
+    fn finish(mut self) -> Result<Snapshot, Diagnostics> {
+        let unrouted = FailureStyle::plain("", self.unrouted_format());
+        let router = self.router();
+        if self.problems.has_errors() {
+            return Err(self.problems);
+        }
+        let Some(router) = router else { return Err(self.problems) };
+        let routes = self.rows.into_iter().map(|row| row.route).collect();
+        Ok(Snapshot { generation: self.inputs.generation, router, routes, unrouted })
+    }
+
+    /// Answers without a route are written as most routes write theirs, so that a client sees one format.
+    fn unrouted_format(&mut self) -> Format {
+        let mut formats = Vec::new();
+        let valid = self.inputs.valid;
+        for route in &valid.routes {
+            formats.push((route.policy.error_format.value, route.policy.envelope.value));
+        }
+        let first = formats.first().copied();
+        match (first, valid.routes.first()) {
+            (Some(first), Some(route)) if formats.iter().all(|format| *format == first) => self.format(&route.policy),
+            _ => Format::Problem,
+        }
+    }
+
+    /// Builds the matcher; rows that lose against a path of the configuration are dropped first.
+    fn router(&mut self) -> Option<Router> {
+        loop {
+            match build(&self.rows) {
+                Ok(router) => return Some(router),
+                Err(clashes) => {
+                    let mut overridden: Vec<usize> = clashes.iter().filter_map(|clash| self.loser(clash)).collect();
+                    overridden.sort_unstable();
+                    overridden.dedup();
+                    if overridden.is_empty() {
+                        for clash in &clashes {
+                            self.report(clash);
+                        }
+                        return None;
+                    }
+                    for index in overridden.into_iter().rev() {
+                        let row = self.rows.remove(index);
+                        tracing::info!(route = %row.route.name, path = row.route.template.as_str(), "an annotation is overridden by a route with a path");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The annotated one of two rows, if only one is.
+    fn loser(&self, clash: &Clash) -> Option<usize> {
+        let annotated = |index: usize| self.rows.get(index).is_some_and(|row| row.annotated);
+        match (annotated(clash.first), annotated(clash.second)) {
+            (true, false) => Some(clash.first),
+            (false, true) => Some(clash.second),
+            _ => None,
+        }
+    }
+
+    fn report(&mut self, clash: &Clash) {
+        let (Some(first), Some(second)) = (self.rows.get(clash.first), self.rows.get(clash.second)) else { return };
+        let text = format!(
+            "route \"{}\" answers the same requests as \"{}\" ({}): {}",
+            second.route.name, first.route.name, first.route.origin, clash.what
+        );
+        let mut problem = Diagnostic::error(Code::DuplicateRoute, text);
+        if let Some(place) = second.place.as_ref().or(first.place.as_ref()) {
+            problem = problem.at(place);
+        }
+        self.problems.push(problem);
+    }
+}
+
+/// Two rows that answer the same requests.
+struct Clash {
+    first: usize,
+    second: usize,
+    what: String,
+}
+
+fn build(rows: &[Row]) -> Result<Router, Vec<Clash>> {
+    let mut builder = RouterBuilder::new();
+    let mut clashes = Vec::new();
+    for (number, row) in (0_u32..).zip(rows) {
+        let route = &row.route;
+        let hosts: Vec<Option<&str>> = if route.hosts.is_empty() {
+            vec![None]
+        } else {
+            route.hosts.iter().map(|host| Some(host.as_str())).collect()
+        };
+        for host in hosts {
+            let methods = match &route.methods {
+                None => Methods::Any,
+                Some(list) => Methods::List(list.clone()),
+            };
+            let spec = RouteSpec { host, methods, template: &route.template, route: number };
+            if let Err(error) = builder.add(spec) {
+                let index = usize::try_from(number).unwrap_or(usize::MAX);
+                clashes.push(Clash { first: index, second: index, what: error.to_string() });
+            }
+        }
+    }
+    let index = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    match builder.build() {
+        Ok(router) if clashes.is_empty() => Ok(router),
+        Ok(_) => Err(clashes),
+        Err(duplicates) => {
+            clashes.extend(duplicates.into_iter().map(|duplicate| Clash {
+                first: index(duplicate.first),
+                second: index(duplicate.second),
+                what: format!("{} {}", duplicate.methods.join(" "), duplicate.template).trim().to_owned(),
+            }));
+            Err(clashes)
+        }
+    }
+}
+
+fn template(route: &Route) -> Option<Template> {
+    route.path.as_ref().map(|path| path.template.clone())
+}
+
+fn methods(route: &Route) -> Option<Vec<String>> {
+    match &route.methods {
+        ConfigMethods::Any => None,
+        ConfigMethods::List(list) => Some(list.clone()),
+    }
+}
+
+/// The RPCs of a selector as the configuration writes it.
+fn selector(rpc: &RpcSelector) -> String {
+    match rpc {
+        RpcSelector::Method(name) => name.clone(),
+        RpcSelector::Service(name) => format!("{name}/*"),
+        RpcSelector::Package(name) => format!("{name}.*"),
+    }
+}
+
+/// `full_name` is `pkg.Service/Method`.
+fn selects(rpc: &RpcSelector, full_name: &str) -> bool {
+    let service = full_name.rsplit_once('/').map_or("", |(service, _)| service);
+    match rpc {
+        RpcSelector::Method(name) => name == full_name || service_suffix(full_name, name),
+        RpcSelector::Service(name) => name == service,
+        RpcSelector::Package(name) => service.rsplit_once('.').is_some_and(|(package, _)| package == name),
+    }
+}
+
+/// `Service/Method` names `pkg.Service/Method`.
+fn service_suffix(full_name: &str, short: &str) -> bool {
+    full_name.strip_suffix(short).is_some_and(|package| package.ends_with('.'))
+}

@@ -1,0 +1,56 @@
+//! Everything that was compiled from one configuration. Never changed after it is published.
+
+pub mod compile;
+pub mod registry;
+pub mod schemas;
+
+use std::sync::Arc;
+
+use tidegate_route::{Router, Template};
+
+use crate::action::Action;
+use crate::action::failure::FailureStyle;
+
+/// One compiled configuration.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts from 1 and rises with each commit.
+    pub generation: u64,
+    /// Host, method and path to an index into the routes.
+    pub router: Router,
+    /// In the order of the configuration, then the system routes.
+    pub routes: Vec<CompiledRoute>,
+    /// How refusals are written when no route matched.
+    pub unrouted: FailureStyle,
+}
+
+impl Snapshot {
+    /// The route with this number, which the router gave.
+    #[must_use]
+    pub fn route(&self, number: u32) -> Option<&CompiledRoute> {
+        self.routes.get(usize::try_from(number).ok()?)
+    }
+}
+
+/// One row of the route table. A route of the configuration becomes one row, or one for each annotation.
+#[derive(Debug)]
+pub struct CompiledRoute {
+    /// Name in the configuration.
+    pub name: Box<str>,
+    /// Where it stands: `tidegate.yaml:12`, or `built in`.
+    pub origin: Box<str>,
+    /// Any host if empty.
+    pub hosts: Vec<String>,
+    /// Any method if `None`.
+    pub methods: Option<Vec<String>>,
+    /// The path.
+    pub template: Template,
+    /// Name of the service; empty for routes that the gateway answers itself.
+    pub service: Box<str>,
+    /// What is done, in words: `shop.v1.OrderService/GetOrder`, `respond 200`, `system health`.
+    pub target: Box<str>,
+    /// What is done.
+    pub action: Action,
+    /// How refusals are written.
+    pub failure: Arc<FailureStyle>,
+}
