@@ -74,7 +74,10 @@ pub(super) struct EndpointSettings {
     pub(super) tls: Option<(TlsClient, Option<String>)>,
     pub(super) connect_timeout: Duration,
     pub(super) keepalive: Option<Keepalive>,
+    /// Least and most connections, for all workers together.
     pub(super) connections: (u32, u32),
+    /// How many workers share them.
+    pub(super) workers: usize,
 }
 
 /// HTTP/2 pings while calls are open.
@@ -109,8 +112,8 @@ impl Endpoint {
     ///
     /// # Errors
     /// `Name` if the host cannot stand in a URI or in a certificate.
-    pub(super) fn new(name: &str, settings: EndpointSettings, workers: usize) -> Result<Arc<Self>, TlsError> {
-        let EndpointSettings { host, port, tls, connect_timeout, keepalive, connections } = settings;
+    pub(super) fn new(name: &str, settings: EndpointSettings, slots: usize) -> Result<Arc<Self>, TlsError> {
+        let EndpointSettings { host, port, tls, connect_timeout, keepalive, connections, workers } = settings;
         let written = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let authority = Authority::try_from(written).map_err(|_| TlsError::Name(host.clone()))?;
         let tls = match tls {
@@ -126,7 +129,7 @@ impl Endpoint {
             keepalive,
             keepalive_doublings: AtomicU32::new(0),
             addresses: watch::Sender::new(known),
-            pools: PerWorker::new(workers, |worker| Pool::new(PoolLimits::deal_out(connections, worker, workers))),
+            pools: PerWorker::new(slots, |worker| Pool::new(PoolLimits::deal_out(connections, worker, workers))),
             host,
             port,
         }))

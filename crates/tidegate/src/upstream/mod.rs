@@ -29,7 +29,8 @@ use crate::dial::{TlsClient, TlsError};
 use crate::ids::{PerWorker, WorkerId};
 use crate::time::Wheel;
 
-/// The timer wheels of the workers; a call's deadline is kept by the wheel of its worker.
+/// The timer wheels of the workers; a call's deadline is kept by the wheel of its worker. If there is more than one,
+/// the last belongs to the control thread, which has a connection of its own beside the workers' `connections`.
 pub type Wheels = Arc<PerWorker<Arc<Wheel>>>;
 
 /// The running form of a service. Shared by all routes of the service and by all workers.
@@ -52,7 +53,7 @@ impl std::fmt::Debug for Cluster {
 
 impl Cluster {
     /// Builds the cluster of `service` without connecting to anything. There are as many slots for connections as
-    /// `wheels` has; a task of each worker must turn its wheel ([`Wheel::run`]).
+    /// `wheels` has; a task of each thread must turn its wheel ([`Wheel::run`]).
     ///
     /// Reads the files of `tls`: for the control thread.
     ///
@@ -67,7 +68,8 @@ impl Cluster {
             None if service.endpoints.iter().any(|endpoint| endpoint.tls) => Some((TlsClient::load(None, None)?, None)),
             None => None,
         };
-        let workers = wheels.count();
+        let slots = wheels.count();
+        let workers = slots.saturating_sub(1).max(1);
         let endpoints = service.endpoints.iter().map(|endpoint| {
             let settings = EndpointSettings {
                 host: endpoint.host.clone(),
@@ -79,15 +81,16 @@ impl Cluster {
                     .keepalive
                     .map(|ping| Keepalive { interval: ping.interval, timeout: ping.timeout }),
                 connections: (service.connections.min, service.connections.max),
+                workers,
             };
-            Endpoint::new(&endpoint.text, settings, workers)
+            Endpoint::new(&endpoint.text, settings, slots)
         });
         Ok(Arc::new(Self {
             name: service.name.as_str().into(),
             endpoints: endpoints.collect::<Result<_, _>>()?,
             policy,
             max_message: usize::try_from(service.max_message).unwrap_or(usize::MAX),
-            turns: PerWorker::new(workers, |_| Turn::default()),
+            turns: PerWorker::new(slots, |_| Turn::default()),
             wheels,
         }))
     }

@@ -391,7 +391,7 @@ async fn the_deadline_ends_the_call_on_time_and_cancels_it() {
             .unwrap_err();
     let took = begun.elapsed();
     assert!(matches!(error, CallError::DeadlineExceeded), "{error}");
-    assert!(took >= Duration::from_millis(150) && took < Duration::from_millis(170), "{took:?}");
+    assert!(took >= Duration::from_millis(150) && took < Duration::from_millis(300), "{took:?}");
     assert_eq!(soon(resets.recv()).await.unwrap(), Reason::CANCEL);
     let late = call(&cluster, CallDeadline::Total(now())).await.unwrap_err();
     assert!(matches!(late, CallError::DeadlineExceeded));
@@ -809,4 +809,103 @@ async fn a_name_waits_for_its_addresses_and_fails_as_unhealthy_without_them() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     found.endpoints[0].set_addresses(&[address.ip()]);
     waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_in_an_answer_is_a_lost_call() {
+    let (listener, address) = listen().await;
+    tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut connection = handshake(socket, &usual()).await;
+        let (_, mut respond) = connection.accept().await.unwrap().unwrap();
+        let mut body = respond.send_response(grpc_head(), false).unwrap();
+        body.send_data(framed(b"first"), false).unwrap();
+        let _ = timeout(Duration::from_millis(50), connection.accept()).await;
+    });
+    let cluster = cluster(&[address]);
+    let mut open = soon(call(&cluster, CallDeadline::None)).await.unwrap();
+    assert_eq!(soon(open.next_message()).await.unwrap().unwrap().as_ref(), b"first");
+    let error = soon(open.next_message()).await.unwrap_err();
+    assert!(matches!(error, CallError::Reset { unprocessed: false, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_backend_that_gives_up_just_before_the_deadline_has_met_it() {
+    for (pause, late) in [(90, true), (10, false)] {
+        let (address, _) = backend(usual(), move |(_, mut respond): Incoming| async move {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            respond.send_reset(Reason::CANCEL);
+        })
+        .await;
+        let cluster = cluster(&[address]);
+        let deadline = CallDeadline::Total(now() + Duration::from_millis(100));
+        let error = soon(async { call(&cluster, deadline).await?.unary().await }).await.unwrap_err();
+        assert_eq!(matches!(error, CallError::DeadlineExceeded), late, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_complains_about_pings_gets_fewer() {
+    let (listener, address) = listen().await;
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let mut connection = handshake(socket, &usual()).await;
+            let _call = connection.accept().await;
+            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            while connection.accept().await.is_some() {}
+        }
+    });
+    let cluster = cluster(&[address]);
+    let interval = || cluster.endpoints[0].keepalive().unwrap().interval;
+    for expected in [10, 20, 40] {
+        assert_eq!(interval(), Duration::from_secs(expected));
+        unary(&cluster).await.unwrap_err();
+        while cluster.endpoints()[0].state == EndpointState::Ready {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_least_number_of_connections_is_made_and_kept() {
+    let (address, connections) = backend(usual(), echo).await;
+    let mut service = service(&[address]);
+    (service.connections.min, service.connections.max) = (3, 5);
+    let cluster = Cluster::new(&service, Policy::default(), wheels()).unwrap();
+    while cluster.endpoints()[0].connections < 3 {
+        unary(&cluster).await.unwrap();
+    }
+    for _ in 0..20 {
+        unary(&cluster).await.unwrap();
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_needed_is_closed_after_a_minute() {
+    let mut few = usual();
+    few.max_concurrent_streams(5);
+    let (address, _) = backend(few, |incoming: Incoming| async move {
+        std::future::pending::<()>().await;
+        drop(incoming);
+    })
+    .await;
+    let mut service = service(&[address]);
+    service.connections.max = 2;
+    let cluster = Cluster::new(&service, Policy::default(), wheels()).unwrap();
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.push(soon(call(&cluster, CallDeadline::None)).await.unwrap());
+    }
+    while cluster.endpoints()[0].connections < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(open);
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert_eq!(cluster.endpoints()[0].connections, 2);
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert_eq!(cluster.endpoints()[0].connections, 1);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(cluster.endpoints()[0].connections, 1);
 }
