@@ -127,6 +127,12 @@ impl Loader<'_> {
     }
 
     fn find(&mut self, folder: &Path, pattern: &Item<Text>) -> Vec<PathBuf> {
+        if pattern.secret {
+            let problem = Diagnostic::error(Code::InvalidValue, "no ${…} in a file name: names of files are shown");
+            self.diagnostics.push(problem.at(&pattern.place).help("write the name, or a pattern"));
+            self.complete = false;
+            return Vec::new();
+        }
         let text = pattern.value.0.as_str();
         let wildcard = text.contains(['*', '?', '[']);
         if !wildcard {

@@ -13,7 +13,7 @@ mod service;
 pub(crate) use envelope::{Json, RawEnvelope};
 pub(crate) use listener::{RawListener, RawTls};
 pub(crate) use policy::{RawJson, RawMetadata, RawPolicy};
-pub(crate) use process::{RawAccess, RawDrain, RawObservability, RawRuntime, RawSystemRoutes, RawWorkers};
+pub(crate) use process::{RawDrain, RawObservability, RawRuntime, RawSystemRoutes, RawWorkers};
 pub(crate) use route::{PathText, RawRespond, RawRoute};
 pub(crate) use service::{RawConnections, RawDescriptors, RawService, RawUpstreamTls};
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::decode::{Count, Cx, Decode, Ratio, Text, Time, closed_enum, raw_struct};
+use crate::decode::{Count, Cx, Decode, Text, Time, closed_enum, raw_struct};
 use crate::node::{Node, Value};
 use crate::valid::{LogFormat, LogLevel, RuntimeModel};
 
@@ -31,7 +31,7 @@ raw_struct! {
 raw_struct! {
     /// What the gateway tells about itself.
     RawObservability {
-        /// Process and access log.
+        /// Process log.
         logs: RawLogs,
     }
     later { "metrics" "tracing" }
@@ -44,21 +44,8 @@ raw_struct! {
         format: LogFormat = "json",
         /// Lowest level of the process log.
         level: LogLevel = "info",
-        /// Access log; `null` for none.
-        access: RawAccess,
     }
-}
-
-raw_struct! {
-    /// Access log.
-    RawAccess {
-        /// `stdout`, `stderr` or a file.
-        output: Text = "stdout",
-        /// Share of successes that is written. Failures are always written.
-        sample_ok: Ratio = "1.0",
-        /// Requests that took longer are always written.
-        slower_than: Time,
-    }
+    later { "access" }
 }
 
 raw_struct! {

@@ -8,10 +8,9 @@ use tidegate_route::Template;
 use super::{File, Resolver, name_of};
 use crate::decode::{Field, Item, Text, Time};
 use crate::diag::Code;
-use crate::raw::{RawAccess, RawWorkers};
+use crate::raw::RawWorkers;
 use crate::valid::{
-    AccessLog, Drain, LogFormat, LogLevel, LogOutput, Logs, Observability, Runtime, RuntimeModel, SystemRoute,
-    SystemRoutes, Workers,
+    Drain, LogFormat, LogLevel, Logs, Observability, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers,
 };
 
 /// Most data-plane threads.
@@ -43,34 +42,9 @@ impl Resolver<'_> {
 
     pub(super) fn observability(&mut self, main: &File) -> Observability {
         let raw = main.raw.observability.value().and_then(|raw| raw.logs.value()).cloned().unwrap_or_default();
-        let access = match &raw.access {
-            Field::Null(_) => None,
-            Field::Set(item) => Some(self.access(&item.value)),
-            Field::Absent | Field::Invalid => Some(self.access(&RawAccess::default())),
-        };
         let format = raw.format.value().copied().unwrap_or(LogFormat::Json);
         let level = raw.level.value().copied().unwrap_or(LogLevel::Info);
-        Observability { logs: Logs { format, level, access } }
-    }
-
-    fn access(&mut self, raw: &RawAccess) -> AccessLog {
-        let output = match raw.output.set() {
-            None => LogOutput::Stdout,
-            Some(item) => match item.value.0.as_str() {
-                "stdout" => LogOutput::Stdout,
-                "stderr" => LogOutput::Stderr,
-                "" => {
-                    self.error(Code::InvalidValue, &item.place, "an empty file name");
-                    LogOutput::Stdout
-                }
-                _ => LogOutput::File(self.path(item)),
-            },
-        };
-        AccessLog {
-            output,
-            sample_ok: raw.sample_ok.value().map_or(1.0, |ratio| ratio.0),
-            slower_than: raw.slower_than.value().map(|time| time.0),
-        }
+        Observability { logs: Logs { format, level } }
     }
 
     pub(super) fn system_routes(&mut self, main: &File) -> SystemRoutes {

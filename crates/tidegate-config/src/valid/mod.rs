@@ -21,8 +21,7 @@ pub use policy::{
     Policy, StatusOverride, StreamFormat, UnknownPolicy,
 };
 pub use process::{
-    AccessLog, Drain, LogFormat, LogLevel, LogOutput, Logs, Observability, Runtime, RuntimeModel, SystemRoute,
-    SystemRoutes, Workers,
+    Drain, LogFormat, LogLevel, Logs, Observability, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers,
 };
 pub use route::{Action, Body, GrpcAction, Methods, Respond, Route, RoutePath, RpcSelector};
 pub use service::{Connections, Descriptors, Endpoint, Keepalive, Service, UpstreamTls};

@@ -1,7 +1,6 @@
 //! What concerns the process as a whole: drain, threads, logs, system routes.
 
 use std::num::NonZeroU16;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::diag::Place;
@@ -45,19 +44,17 @@ pub enum RuntimeModel {
 /// What the gateway tells about itself.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Observability {
-    /// Process and access log.
+    /// The process log.
     pub logs: Logs,
 }
 
-/// Logs.
-#[derive(Clone, PartialEq, Debug)]
+/// The process log.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Logs {
     /// Format of the process log. JSON by default.
     pub format: LogFormat,
     /// Lowest level that is written. `info` by default.
     pub level: LogLevel,
-    /// Access log; `None` with `access: null`.
-    pub access: Option<AccessLog>,
 }
 
 /// Format of the process log.
@@ -78,28 +75,6 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
-}
-
-/// The access log.
-#[derive(Clone, PartialEq, Debug)]
-pub struct AccessLog {
-    /// Where lines go. Standard output by default.
-    pub output: LogOutput,
-    /// Share of successes that is written, 0.0 to 1.0. 1.0 by default.
-    pub sample_ok: f64,
-    /// Requests that took longer are always written; `None`: no such rule, the default.
-    pub slower_than: Option<Duration>,
-}
-
-/// Where access lines go.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LogOutput {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// Appended to a file, relative to the file that names it.
-    File(PathBuf),
 }
 
 /// Paths that the gateway answers itself; `None` turns one off.
