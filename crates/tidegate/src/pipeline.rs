@@ -32,7 +32,7 @@ pub async fn run<'s>(snapshot: &'s Arc<Snapshot>, exchange: &Exchange, request: 
         Find::Route(number) => snapshot.route(number),
         Find::MethodNotAllowed(allow) => {
             let mut reject = Reject::new(Reason::MethodNotAllowed);
-            reject.allow = Some(allow.to_string());
+            reject.allow = Some(allow.to_string().into());
             return Outcome { route: None, result: Err(reject) };
         }
         Find::NotFound => None,

@@ -74,7 +74,7 @@ impl Refresher {
         let (Some(cluster), Some(name)) = (self.registry.clusters.get(service), self.name(service)) else { return };
         let name = name.to_owned();
         self.registry.lifecycle.wait_for(&format!("descriptors:{name}"));
-        let known = self.from_disk(service, &name);
+        let known = self.restored(service, &name);
         let cluster = Arc::downgrade(cluster);
         let mut failing = false;
         let refresher = Arc::clone(&self);
@@ -83,7 +83,7 @@ impl Refresher {
             Refresh::Changed(files) => {
                 failing = false;
                 if refresher.take_in(service, &name, &files) {
-                    refresher.to_disk(&name, &files);
+                    refresher.keep(&name, &files);
                 }
             }
             // Once for each time that it begins to fail: the attempts are many.
@@ -122,14 +122,14 @@ impl Refresher {
     }
 
     /// Takes in what an earlier run has kept.
-    fn from_disk(&self, service: usize, name: &str) -> Option<FilesDigest> {
+    fn restored(&self, service: usize, name: &str) -> Option<FilesDigest> {
         let files = self.cache.as_ref()?.load(name)?;
         let taken = self.take_in(service, name, &files);
         tracing::info!(service = name, taken, "descriptors of an earlier run");
         taken.then(|| files.digest())
     }
 
-    fn to_disk(&self, name: &str, files: &FileSet) {
+    fn keep(&self, name: &str, files: &FileSet) {
         let Some(cache) = &self.cache else { return };
         if let Err(error) = cache.store(name, files) {
             tracing::warn!(service = name, %error, folder = %cache.folder().display(), "descriptors are not kept on disk");

@@ -152,6 +152,9 @@ const fn status_client_closed() -> StatusCode {
     }
 }
 
+/// Most steps of a request can end in one, so it is kept below the size at which moving it would cost something.
+const _: () = assert!(size_of::<Reject>() < 128);
+
 /// A refusal, before it is written in the client's format.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reject {
@@ -162,9 +165,9 @@ pub struct Reject {
     /// May be shown to a client: never holds what a client or backend sent, an address or a library's text.
     pub detail: Cow<'static, str>,
     /// For the log alone.
-    pub cause: Option<String>,
+    pub cause: Option<Box<str>>,
     /// `Allow` of a 405.
-    pub allow: Option<String>,
+    pub allow: Option<Box<str>>,
     /// `Retry-After` of a 503.
     pub retry_after: Option<Duration>,
     /// Fields of the request that are wrong; at most ten.
@@ -222,7 +225,7 @@ impl Reject {
 
     /// Adds what only the log may tell.
     #[must_use]
-    pub fn cause(mut self, cause: impl Into<String>) -> Self {
+    pub fn cause(mut self, cause: impl Into<Box<str>>) -> Self {
         self.cause = Some(cause.into());
         self
     }

@@ -48,7 +48,7 @@ fn check_method(method: &Method) -> Result<(), Box<Reject>> {
         return Ok(());
     }
     let mut reject = Reject::new(Reason::MethodNotAllowed).detail("method not supported").close();
-    reject.allow = Some(COMMON_METHODS.to_owned());
+    reject.allow = Some(COMMON_METHODS.into());
     Err(Box::new(reject))
 }
 

@@ -123,7 +123,7 @@ impl CallError {
         match self {
             Self::Status(failure) => {
                 let Failure { status, cause, .. } = *failure;
-                reject.cause = cause;
+                reject.cause = cause.map(String::into_boxed_str);
                 reject.backend = Some(Box::new(status));
                 reject
             }
