@@ -184,18 +184,19 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
         out.push(low_byte(value));
         return;
     }
+    let len = varint_len(value);
     let mut bytes = [0u8; 10];
-    let mut len = 0;
-    for slot in &mut bytes {
-        len += 1;
-        if value < 0x80 {
-            *slot = low_byte(value);
-            break;
-        }
+    for slot in bytes.iter_mut().take(len) {
         *slot = low_byte(value) | 0x80;
         value >>= 7;
     }
-    out.extend_from_slice(bytes.get(..len).unwrap_or(&bytes));
+    if let Some(last) = bytes.get_mut(len - 1) {
+        *last &= 0x7f;
+    }
+    // A copy of constant length needs no call; the surplus is cut off.
+    let end = out.len() + len;
+    out.extend_from_slice(&bytes);
+    out.truncate(end);
 }
 
 #[inline]

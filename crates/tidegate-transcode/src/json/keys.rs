@@ -18,6 +18,11 @@ impl Keys {
         self.ranges.push((position(start), position(len)));
     }
 
+    /// Forgets all keys.
+    pub(super) fn clear(&mut self) {
+        self.ranges.clear();
+    }
+
     /// True if two keys have the same bytes. Sorts, so the order of the keys is lost.
     pub(super) fn has_duplicate(&mut self, bytes: &[u8]) -> bool {
         let key = |(start, len): (u32, u32)| {

@@ -1,5 +1,6 @@
 //! JSON text ↔ wire bytes.
 
+pub(crate) mod append;
 pub(crate) mod base64;
 mod error;
 mod inject;

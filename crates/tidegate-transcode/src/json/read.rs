@@ -7,6 +7,7 @@
 //!
 //! Messages with a JSON form of their own are in `read_wkt.rs`, single values in `read_scalar.rs`.
 
+use super::append;
 use super::error::{Expected, MAX_NAME_BYTES, ReadError, ReadErrorKind, cut};
 use super::inject::{Bound, BoundValue, write_bound};
 use super::options::{Ignored, MAX_DEPTH, ReadOptions, UnknownFields};
@@ -216,9 +217,8 @@ impl<'a> Reader<'a> {
     fn key(&mut self, plan: &'a MsgPlan, hint: &mut usize) -> Result<std::result::Result<usize, Str<'a>>> {
         self.scan.peek();
         if let Some(field) = plan.fields.get(*hint) {
-            let expected = self.schema.text(field.json_key).as_bytes();
-            if self.scan.rest().starts_with(expected) {
-                self.scan.advance(expected.len());
+            if append::starts_with(self.scan.rest(), &self.schema.arena, field.json_key) {
+                self.scan.advance(usize::from(field.json_key.len));
                 *hint += 1;
                 return Ok(Ok(*hint - 1));
             }

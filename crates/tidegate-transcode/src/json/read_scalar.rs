@@ -138,13 +138,16 @@ impl Reader<'_> {
     /// Reads an integer as a number or as a string that has one.
     #[inline]
     fn integer<T>(&mut self, expected: Expected, convert: fn(Integer) -> std::result::Result<T, Bad>) -> Result<T> {
-        self.scan.peek();
-        if let Some((value, len)) = number::short_integer(self.scan.rest()) {
-            let value = convert(value).map_err(|bad| self.scan.error(number_error(bad, expected)))?;
-            self.scan.advance(len);
-            return Ok(value);
+        let quoted = self.scan.peek() == b'"';
+        let rest = self.scan.rest();
+        let digits = if quoted { rest.get(1..).unwrap_or_default() } else { rest };
+        let Some((value, len)) = number::short_integer(digits) else { return self.long_integer(expected, convert) };
+        if quoted && digits.get(len) != Some(&b'"') {
+            return self.long_integer(expected, convert);
         }
-        self.long_integer(expected, convert)
+        let value = convert(value).map_err(|bad| self.scan.error(number_error(bad, expected)))?;
+        self.scan.advance(if quoted { len + 2 } else { len });
+        Ok(value)
     }
 
     fn long_integer<T>(

@@ -7,21 +7,41 @@
 /// unsafe code.
 #[inline]
 pub(crate) fn find_special(bytes: &[u8], from: usize) -> usize {
+    scan(bytes, from).0
+}
+
+/// As [`find_special`], and whether a byte of 0x80 or more was met. A byte behind the place that was found may count.
+#[inline]
+fn scan(bytes: &[u8], from: usize) -> (usize, bool) {
     let mut at = from;
+    let mut seen = 0;
     while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let found = special_mask(u64::from_le_bytes(*word));
+        let word = u64::from_le_bytes(*word);
+        let found = special_mask(word);
+        seen |= word;
         if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
+            return (at + (found.trailing_zeros() / 8) as usize, seen & HIGH_BITS != 0);
         }
         at += 8;
     }
-    while let Some(&byte) = bytes.get(at) {
-        if byte < 0x20 || byte == b'"' || byte == b'\\' {
-            break;
-        }
-        at += 1;
+    // Fewer than eight bytes are left. They are looked at as one word whose other bytes are zero: the first of those
+    // counts as a control character, at the place where the text ends.
+    let word = short_word(bytes.get(at..).unwrap_or_default());
+    seen |= word;
+    let found = special_mask(word);
+    ((at + (found.trailing_zeros() / 8) as usize).min(bytes.len()), seen & HIGH_BITS != 0)
+}
+
+/// Up to seven bytes as a little-endian number.
+#[inline]
+fn short_word(bytes: &[u8]) -> u64 {
+    let len = bytes.len();
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let (first, last) = (u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last)));
+        return first | last << (8 * (len - 4));
     }
-    at
+    let byte = |at: usize| bytes.get(at).map_or(0, |byte| u64::from(*byte));
+    byte(0) | byte(1) << 8 | byte(2) << 16
 }
 
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;
@@ -41,17 +61,44 @@ fn special_mask(word: u64) -> u64 {
 
 /// Appends `text` as a JSON string literal with its quotes. Only what must be escaped is.
 pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
+    let end = find_special(text.as_bytes(), 0);
+    write_from(text.as_bytes(), end, out);
+}
+
+/// As [`write_string`], for bytes that may not be UTF-8; `None` if they are not. Text of ASCII alone is looked at once.
+#[inline]
+pub(crate) fn write_bytes_as_string(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let (end, beyond_ascii) = scan(bytes, 0);
+    // A special byte ends the look ahead, so nothing is known of what follows it.
+    if (beyond_ascii || end < bytes.len()) && simdutf8::basic::from_utf8(bytes).is_err() {
+        return None;
+    }
+    write_from(bytes, end, out);
+    Some(())
+}
+
+/// `end` is the first special byte.
+#[inline]
+fn write_from(bytes: &[u8], end: usize, out: &mut Vec<u8>) {
     out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut from = 0;
+    if end == bytes.len() {
+        out.extend_from_slice(bytes);
+    } else {
+        write_escaped(bytes, end, out);
+    }
+    out.push(b'"');
+}
+
+#[cold]
+fn write_escaped(bytes: &[u8], first: usize, out: &mut Vec<u8>) {
+    let (mut from, mut to) = (0, first);
     loop {
-        let to = find_special(bytes, from);
         out.extend_from_slice(bytes.get(from..to).unwrap_or_default());
         let Some(&byte) = bytes.get(to) else { break };
         write_escape(byte, out);
         from = to + 1;
+        to = find_special(bytes, from);
     }
-    out.push(b'"');
 }
 
 fn write_escape(byte: u8, out: &mut Vec<u8>) {
@@ -91,14 +138,32 @@ mod tests {
                 }
             }
         }
-        assert_eq!(find_special(&[0x80; 17], 3), 17);
+        for len in 0..20 {
+            assert_eq!(find_special(&vec![0x80; len], 0), len);
+        }
     }
 
     #[test]
     fn literals_read_back() {
         let text = "plain \"quoted\" \\ \n\r\t\u{8}\u{c}\u{1}\u{1f} é 😀 and then a longer tail without anything";
-        let mut out = Vec::new();
-        write_string(text, &mut out);
-        assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        for from in (0..text.len()).filter(|from| text.is_char_boundary(*from)) {
+            let text = &text[from..];
+            let (mut out, mut same) = (Vec::new(), Vec::new());
+            write_string(text, &mut out);
+            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+            write_bytes_as_string(text.as_bytes(), &mut same).unwrap();
+            assert_eq!(same, out);
+        }
+    }
+
+    #[test]
+    fn bytes_beyond_utf8_are_found_at_every_place() {
+        for at in 0..20 {
+            for text in [*b"abcdefghijklmnopqrst", *b"\"bcdefghi\njklmnopqrs"] {
+                let mut bytes = text;
+                bytes[at] = 0xff;
+                assert!(write_bytes_as_string(&bytes, &mut Vec::new()).is_none(), "{at}");
+            }
+        }
     }
 }

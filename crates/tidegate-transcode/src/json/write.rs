@@ -10,6 +10,7 @@
 //!
 //! Single values are in `write_scalar.rs`, messages with a JSON form of their own in `write_wkt.rs`.
 
+use super::append;
 use super::error::WriteError;
 use super::keys::Keys;
 use super::options::{MAX_DEPTH, WriteOptions};
@@ -110,14 +111,19 @@ struct Walk {
     next: usize,
     /// Oneofs of which a member was printed; only the first 64 are tracked.
     oneofs: u64,
+    /// The list or map whose bracket is still open; it belongs to the field before `next`.
     open: Open,
+    /// Where the key of the open list or map begins.
+    key_start: usize,
+    /// Keys of the open map.
+    keys: Keys,
 }
 
-/// The list or map whose bracket is still open; it belongs to the field before [`Walk::next`].
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Open {
     Nothing,
-    List { key_start: usize },
-    Map { key_start: usize, keys: Keys },
+    List,
+    Map,
 }
 
 impl<'a> Writer<'a> {
@@ -159,7 +165,7 @@ impl<'a> Writer<'a> {
         group: Option<u32>,
         levels: u32,
     ) -> Result<(), Stop> {
-        let mut walk = Walk { next: 0, oneofs: 0, open: Open::Nothing };
+        let mut walk = Walk { next: 0, oneofs: 0, open: Open::Nothing, key_start: 0, keys: Keys::default() };
         loop {
             if cursor.is_empty() {
                 if group.is_some() {
@@ -204,17 +210,17 @@ impl<'a> Writer<'a> {
     ) -> Result<(), Stop> {
         if index >= walk.next {
             self.begin(plan, walk, index, field)?;
-        } else if index + 1 != walk.next || matches!(walk.open, Open::Nothing) {
+        } else if index + 1 != walk.next || walk.open == Open::Nothing {
             return Err(Stop::OutOfOrder);
         }
-        match &mut walk.open {
+        match walk.open {
             Open::Nothing => self.singular(field, cursor, levels),
-            Open::List { .. } => self.list_item(field, wire_type, cursor, levels),
-            Open::Map { keys, .. } => {
+            Open::List => self.list_item(field, wire_type, cursor, levels),
+            Open::Map => {
                 let entry = cursor.len_prefixed()?;
                 let key_start = self.out.len();
                 if let Some(key_len) = self.map_entry(field, entry, levels)? {
-                    keys.push(key_start, key_len);
+                    walk.keys.push(key_start, key_len);
                 }
                 Ok(())
             }
@@ -239,12 +245,14 @@ impl<'a> Writer<'a> {
         match field.cardinality {
             Cardinality::Singular => {}
             Cardinality::Repeated => {
-                walk.open = Open::List { key_start: self.out.len() };
+                walk.open = Open::List;
+                walk.key_start = self.out.len();
                 self.key(field);
                 self.out.push(b'[');
             }
             Cardinality::Map => {
-                walk.open = Open::Map { key_start: self.out.len(), keys: Keys::default() };
+                walk.open = Open::Map;
+                walk.key_start = self.out.len();
                 self.key(field);
                 self.out.push(b'{');
             }
@@ -254,16 +262,18 @@ impl<'a> Writer<'a> {
 
     #[inline]
     fn close_open(&mut self, walk: &mut Walk) -> Result<(), Stop> {
-        match std::mem::replace(&mut walk.open, Open::Nothing) {
-            Open::Nothing => {}
-            Open::List { key_start } => self.close_collection(key_start, b']'),
-            Open::Map { key_start, mut keys } => {
-                if keys.has_duplicate(self.out) {
+        match walk.open {
+            Open::Nothing => return Ok(()),
+            Open::List => self.close_collection(walk.key_start, b']'),
+            Open::Map => {
+                if walk.keys.has_duplicate(self.out) {
                     return Err(Stop::OutOfOrder);
                 }
-                self.close_collection(key_start, b'}');
+                walk.keys.clear();
+                self.close_collection(walk.key_start, b'}');
             }
         }
+        walk.open = Open::Nothing;
         Ok(())
     }
 
@@ -290,7 +300,7 @@ impl<'a> Writer<'a> {
     #[inline]
     pub(super) fn key(&mut self, field: &FieldPlan) {
         let key = if self.options.proto_names { field.proto_key } else { field.json_key };
-        self.out.extend_from_slice(self.schema.text(key).as_bytes());
+        append::arena_text(&self.schema.arena, key, self.out);
     }
 
     /// Prints a singular field with key and comma; nothing for a zero that counts as unset.

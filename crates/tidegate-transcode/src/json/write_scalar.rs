@@ -1,8 +1,9 @@
 //! Single values and map keys: wire bytes → JSON text.
 
+use super::append;
 use super::base64;
 use super::error::WriteError;
-use super::text::write_string;
+use super::text::write_bytes_as_string;
 use super::write::{Stop, Writer};
 use crate::plan::{EnumId, FieldPlan, Kind};
 use crate::wire::{Cursor, unzigzag32, unzigzag64};
@@ -104,7 +105,7 @@ impl Writer<'_> {
             // The common case without the detour over all kinds.
             while !cursor.is_empty() {
                 let value = low_32(cursor.varint()?).cast_signed();
-                self.integer(value);
+                self.signed(value.into());
                 self.out.push(b',');
             }
             return Ok(());
@@ -122,7 +123,7 @@ impl Writer<'_> {
             Kind::Bool => self.out.extend_from_slice(b"false"),
             Kind::Message | Kind::Group => self.out.extend_from_slice(b"{}"),
             Kind::Enum => self.enum_value(field, self.schema.enumeration(EnumId(field.sub)).first_number()),
-            Kind::Int64 | Kind::Uint64 | Kind::Sint64 | Kind::Fixed64 | Kind::Sfixed64 => self.long(0u64),
+            Kind::Int64 | Kind::Uint64 | Kind::Sint64 | Kind::Fixed64 | Kind::Sfixed64 => self.unsigned_long(0),
             Kind::Int32 | Kind::Uint32 | Kind::Sint32 | Kind::Fixed32 | Kind::Sfixed32 | Kind::Double | Kind::Float => {
                 self.out.push(b'0')
             }
@@ -142,10 +143,10 @@ impl Writer<'_> {
         }
         self.out.push(b'"');
         match value {
-            Scalar::Int(value) => self.integer(value),
-            Scalar::Uint(value) => self.integer(value),
-            Scalar::Long(value) => self.integer(value),
-            Scalar::Ulong(value) => self.integer(value),
+            Scalar::Int(value) => self.signed(value.into()),
+            Scalar::Uint(value) => append::decimal(value.into(), self.out),
+            Scalar::Long(value) => self.signed(value),
+            Scalar::Ulong(value) => append::decimal(value, self.out),
             Scalar::Bool(value) => self.boolean(value),
             // The compiler of descriptors admits no other kind of key.
             Scalar::Double(_) | Scalar::Float(_) | Scalar::Enum(_) | Scalar::String(_) | Scalar::Bytes(_) => {}
@@ -165,10 +166,10 @@ impl Writer<'_> {
     #[inline]
     fn scalar(&mut self, field: &FieldPlan, value: Scalar<'_>) -> Result<(), Stop> {
         match value {
-            Scalar::Int(value) => self.integer(value),
-            Scalar::Uint(value) => self.integer(value),
-            Scalar::Long(value) => self.long(value),
-            Scalar::Ulong(value) => self.long(value),
+            Scalar::Int(value) => self.signed(value.into()),
+            Scalar::Uint(value) => append::decimal(value.into(), self.out),
+            Scalar::Long(value) => self.signed_long(value),
+            Scalar::Ulong(value) => self.unsigned_long(value),
             Scalar::Double(value) => self.double(value),
             Scalar::Float(value) => self.float(value),
             Scalar::Bool(value) => self.boolean(value),
@@ -183,17 +184,31 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn integer(&mut self, value: impl itoa::Integer) {
-        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    #[inline]
+    fn signed(&mut self, value: i64) {
+        if value < 0 {
+            self.out.push(b'-');
+        }
+        append::decimal(value.unsigned_abs(), self.out);
     }
 
-    fn long(&mut self, value: impl itoa::Integer) {
-        if self.options.int64_numbers {
-            return self.integer(value);
+    fn signed_long(&mut self, value: i64) {
+        self.quote_long();
+        self.signed(value);
+        self.quote_long();
+    }
+
+    fn unsigned_long(&mut self, value: u64) {
+        self.quote_long();
+        append::decimal(value, self.out);
+        self.quote_long();
+    }
+
+    #[inline]
+    fn quote_long(&mut self) {
+        if !self.options.int64_numbers {
+            self.out.push(b'"');
         }
-        self.out.push(b'"');
-        self.integer(value);
-        self.out.push(b'"');
     }
 
     fn boolean(&mut self, value: bool) {
@@ -204,10 +219,11 @@ impl Writer<'_> {
         if field.is_null_value {
             return self.out.extend_from_slice(b"null");
         }
-        let name = if self.options.enum_numbers { None } else { self.schema.enum_name(EnumId(field.sub), number) };
-        let Some(name) = name else { return self.integer(number) };
+        let plan = self.schema.enumeration(EnumId(field.sub));
+        let name = if self.options.enum_numbers { None } else { plan.name_text(number) };
+        let Some(name) = name else { return self.signed(number.into()) };
         self.out.push(b'"');
-        self.out.extend_from_slice(name.as_bytes());
+        append::arena_text(&self.schema.arena, name, self.out);
         self.out.push(b'"');
     }
 
@@ -244,8 +260,6 @@ impl Writer<'_> {
 
     #[inline]
     pub(super) fn string(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        let text = simdutf8::basic::from_utf8(bytes).map_err(|_| WriteError::InvalidUtf8)?;
-        write_string(text, self.out);
-        Ok(())
+        write_bytes_as_string(bytes, self.out).ok_or(Stop::Failed(WriteError::InvalidUtf8))
     }
 }

@@ -220,6 +220,7 @@ impl<'a> Builder<'a> {
                 TypeRef::Enum(_) => None,
             })
             .collect();
+        self.arena.extend(std::iter::repeat_n(' ', crate::json::append::PADDING));
         Ok(Schema { messages, enums, methods, arena: self.arena, by_name, digest })
     }
 
