@@ -6,61 +6,24 @@ use super::error::WriteError;
 use super::text::write_bytes_as_string;
 use super::write::{Stop, Writer};
 use crate::plan::{EnumId, FieldPlan, Kind};
-use crate::wire::{Cursor, unzigzag32, unzigzag64};
+use crate::wire::{Cursor, Malformed, unzigzag32, unzigzag64};
 
-/// A value read from the wire, in the few forms that print differently.
-#[derive(Clone, Copy)]
-enum Scalar<'a> {
-    Int(i32),
-    Uint(u32),
-    Long(i64),
-    Ulong(u64),
-    Double(f64),
-    Float(f32),
-    Bool(bool),
-    Enum(i32),
-    String(&'a [u8]),
-    Bytes(&'a [u8]),
-}
-
-impl Scalar<'_> {
-    /// True for the value of an unset field without presence. `-0.0` is not.
-    #[inline]
-    fn is_zero(&self) -> bool {
-        match *self {
-            Scalar::Int(value) | Scalar::Enum(value) => value == 0,
-            Scalar::Uint(value) => value == 0,
-            Scalar::Long(value) => value == 0,
-            Scalar::Ulong(value) => value == 0,
-            Scalar::Double(value) => value.to_bits() == 0,
-            Scalar::Float(value) => value.to_bits() == 0,
-            Scalar::Bool(value) => !value,
-            Scalar::String(bytes) | Scalar::Bytes(bytes) => bytes.is_empty(),
-        }
-    }
-}
-
-/// Reads one value of `kind`. A 32-bit kind takes the low bits of a longer varint, as every implementation does.
+/// Reads one number, boolean or enum as it is on the wire, cut to the width of its kind, so that zero is zero for every
+/// kind (and `-0.0` is not). A 32-bit kind takes the low bits of a longer varint, as every implementation does.
+///
+/// A plain number and not an enum of kinds on purpose: it is returned in a register, which makes printing a small message
+/// a fifth faster.
 #[inline]
-fn read<'a>(kind: Kind, cursor: &mut Cursor<'a>) -> Result<Scalar<'a>, Stop> {
-    Ok(match kind {
-        Kind::Int32 => Scalar::Int(low_32(cursor.varint()?).cast_signed()),
-        Kind::Int64 => Scalar::Long(cursor.varint()?.cast_signed()),
-        Kind::Uint32 => Scalar::Uint(low_32(cursor.varint()?)),
-        Kind::Uint64 => Scalar::Ulong(cursor.varint()?),
-        Kind::Sint32 => Scalar::Int(unzigzag32(low_32(cursor.varint()?))),
-        Kind::Sint64 => Scalar::Long(unzigzag64(cursor.varint()?)),
-        Kind::Bool => Scalar::Bool(cursor.varint()? != 0),
-        Kind::Enum => Scalar::Enum(low_32(cursor.varint()?).cast_signed()),
-        Kind::Fixed32 => Scalar::Uint(cursor.fixed32()?),
-        Kind::Sfixed32 => Scalar::Int(cursor.fixed32()?.cast_signed()),
-        Kind::Fixed64 => Scalar::Ulong(cursor.fixed64()?),
-        Kind::Sfixed64 => Scalar::Long(cursor.fixed64()?.cast_signed()),
-        Kind::Float => Scalar::Float(f32::from_bits(cursor.fixed32()?)),
-        Kind::Double => Scalar::Double(f64::from_bits(cursor.fixed64()?)),
-        Kind::String => Scalar::String(cursor.len_prefixed()?),
-        Kind::Bytes | Kind::Message | Kind::Group => Scalar::Bytes(cursor.len_prefixed()?),
-    })
+fn read_number(kind: Kind, cursor: &mut Cursor<'_>) -> Result<u64, Malformed> {
+    match kind {
+        Kind::Int32 | Kind::Uint32 | Kind::Sint32 | Kind::Enum => Ok(u64::from(low_32(cursor.varint()?))),
+        Kind::Int64 | Kind::Uint64 | Kind::Sint64 => cursor.varint(),
+        Kind::Bool => Ok(u64::from(cursor.varint()? != 0)),
+        Kind::Fixed32 | Kind::Sfixed32 | Kind::Float => Ok(u64::from(cursor.fixed32()?)),
+        Kind::Fixed64 | Kind::Sfixed64 | Kind::Double => cursor.fixed64(),
+        // Those are not numbers and do not come here.
+        Kind::String | Kind::Bytes | Kind::Message | Kind::Group => Err(Malformed),
+    }
 }
 
 #[inline]
@@ -69,20 +32,33 @@ fn low_32(value: u64) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
+/// True for the integers that JSON numbers may not hold exactly.
+#[inline]
+fn is_long(kind: Kind) -> bool {
+    matches!(kind, Kind::Int64 | Kind::Uint64 | Kind::Sint64 | Kind::Fixed64 | Kind::Sfixed64)
+}
+
 impl Writer<'_> {
     /// Prints a singular field with key and comma; nothing for a zero that counts as unset and for a number that a
     /// closed enum does not have.
     #[inline]
     pub(super) fn scalar_member(&mut self, field: &FieldPlan, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
-        let value = read(field.kind, cursor)?;
-        if !field.presence && !self.options.emit_defaults && value.is_zero() {
-            return Ok(());
+        let skips_zero = !field.presence && !self.options.emit_defaults;
+        if matches!(field.kind, Kind::String | Kind::Bytes) {
+            let bytes = cursor.len_prefixed()?;
+            if skips_zero && bytes.is_empty() {
+                return Ok(());
+            }
+            self.key(field);
+            self.text(field.kind, bytes)?;
+        } else {
+            let number = read_number(field.kind, cursor)?;
+            if (skips_zero && number == 0) || self.is_unknown(field, number) {
+                return Ok(());
+            }
+            self.key(field);
+            self.number(field, number);
         }
-        if self.is_unknown(field, &value) {
-            return Ok(());
-        }
-        self.key(field);
-        self.scalar(field, value)?;
         self.out.push(b',');
         Ok(())
     }
@@ -90,11 +66,15 @@ impl Writer<'_> {
     /// Prints one element of a list, or the value of a map entry, with its comma.
     #[inline]
     pub(super) fn element(&mut self, field: &FieldPlan, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
-        let value = read(field.kind, cursor)?;
-        if self.is_unknown(field, &value) {
-            return Ok(());
+        if matches!(field.kind, Kind::String | Kind::Bytes) {
+            self.text(field.kind, cursor.len_prefixed()?)?;
+        } else {
+            let number = read_number(field.kind, cursor)?;
+            if self.is_unknown(field, number) {
+                return Ok(());
+            }
+            self.number(field, number);
         }
-        self.scalar(field, value)?;
         self.out.push(b',');
         Ok(())
     }
@@ -132,56 +112,57 @@ impl Writer<'_> {
 
     /// Prints a map key, always as a string. `None` stands for zero.
     pub(super) fn map_key(&mut self, field: &FieldPlan, wire: Option<&[u8]>) -> Result<(), Stop> {
-        let value = match wire {
-            Some(wire) => read(field.kind, &mut Cursor::new(wire))?,
-            None if field.kind == Kind::String => Scalar::String(&[]),
-            None if field.kind == Kind::Bool => Scalar::Bool(false),
-            None => Scalar::Uint(0),
-        };
-        if let Scalar::String(bytes) = value {
+        let mut cursor = Cursor::new(wire.unwrap_or(&[0; 8]));
+        if field.kind == Kind::String {
+            return self.string(cursor.len_prefixed()?);
+        }
+        let number = read_number(field.kind, &mut cursor)?;
+        // A 64-bit number brings its own quotes, unless it is printed as a number.
+        let is_quoted = !self.options.int64_numbers && is_long(field.kind);
+        if !is_quoted {
+            self.out.push(b'"');
+        }
+        self.number(field, number);
+        if !is_quoted {
+            self.out.push(b'"');
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn is_unknown(&self, field: &FieldPlan, number: u64) -> bool {
+        field.kind == Kind::Enum && self.schema.is_unknown_enum(field, low_32(number).cast_signed())
+    }
+
+    #[inline]
+    fn text(&mut self, kind: Kind, bytes: &[u8]) -> Result<(), Stop> {
+        if kind == Kind::String {
             return self.string(bytes);
         }
         self.out.push(b'"');
-        match value {
-            Scalar::Int(value) => self.signed(value.into()),
-            Scalar::Uint(value) => append::decimal(value.into(), self.out),
-            Scalar::Long(value) => self.signed(value),
-            Scalar::Ulong(value) => append::decimal(value, self.out),
-            Scalar::Bool(value) => self.boolean(value),
-            // The compiler of descriptors admits no other kind of key.
-            Scalar::Double(_) | Scalar::Float(_) | Scalar::Enum(_) | Scalar::String(_) | Scalar::Bytes(_) => {}
-        }
+        base64::encode(bytes, self.out);
         self.out.push(b'"');
         Ok(())
     }
 
+    /// Prints what [`read_number`] has read.
     #[inline]
-    fn is_unknown(&self, field: &FieldPlan, value: &Scalar<'_>) -> bool {
-        match *value {
-            Scalar::Enum(number) => self.schema.is_unknown_enum(field, number),
-            _ => false,
+    fn number(&mut self, field: &FieldPlan, number: u64) {
+        let low = low_32(number);
+        match field.kind {
+            Kind::Int32 | Kind::Sfixed32 => self.signed(low.cast_signed().into()),
+            Kind::Sint32 => self.signed(unzigzag32(low).into()),
+            Kind::Uint32 | Kind::Fixed32 => append::decimal(number, self.out),
+            Kind::Int64 | Kind::Sfixed64 => self.signed_long(number.cast_signed()),
+            Kind::Sint64 => self.signed_long(unzigzag64(number)),
+            Kind::Uint64 | Kind::Fixed64 => self.unsigned_long(number),
+            Kind::Double => self.double(f64::from_bits(number)),
+            Kind::Float => self.float(f32::from_bits(low)),
+            Kind::Bool => self.out.extend_from_slice(if number == 0 { b"false" } else { b"true" }),
+            Kind::Enum => self.enum_value(field, low.cast_signed()),
+            // Those are not numbers and do not come here.
+            Kind::String | Kind::Bytes | Kind::Message | Kind::Group => {}
         }
-    }
-
-    #[inline]
-    fn scalar(&mut self, field: &FieldPlan, value: Scalar<'_>) -> Result<(), Stop> {
-        match value {
-            Scalar::Int(value) => self.signed(value.into()),
-            Scalar::Uint(value) => append::decimal(value.into(), self.out),
-            Scalar::Long(value) => self.signed_long(value),
-            Scalar::Ulong(value) => self.unsigned_long(value),
-            Scalar::Double(value) => self.double(value),
-            Scalar::Float(value) => self.float(value),
-            Scalar::Bool(value) => self.boolean(value),
-            Scalar::Enum(number) => self.enum_value(field, number),
-            Scalar::String(bytes) => self.string(bytes)?,
-            Scalar::Bytes(bytes) => {
-                self.out.push(b'"');
-                base64::encode(bytes, self.out);
-                self.out.push(b'"');
-            }
-        }
-        Ok(())
     }
 
     #[inline]
@@ -209,10 +190,6 @@ impl Writer<'_> {
         if !self.options.int64_numbers {
             self.out.push(b'"');
         }
-    }
-
-    fn boolean(&mut self, value: bool) {
-        self.out.extend_from_slice(if value { b"true" } else { b"false" });
     }
 
     fn enum_value(&mut self, field: &FieldPlan, number: i32) {
