@@ -56,9 +56,9 @@ pub(super) fn decimal(magnitude: u64, out: &mut Vec<u8>) {
 #[inline]
 fn eight_digits(value: u32, out: &mut Vec<u8>) {
     let halves = u64::from(value / 10_000) | u64::from(value % 10_000) << 32;
-    let hundreds = (halves * 10_486 >> 20) & 0x0000_007f_0000_007f;
+    let hundreds = ((halves * 10_486) >> 20) & 0x0000_007f_0000_007f;
     let pairs = hundreds | (halves - 100 * hundreds) << 16;
-    let tens = (pairs * 103 >> 10) & 0x000f_000f_000f_000f;
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
     let digits = tens | (pairs - 10 * tens) << 8;
     // The last digit is kept even if it is zero.
     let leading = (digits.trailing_zeros() / 8).min(7);

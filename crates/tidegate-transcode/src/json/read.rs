@@ -216,12 +216,12 @@ impl<'a> Reader<'a> {
     #[inline]
     fn key(&mut self, plan: &'a MsgPlan, hint: &mut usize) -> Result<std::result::Result<usize, Str<'a>>> {
         self.scan.peek();
-        if let Some(field) = plan.fields.get(*hint) {
-            if append::starts_with(self.scan.rest(), &self.schema.arena, field.json_key) {
-                self.scan.advance(usize::from(field.json_key.len));
-                *hint += 1;
-                return Ok(Ok(*hint - 1));
-            }
+        if let Some(field) = plan.fields.get(*hint)
+            && append::starts_with(self.scan.rest(), &self.schema.arena, field.json_key)
+        {
+            self.scan.advance(usize::from(field.json_key.len));
+            *hint += 1;
+            return Ok(Ok(*hint - 1));
         }
         let key = self.scan.key()?;
         let found = match key.plain() {
