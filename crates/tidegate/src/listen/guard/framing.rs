@@ -133,9 +133,10 @@ pub(crate) enum Place {
 /// What became of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Followed {
-    /// How many of the bytes, from the first, may go on to the parser.
+    /// How many of the bytes, from the first, may go on to the parser now. Without a fault the rest is the beginning
+    /// of a line of a head, to be held back until it is complete: the parser must not judge it first.
     pub(crate) pass: usize,
-    /// Why the rest may not.
+    /// Why the rest may never go on.
     pub(crate) fault: Option<Fault>,
 }
 
@@ -229,8 +230,8 @@ impl Follower {
         }
     }
 
-    /// Reads the next `bytes` of the connection. All pass unless there is a fault; then those before the request
-    /// at fault do, so that the requests before it can still be answered.
+    /// Reads the next `bytes` of the connection. After a fault those before the request at fault pass, so that the
+    /// requests before it can still be answered.
     pub(crate) fn follow(&mut self, bytes: &[u8]) -> Followed {
         let mut at = 0;
         let mut sound = 0;
@@ -260,7 +261,8 @@ impl Follower {
                 }
             }
         }
-        Followed { pass: bytes.len(), fault: None }
+        let held = if matches!(self.state, State::Head) { self.partial.len() } else { 0 };
+        Followed { pass: bytes.len().saturating_sub(held), fault: None }
     }
 
     /// Looks at the first byte of a request, so that a TLS hello is refused at once and not at the deadline.
@@ -516,4 +518,4 @@ fn hex(byte: u8) -> Option<u8> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::listen) mod tests;

@@ -5,7 +5,7 @@
 //! closes. It holds all deadlines of an idle, slow or stuck client in *one* lazily moved timer, so that the
 //! usual request costs no timer operation: a deadline that moved on is only noticed when the timer fires.
 //!
-//! Invariants: no byte is changed; after a fault nothing more reaches the parser; what the parser writes after
+//! Invariants: no byte is changed, though one of an incomplete line waits for the rest; after a fault nothing more reaches the parser; what the parser writes after
 //! a fault is dropped. The guard must be polled by one task all its life, for a timer keeps its first waker.
 
 pub(crate) mod frames;
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -128,6 +128,10 @@ pub(crate) struct Guarded<Io> {
     traffic: Arc<Traffic>,
     render: Arc<dyn Render>,
     clock: Clock,
+    /// The beginning of a line of a head whose end has not come. Empty nearly always, as is the next.
+    held: Vec<u8>,
+    /// Checked bytes that the parser has not taken yet.
+    ready: BytesMut,
     /// Found, and still to be told.
     fault: Option<Fault>,
     farewell: Option<Farewell>,
@@ -149,7 +153,20 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
     fn new(io: Io, prefix: Bytes, protocol: Protocol, setup: Setup) -> Self {
         let Setup { timeouts, traffic, render, deadline, close_at } = setup;
         let clock = Clock::new(deadline, close_at);
-        Self { io, prefix, protocol, timeouts, traffic, render, clock, fault: None, farewell: None, nudged: false }
+        Self {
+            io,
+            prefix,
+            protocol,
+            timeouts,
+            traffic,
+            render,
+            clock,
+            held: Vec::new(),
+            ready: BytesMut::new(),
+            fault: None,
+            farewell: None,
+            nudged: false,
+        }
     }
 
     /// Refuses the connection as a whole: the next read writes the refusal.
@@ -177,6 +194,24 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
                 bytes.len()
             }
         }
+    }
+
+    /// Keeps of `read` what may not pass yet, and joins what was kept before with what may. How many of the bytes of
+    /// `read`, from the first, can be handed out as they are.
+    fn hold_back(&mut self, read: &[u8], pass: usize) -> usize {
+        let (passing, rest) = read.split_at_checked(pass).unwrap_or((read, &[]));
+        let joined = !passing.is_empty() && !self.held.is_empty();
+        if joined {
+            self.ready.extend_from_slice(&self.held);
+            self.ready.extend_from_slice(passing);
+        }
+        if !passing.is_empty() || self.fault.is_some() {
+            self.held.clear();
+        }
+        if self.fault.is_none() {
+            self.held.extend_from_slice(rest);
+        }
+        if joined { 0 } else { passing.len() }
     }
 
     /// When the client, having sent nothing, is late; `None`: it owes nothing now.
@@ -286,34 +321,45 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<Io> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.nudged = false;
-        if this.fault.is_some() {
-            return this.poll_refusal(cx);
-        }
         if this.traffic.flood.load(Ordering::Relaxed) {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        if this.prefix.is_empty() {
-            match Pin::new(&mut this.io).poll_read(cx, buf) {
-                Poll::Pending => return this.poll_late(cx),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) => {}
+        // Again as long as all that has come is part of a line: without a byte this would be the end of the stream.
+        loop {
+            if !this.ready.is_empty() {
+                let taken = this.ready.len().min(buf.remaining());
+                buf.put_slice(&this.ready.split_to(taken));
+                return Poll::Ready(Ok(()));
             }
-        } else {
-            let taken = this.prefix.len().min(buf.remaining());
-            buf.put_slice(&this.prefix.split_to(taken));
+            if this.fault.is_some() {
+                return this.poll_refusal(cx);
+            }
+            if this.prefix.is_empty() {
+                match Pin::new(&mut this.io).poll_read(cx, buf) {
+                    Poll::Pending => return this.poll_late(cx),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(())) => {}
+                }
+            } else {
+                let taken = this.prefix.len().min(buf.remaining());
+                buf.put_slice(&this.prefix.split_to(taken));
+            }
+            let read = buf.filled().get(before..).unwrap_or_default();
+            if read.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let pass = this.check(read);
+            if this.traffic.flood.load(Ordering::Relaxed) {
+                // The owner of the connection must look at the flag before anything else is read.
+                cx.waker().wake_by_ref();
+            }
+            let filled = this.hold_back(read, pass);
+            buf.set_filled(before.saturating_add(filled));
+            if filled > 0 {
+                return Poll::Ready(Ok(()));
+            }
         }
-        let read = buf.filled().get(before..).unwrap_or_default();
-        if read.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        let pass = this.check(read);
-        buf.set_filled(before.saturating_add(pass));
-        if this.traffic.flood.load(Ordering::Relaxed) {
-            // The owner of the connection must look at the flag before anything else is read.
-            cx.waker().wake_by_ref();
-        }
-        if pass == 0 { this.poll_refusal(cx) } else { Poll::Ready(Ok(())) }
     }
 }
 

@@ -1,4 +1,7 @@
+use proptest::prelude::*;
+
 use super::*;
+use crate::listen::guard::framing::tests::{FollowedWhole, follow_whole, piece};
 
 /// What a client got until the connection ended, and how long that took.
 struct Reply {
@@ -68,6 +71,7 @@ async fn every_refusal_has_a_body_and_ends_the_connection() {
     let cases = [
         ("\x16\x03\x01", 400),
         ("GET /\r\n", 400),
+        ("Content-Length: 5\r\n\r\n", 400),
         ("GET / HTTP/3.0\r\n\r\n", 505),
         ("GET / HTTP/1.1\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
@@ -164,10 +168,12 @@ async fn slow_clients_lose_the_connection_at_their_deadline() {
     let big = format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\n{}", "x".repeat(50_000));
     /// When each piece is sent, the statuses, and when the connection ends; all in seconds.
     type Case<'a> = (&'a [(u64, &'a str)], &'a [u16], u64);
-    let cases: [Case<'_>; 10] = [
+    let cases: [Case<'_>; 11] = [
         (&[], &[], 10),
         (&[(0, "GET /")], &[408], 10),
         (&[(0, "PRI * H")], &[408], 10),
+        // Not even the beginning of a line that hyper would refuse at once, without a body, reaches it.
+        (&[(0, "Content-Length: ")], &[408], 10),
         (&[(9, "GET / HTTP/1.1\r\n")], &[408], 10),
         (&[(0, "G"), (3, "E"), (6, "T"), (9, " "), (12, "/")], &[408], 10),
         (&[(9, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")], &[200], 69),
@@ -309,4 +315,32 @@ async fn refused_clients_may_still_be_sending() {
         writeln!(input, "{line} some more").unwrap();
     }
     check(&input, &[400], true).await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The guard and hyper must agree: what the guard lets through never surprises hyper, whose own refusals have no
+    /// body, and no request is seen that the guard has not seen.
+    #[test]
+    fn hyper_sees_what_the_guard_sees(pieces in proptest::collection::vec(piece(), 0..12)) {
+        let input = pieces.concat();
+        let followed = follow_whole(&input);
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let reply = runtime.block_on(async {
+            let mut pipe = pipe();
+            pipe.client.write_all(&input).await.unwrap();
+            let mut reply = Vec::new();
+            let _reset = pipe.client.read_to_end(&mut reply).await;
+            String::from_utf8_lossy(&reply).into_owned()
+        });
+        let bodies = reply.matches("hello").count() + reply.matches("bad_request: ").count();
+        let statuses = Reply { text: reply.clone(), took: Duration::ZERO }.statuses();
+        let answers = statuses.iter().filter(|status| **status != 100).count();
+        prop_assert_eq!(answers, bodies, "an answer that is not ours: {}", reply);
+        let FollowedWhole { heads, fault, partial } = followed;
+        let most = heads + u64::from(fault) + u64::from(partial);
+        prop_assert!(answers as u64 <= most, "{} answers, {} heads: {}", answers, heads, reply);
+    }
 }
