@@ -40,7 +40,7 @@ use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::policy::metadata::MetadataRules;
 use crate::reject::{Reason, Reject};
-use crate::upstream::{CallError, CallHead, Cluster};
+use crate::upstream::{CallError, CallHead, Cluster, OWN_METADATA};
 
 const IGNORED: HeaderName = HeaderName::from_static("x-tidegate-ignored");
 
@@ -164,7 +164,7 @@ impl Transcode {
         } else {
             StreamFormat::Array
         };
-        let sorted = self.metadata.sort(exchange, parts, values)?;
+        let sorted = self.metadata.sort(exchange, parts, values, OWN_METADATA)?;
         let timeout = match (self.timeout, sorted.timeout) {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
             (ours, theirs) => ours.or(theirs),
