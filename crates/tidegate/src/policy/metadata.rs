@@ -82,7 +82,10 @@ impl MetadataRules {
         let headers = std::mem::take(&mut parts.headers);
         let named_by_connection = connection_names(&headers);
         let host = headers.get(http::header::HOST).cloned();
-        let mut sorted = Sorted { metadata: HeaderMap::with_capacity(headers.len() + OUR_NAMES + self.path_names.len() + room), timeout: None };
+        let mut sorted = Sorted {
+            metadata: HeaderMap::with_capacity(headers.len() + OUR_NAMES + self.path_names.len() + room),
+            timeout: None,
+        };
         let mut bytes = 0_usize;
         let mut current = None;
         for (name, value) in headers {

@@ -218,7 +218,8 @@ impl Messages {
     /// Collects what is there. Pending only if that is nothing.
     fn poll_messages(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut out = std::mem::take(&mut self.waiting);
-        let mut next = if out.is_empty() {
+        let waited = out.is_empty();
+        let mut next = if waited {
             match self.call.poll_message(cx) {
                 Poll::Ready(next) => next,
                 Poll::Pending => {
@@ -229,7 +230,8 @@ impl Messages {
         } else {
             self.call.waiting_message(cx)
         };
-        let mut ended = false;
+        // Of a message that waits `None` says nothing; only of one that was waited for.
+        let ended = waited && matches!(next, Ok(None));
         loop {
             match next {
                 Ok(Some(message)) => {
@@ -240,11 +242,7 @@ impl Messages {
                         return Poll::Ready(());
                     }
                 }
-                // No message waits, which is the end only if it was waited for.
-                Ok(None) => {
-                    ended = out.is_empty();
-                    break;
-                }
+                Ok(None) => break,
                 Err(error) => {
                     self.waiting = out;
                     let reject = self.transcode.failed(error);
