@@ -127,7 +127,7 @@ pub enum Fault {
 /// A fault of one field, for lists like `google.rpc.BadRequest`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Dotted path or key; never empty. A key that the client made up is cut at [`MAX_NAME_BYTES`].
+    /// Dotted path or key, empty only for an empty key. A key that the client made up is cut at [`MAX_NAME_BYTES`].
     pub field: String,
     /// Constant text, such as `expected int64`.
     pub message: Cow<'static, str>,

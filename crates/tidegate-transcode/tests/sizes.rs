@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tidegate_route::Template;
-use tidegate_transcode::{Binding, Body, CallOptions, FrameReader, MethodPlan, RequestParts, Schema};
+use tidegate_transcode::{
+    Binding, Body, CallOptions, FrameReader, MethodPlan, RequestError, RequestParts, Schema, Status, StreamEncoder,
+    Upload,
+};
 
 /// The budget of a small unary call, all of the transcoder's work from the parts to the printed answer.
 const BUDGET: u64 = 3;
@@ -59,6 +62,21 @@ fn a_small_unary_call_stays_within_its_allocations() {
     check("/v1/orders/{id}/{number}", "", &["o1", "7"], "", "");
     check("/v1/orders/{id}", "", &["o1"], "paid=true&note=b&item_ids=1&item_ids=2&total.units=5", "");
     check("/v1/orders/{id}", "note", &["o1"], "paid=true", r#""n""#);
+}
+
+/// What an exchange holds per stream stays small, so that many can wait.
+#[test]
+fn states_of_streams_are_small() {
+    let cases = [
+        ("StreamEncoder", size_of::<StreamEncoder>(), 8),
+        ("FrameReader", size_of::<FrameReader>(), 128),
+        ("Upload", size_of::<Upload>(), 1024),
+        ("Status", size_of::<Status>(), 80),
+        ("RequestError", size_of::<RequestError>(), 32),
+    ];
+    for (name, size, limit) in cases {
+        assert!(size <= limit, "{name} has {size} bytes");
+    }
 }
 
 #[test]
