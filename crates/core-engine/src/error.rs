@@ -23,6 +23,9 @@ pub(crate) enum EngineError {
     /// The bound on streams is reached.
     #[error("too many streams are open, the most is {max_open}")]
     TooManyStreams { max_open: usize },
+    /// The client's deadline passes.
+    #[error("the deadline is exceeded")]
+    DeadlineExceeded,
     /// The engine stops.
     #[error("the engine is shutting down")]
     ShuttingDown,

@@ -17,6 +17,7 @@
 pub mod server;
 pub mod settings;
 
+mod deadline;
 mod engine;
 mod error;
 mod service;

@@ -9,6 +9,7 @@ use protos::core_engine::v1 as pb;
 use protos::core_engine::v1::core_engine_server::CoreEngine;
 use tonic::{Request, Response, Status};
 
+use crate::deadline::within;
 use crate::engine::{Engine, Report, SourceReport};
 use crate::error::EngineError;
 use crate::slot::State;
@@ -46,9 +47,9 @@ impl CoreEngine for Service {
         &self,
         request: Request<pb::FetchMarketDataRequest>,
     ) -> Result<Response<pb::FetchMarketDataResponse>, Status> {
-        let request = request.into_inner();
-        let fetched =
-            self.engine.fetch(&request.symbols, &request.source_id).await.map_err(|error| status_of(&error))?;
+        let (metadata, _, request) = request.into_parts();
+        let fetching = self.engine.fetch(&request.symbols, &request.source_id);
+        let fetched = within(&metadata, fetching).await.map_err(|error| status_of(&error))?;
         let found = fetched.values.len();
         Ok(Response::new(pb::FetchMarketDataResponse {
             market_data: fetched.values.iter().map(|value| market_data(value)).collect(),
@@ -100,9 +101,9 @@ impl CoreEngine for Service {
         &self,
         request: Request<pb::ConnectDataSourceRequest>,
     ) -> Result<Response<pb::ConnectDataSourceResponse>, Status> {
-        let request = request.into_inner();
-        let connection =
-            self.engine.connect(&request.source_id, &request.config).await.map_err(|error| status_of(&error))?;
+        let (metadata, _, request) = request.into_parts();
+        let connecting = self.engine.connect(&request.source_id, &request.config);
+        let connection = within(&metadata, connecting).await.map_err(|error| status_of(&error))?;
         Ok(Response::new(pb::ConnectDataSourceResponse {
             source_id: connection.source.to_string(),
             state: pb::SourceState::Connected.into(),

@@ -240,3 +240,90 @@ impl Slot {
         self.feed.end_streams(&StreamEnd::Down { reason, retry_after });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::feed::samples::feed;
+
+    fn slot(folder: &Path) -> Arc<Slot> {
+        let definition = SourceDefinition { settings: SourceSettings::replay(), connect: false };
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        Arc::new(Slot::new(definition, folder.to_owned(), feed("replay"), stop, tasks))
+    }
+
+    fn config(repeat: &str) -> BTreeMap<String, String> {
+        [("path", "day.csv"), ("repeat", repeat)].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    }
+
+    async fn reach(slot: &Slot, state: State) -> Duration {
+        let started = tokio::time::Instant::now();
+        while slot.view().state != state {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        started.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_is_down_is_tried_again_ever_more_slowly() {
+        let folder = tempfile::tempdir().unwrap();
+        let slot = slot(folder.path());
+        assert!(matches!(slot.connect(&config("false")).await, Err(EngineError::SourceDown { .. })));
+        // Tried after 1, 3 and 7 s; the fourth time would be after 15 s.
+        tokio::time::sleep(Duration::from_millis(7_500)).await;
+        assert_eq!(slot.feed().books().errors[&ErrorKind::Unavailable], 4);
+        let Err(EngineError::SourceDown { retry_after, .. }) = slot.source() else { panic!("it is down") };
+        assert_eq!(retry_after, Duration::from_secs(8));
+
+        std::fs::write(folder.path().join("day.csv"), "symbol,price,timestamp\nA,1,0\nA,2,60000\n").unwrap();
+        let took = reach(&slot, State::Connected).await;
+        assert!((7_000..8_000).contains(&took.as_millis()), "{took:?}");
+        assert_eq!(slot.source().unwrap().symbols().len(), 1);
+        reach(&slot, State::Finished).await;
+        assert_eq!(slot.feed().books().received, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_breaks_ends_its_streams_and_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("day.csv");
+        std::fs::write(&file, "symbol,price,timestamp\nA,1,0\n").unwrap();
+        let slot = slot(folder.path());
+        slot.connect(&config("true")).await.unwrap();
+        let subscription = slot.feed().subscribe(&[Arc::from("A")]).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let end = loop {
+            if let Err(end) = subscription.next().await {
+                break end;
+            }
+        };
+        assert!(matches!(end, StreamEnd::Down { .. }), "{end:?}");
+        assert_eq!(slot.view().state, State::Down);
+        std::fs::write(&file, "symbol,price,timestamp\nA,1,0\n").unwrap();
+        reach(&slot, State::Connected).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connect_with_bad_settings_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("day.csv"), "symbol,price,timestamp\nA,1,0\n").unwrap();
+        let slot = slot(folder.path());
+        slot.connect(&config("true")).await.unwrap();
+        assert!(matches!(slot.connect(&config("often")).await, Err(EngineError::InvalidField { .. })));
+        assert_eq!(slot.view().state, State::Connected);
+        assert_eq!(slot.feed().books().connects, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_the_task_of_a_source() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("day.csv"), "symbol,price,timestamp\nA,1,0\n").unwrap();
+        let slot = slot(folder.path());
+        slot.connect(&config("true")).await.unwrap();
+        slot.stop.cancel();
+        slot.tasks.close();
+        slot.tasks.wait().await;
+    }
+}

@@ -31,7 +31,7 @@ pub(crate) fn status_of(error: &EngineError) -> Status {
         EngineError::SourceReplaced { source_id } => {
             vec![reason("SOURCE_REPLACED", "source_id", source_id), retry(Duration::ZERO)]
         }
-        EngineError::TooManyStreams { .. } | EngineError::ShuttingDown => Vec::new(),
+        EngineError::TooManyStreams { .. } | EngineError::DeadlineExceeded | EngineError::ShuttingDown => Vec::new(),
     };
     with_details(code_of(error), error.to_string(), details)
 }
@@ -44,6 +44,7 @@ fn code_of(error: &EngineError) -> Code {
             Code::Unavailable
         }
         EngineError::TooManyStreams { .. } => Code::ResourceExhausted,
+        EngineError::DeadlineExceeded => Code::DeadlineExceeded,
     }
 }
 
@@ -142,6 +143,7 @@ mod tests {
             "too many streams are open, the most is 3",
             &[],
         );
+        check(&EngineError::DeadlineExceeded, Code::DeadlineExceeded, "the deadline is exceeded", &[]);
         check(&EngineError::ShuttingDown, Code::Unavailable, "the engine is shutting down", &[]);
     }
 
