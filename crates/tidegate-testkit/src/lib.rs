@@ -1,1 +1,49 @@
-//! Under construction.
+//! The gateway in process and as a program, and scripted peers on both of its sides. For tests only.
+//!
+//! An end-to-end test is a backend, a gateway, a request and two looks: at the answer, and at what the backend saw.
+//! Everything listens on a free port of 127.0.0.1, nothing waits for longer than [`PATIENCE`], and every failure is a
+//! panic that fails the test.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+pub mod client;
+pub mod gateway;
+pub mod peer;
+pub mod program;
+pub mod shop;
+pub mod tls;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub use client::{Answer, End, Request, delete, get, post};
+pub use gateway::Gateway;
+pub use peer::{Peer, Script};
+pub use program::Program;
+
+/// The longest that anything in a test may take before it counts as hanging.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Awaits `future`, and fails the test after [`PATIENCE`].
+///
+/// # Panics
+/// When the time is over.
+pub async fn soon<F: Future>(future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("did not happen within {PATIENCE:?}"),
+    }
+}
+
+/// Asks `condition` again and again until it is true, and fails the test after [`PATIENCE`].
+///
+/// # Panics
+/// When the time is over.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let asked = tokio::time::timeout(PATIENCE, async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(asked.await.is_ok(), "not within {PATIENCE:?}: {what}");
+}

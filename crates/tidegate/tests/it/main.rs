@@ -1,1 +1,4 @@
-//! Under construction.
+//! The gateway from end to end: real sockets, scripted backends and clients. One module per feature; no module depends
+//! on another's order.
+
+mod unary;

@@ -1,0 +1,193 @@
+//! The gateway in process.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use tempfile::TempDir;
+use tidegate::app::{App, Ended, Options, StartError, Stop};
+use tidegate::tasks;
+use tidegate_config::source::System;
+use tokio::sync::mpsc;
+
+use crate::client::{Answer, Http1, Http2, Request};
+use crate::{shop, soon};
+
+/// Top-level keys that a configuration gets if it does not have them.
+const USUAL: [(&str, &str); 4] = [
+    ("version:", "version: 1"),
+    ("listeners:", "listeners: [{ name: main, address: \"127.0.0.1:0\" }]"),
+    ("drain:", "drain: { readiness_delay: 0s, timeout: 5s }"),
+    ("runtime:", "runtime: { workers: 2 }"),
+];
+
+/// `yaml` with what every configuration needs and a test rarely cares about: version, one listener on a free port, two
+/// workers, a short drain.
+#[must_use]
+pub fn complete(yaml: &str) -> String {
+    let mut text = String::new();
+    for (key, line) in USUAL {
+        if !yaml.lines().any(|line| line.starts_with(key)) {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text + yaml
+}
+
+/// A gateway that runs on threads of its own, with a folder of its own for its files.
+#[derive(Debug)]
+pub struct Gateway {
+    addresses: Vec<(String, SocketAddr)>,
+    stop: mpsc::Sender<()>,
+    thread: Option<JoinHandle<std::io::Result<Ended>>>,
+    folder: TempDir,
+}
+
+/// A gateway's end, asked for by a test.
+struct Asked(mpsc::Receiver<()>);
+
+impl Stop for Asked {
+    async fn wait(&mut self) {
+        // A test that failed drops its handle, which is an end as well.
+        let _asked = self.0.recv().await;
+    }
+}
+
+impl Gateway {
+    /// Starts a gateway from [`complete`]d YAML. `shop.pb` and `shop.proto` stand beside the file.
+    ///
+    /// # Panics
+    /// If the configuration has problems; their text is printed.
+    #[must_use]
+    pub fn start(yaml: &str) -> Self {
+        Self::start_in(TempDir::new().expect("a temporary folder"), yaml)
+    }
+
+    /// The same in a folder that already has files: certificates, includes, or the state of an earlier run.
+    ///
+    /// # Panics
+    /// As [`Gateway::start`].
+    #[must_use]
+    pub fn start_in(folder: TempDir, yaml: &str) -> Self {
+        match Self::try_start_in(folder, yaml) {
+            Ok(gateway) => gateway,
+            Err(text) => panic!("the gateway does not start:\n{text}"),
+        }
+    }
+
+    /// The same, with the text of the problems if it does not start.
+    ///
+    /// # Errors
+    /// What a user would read.
+    ///
+    /// # Panics
+    /// If the folder cannot be written to.
+    pub fn try_start_in(folder: TempDir, yaml: &str) -> Result<Self, String> {
+        shop::write_files(folder.path());
+        let file = folder.path().join("tidegate.yaml");
+        std::fs::write(&file, complete(yaml)).expect("the folder can be written to");
+        let loaded = tidegate_config::load(&System, &file).map_err(|problems| problems.to_text())?;
+        let options = Options {
+            share_ports: false,
+            state_dir: Some(folder.path().join("state")),
+            certificate_directory: Some(folder.path().join("certificates")),
+        };
+        let app = App::start(loaded.valid, &options).map_err(|error| match error {
+            StartError::Config(problems) => problems.to_text(),
+            StartError::Listen(error) => error.to_string(),
+            StartError::System(error) => error.to_string(),
+        })?;
+        let addresses = app.addresses().map(|(name, address)| (name.to_owned(), address)).collect();
+        let (stop, asked) = mpsc::channel(2);
+        let thread = std::thread::spawn(move || app.serve(|| Ok(Asked(asked))));
+        Ok(Self { addresses, stop, thread: Some(thread), folder })
+    }
+
+    /// Address of the first listener.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.addresses.first().expect("a gateway has a listener").1
+    }
+
+    /// Address of the listener `name`.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        let found = self.addresses.iter().find(|(known, _)| known == name);
+        found.unwrap_or_else(|| panic!("no listener {name}")).1
+    }
+
+    /// Where the development certificates are.
+    #[must_use]
+    pub fn certificates(&self) -> PathBuf {
+        self.folder.path().join("certificates")
+    }
+
+    /// The folder of its files.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A new HTTP/1.1 connection.
+    pub async fn http1(&self) -> Http1 {
+        Http1::connect(self.address()).await
+    }
+
+    /// A new HTTP/2 connection, with prior knowledge.
+    pub async fn http2(&self) -> Http2 {
+        Http2::connect(self.address()).await
+    }
+
+    /// One request over a new HTTP/1.1 connection.
+    pub async fn send(&self, request: &Request) -> Answer {
+        self.http1().await.send(request).await
+    }
+
+    /// `GET` over a new HTTP/1.1 connection.
+    pub async fn get(&self, target: &str) -> Answer {
+        self.send(&crate::get(target)).await
+    }
+
+    /// `POST` of JSON over a new HTTP/1.1 connection.
+    pub async fn post(&self, target: &str, json: impl AsRef<[u8]>) -> Answer {
+        self.send(&crate::post(target, json)).await
+    }
+
+    /// The same request over HTTP/1.1 and over HTTP/2, in this order.
+    pub async fn send_both(&self, request: &Request) -> [Answer; 2] {
+        [self.send(request).await, self.http2().await.send(request).await]
+    }
+
+    /// Asks it to end, once. It drains; asked twice it ends at once.
+    pub async fn ask_to_stop(&self) {
+        // An error means that it has ended already.
+        let _ended = self.stop.send(()).await;
+    }
+
+    /// Waits until it has ended, and gives its folder back.
+    ///
+    /// # Panics
+    /// If it does not end, or anything in this process has panicked.
+    pub async fn ended(mut self) -> (Ended, TempDir) {
+        let thread = self.thread.take().expect("a gateway ends once");
+        let joined = tokio::task::spawn_blocking(move || thread.join());
+        let ended = soon(joined).await.expect("joining does not panic").expect("the control thread does not panic");
+        assert_eq!(tasks::panics(), 0, "something panicked");
+        (ended.expect("the control thread gets a runtime"), self.folder)
+    }
+
+    /// Stops it and expects that nothing was cut off and nothing had panicked. Gives its folder back.
+    ///
+    /// # Panics
+    /// Otherwise.
+    pub async fn stop(self) -> TempDir {
+        self.ask_to_stop().await;
+        let (ended, folder) = self.ended().await;
+        assert_eq!(ended, Ended::Drained);
+        folder
+    }
+}

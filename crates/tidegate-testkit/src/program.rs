@@ -1,0 +1,142 @@
+//! The gateway as a program: real arguments, signals and exit codes.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use crate::{PATIENCE, gateway, shop, soon};
+
+/// A running gateway. It is killed when it is dropped.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    log: watch::Receiver<Arc<Vec<String>>>,
+    folder: TempDir,
+}
+
+/// What a command has printed, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Program {
+    /// Runs `binary run -c tidegate.yaml` with [`gateway::complete`]d YAML in a folder of its own.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn run(binary: &str, yaml: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        shop::write_files(folder.path());
+        std::fs::write(folder.path().join("tidegate.yaml"), gateway::complete(yaml)).expect("a file");
+        let mut command = command(binary, folder.path());
+        let mut child =
+            command.args(["run", "-c", "tidegate.yaml"]).stdout(Stdio::null()).spawn().expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("standard error is piped")).lines();
+        let (writing, log) = watch::channel(Arc::new(Vec::new()));
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                writing.send_modify(|log: &mut Arc<Vec<String>>| Arc::make_mut(log).push(line));
+            }
+        });
+        Self { child, log, folder }
+    }
+
+    /// The real address of the listener `name`, as the log tells it.
+    ///
+    /// # Panics
+    /// If it does not listen.
+    pub async fn listener(&mut self, name: &str) -> SocketAddr {
+        let line = self.logged(&format!("\"listener\":\"{name}\"")).await;
+        let line: serde_json::Value = serde_json::from_str(&line).expect("the log is JSON");
+        line["address"].as_str().expect("an address").parse().expect("an address")
+    }
+
+    /// The first line of the log that contains `text`, once it is there.
+    ///
+    /// # Panics
+    /// If it does not come.
+    pub async fn logged(&mut self, text: &str) -> String {
+        let has = |log: &Arc<Vec<String>>| log.iter().any(|line| line.contains(text));
+        let found = tokio::time::timeout(PATIENCE, self.log.wait_for(has)).await.is_ok_and(|found| found.is_ok());
+        assert!(found, "the program has not said {text:?}:\n{}", self.log());
+        self.log.borrow().iter().find(|line| line.contains(text)).cloned().unwrap_or_default()
+    }
+
+    /// Everything that it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.borrow().join("\n")
+    }
+
+    /// Sends TERM.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends HUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        kill_process(id.expect("the program runs"), signal).expect("the program runs");
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it does not end by itself.
+    pub async fn code(&mut self) -> i32 {
+        code(soon(self.child.wait()).await.expect("a child can be waited for"))
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Runs `binary` with `arguments` in `folder` to its end; `input` is its standard input.
+///
+/// # Panics
+/// If it cannot be started or does not end.
+pub async fn output(binary: &str, folder: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = command(binary, folder).args(arguments).spawn().expect("the program starts");
+    let mut stdin = child.stdin.take().expect("standard input is piped");
+    // A program that does not read its input is fine.
+    let _unread = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let output = soon(child.wait_with_output()).await.expect("a child can be waited for");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program prints text");
+    Output { code: code(output.status), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// In `folder`, with nothing of the environment but what the program needs, and its state in the folder.
+fn command(binary: &str, folder: &Path) -> Command {
+    let mut command = Command::new(binary);
+    command.current_dir(folder).env_clear().env("XDG_STATE_HOME", folder.join("state-home")).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// As a shell gives it: 128 and the number for a signal.
+fn code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
+}
