@@ -126,14 +126,19 @@ pub fn parse_field_mask(text: &[u8], proto_names: bool, out: &mut Vec<u8>) -> Op
         return Some(());
     }
     for path in text.split(|byte| *byte == b',') {
+        if path.is_empty() {
+            return None;
+        }
         out.push(0x0a);
         let open = crate::wire::open_len(out);
         for &byte in path {
             match byte {
                 b'A'..=b'Z' => out.extend_from_slice(&[b'_', byte.to_ascii_lowercase()]),
                 b'_' if !proto_names => return None,
-                b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' => out.push(byte),
-                _ => return None,
+                // What needs an escape could not be printed again, and no path has spaces. Everything else may stand in
+                // one: `*`, a map key.
+                b'"' | b'\\' | 0..=b' ' => return None,
+                _ => out.push(byte),
             }
         }
         crate::wire::close_len(out, open);
@@ -351,10 +356,12 @@ mod tests {
         let mut out = Vec::new();
         parse_field_mask(b"a,fooBar.bazQux", false, &mut out).unwrap();
         assert_eq!(out, b"\x0a\x01a\x0a\x0ffoo_bar.baz_qux");
-        for text in ["foo_bar", "a b", "\u{e9}", "a-b"] {
+        for text in ["foo_bar", "a,", ",", "a b", "a\"b", "a\nb", "a\\b"] {
             assert!(parse_field_mask(text.as_bytes(), false, &mut Vec::new()).is_none(), "{text}");
         }
-        assert!(parse_field_mask(b"foo_bar", true, &mut Vec::new()).is_some());
+        for text in ["foo_bar", "*", "labels.`a-b`", "\u{e9}"] {
+            assert!(parse_field_mask(text.as_bytes(), true, &mut Vec::new()).is_some(), "{text}");
+        }
         let mut out = Vec::new();
         write_mask_path(b"foo_bar.baz_qux", &mut out).unwrap();
         assert_eq!(out, b"fooBar.bazQux");
