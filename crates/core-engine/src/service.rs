@@ -220,7 +220,6 @@ fn stats(report: &Report) -> pb::GetIngestionStatsResponse {
             received: sources.iter().map(|source| source.received).sum(),
             errors: sources.iter().map(|source| source.errors).sum(),
         }),
-        message: format!("statistics of {} sources", sources.len()),
         sources,
         buffers: Some(pb::BufferStats {
             symbols_count: count(buffers.symbols),

@@ -322,6 +322,20 @@ fn own((key, value): (&str, &str)) -> (String, String) {
 }
 
 #[tokio::test]
+async fn the_settings_of_the_example_serve_their_recorded_morning() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/s3-core-engine/engine.yaml");
+    let mut settings = Settings::load(Path::new(file)).unwrap();
+    settings.listen = self::settings().listen;
+    let mut engine = Running::start_with(&settings, tempfile::tempdir().unwrap()).await;
+    assert_eq!(engine.health().await.dependencies.keys().collect::<Vec<_>>(), ["morning", "simulator"]);
+    let value = engine.fetch(&["ACME"], "morning").await.unwrap().market_data.remove(0);
+    assert!(value.bar.is_some());
+    assert_eq!(value.additional_data, BTreeMap::from([("currency", "EUR"), ("origin", "replayed")].map(own)));
+    let stats = engine.stats("morning").await.unwrap();
+    assert_eq!((stats.total.unwrap().errors, stats.sources[0].symbols_count), (0, 2));
+}
+
+#[tokio::test]
 async fn a_stream_delivers_until_its_source_is_connected_again() {
     let mut engine = Running::start().await;
     engine.connect("simulator", &[("ticks_per_second", "200")]).await.unwrap();
@@ -418,6 +432,7 @@ macro_rules! check_reflection {
         let file = prost_types::FileDescriptorProto::decode(&*found.file_descriptor_proto[0]).unwrap();
         assert_eq!(file.name(), "core_engine/v1/core_engine.proto");
         assert_eq!(file.service[0].method.len(), 6);
+        assert_eq!(file.enum_type[0].name(), "SourceState");
     }};
 }
 
