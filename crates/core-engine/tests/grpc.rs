@@ -368,7 +368,7 @@ async fn a_call_ends_at_its_deadline() {
     engine.connect("simulator", &[("latency", "60s")]).await.unwrap();
     let mut request =
         tonic::Request::new(pb::FetchMarketDataRequest { symbols: texts(&["AAPL"]), ..Default::default() });
-    request.metadata_mut().insert("grpc-timeout", "50m".parse().unwrap());
+    request.metadata_mut().insert("grpc-timeout", "500m".parse().unwrap());
     let status = engine.client.fetch_market_data(request).await.unwrap_err();
     assert_eq!(told(&status), (Code::DeadlineExceeded, "the deadline is exceeded", vec![]));
 }
