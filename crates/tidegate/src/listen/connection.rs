@@ -13,7 +13,7 @@ use tidegate_config::valid::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::body::ResponseBody;
+use crate::body::{RequestBody, ResponseBody};
 use crate::ids::ConnInfo;
 use crate::reject::{Reason, Reject};
 use crate::tasks;
@@ -47,12 +47,18 @@ impl<H: Handle> Conn<H> {
         &self.listener.settings
     }
 
-    /// Answers one vetted request; a panic in the handler becomes a 500.
-    pub(super) async fn handle(&self, request: Request<crate::body::RequestBody>) -> Response<ResponseBody> {
-        match tasks::guard("request", self.handler.handle(&self.info, request)).await {
-            Ok(response) => response,
-            Err(tasks::Panicked) => self.refuse(&Reject::new(Reason::Internal)),
-        }
+    /// Answers one vetted request. The result is for [`Conn::settle`]; two steps, because each layer of futures around
+    /// the handler's is one more copy of it.
+    pub(super) fn handle(
+        &self,
+        request: Request<RequestBody>,
+    ) -> tasks::Guarded<impl Future<Output = Response<ResponseBody>> + Send> {
+        tasks::guard("request", self.handler.handle(&self.info, request))
+    }
+
+    /// The answer, also after a panic in the handler: that is a 500.
+    pub(super) fn settle(&self, handled: Result<Response<ResponseBody>, tasks::Panicked>) -> Response<ResponseBody> {
+        handled.unwrap_or_else(|tasks::Panicked| self.refuse(&Reject::new(Reason::Internal)))
     }
 
     pub(super) fn refuse(&self, reject: &Reject) -> Response<ResponseBody> {

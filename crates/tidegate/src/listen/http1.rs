@@ -90,8 +90,9 @@ async fn answer<H: Handle>(conn: &Conn<H>, request: Request<Incoming>, busy: Bus
         Err(reject) => closing(conn.refuse(&reject)),
         Ok(()) => {
             let body = upload(body, &conn.traffic);
-            let sized = parts.headers.contains_key(CONTENT_LENGTH);
-            let response = conn.handle(Request::from_parts(parts, body)).await;
+            let sized = !matches!(body, RequestBody::Empty) && parts.headers.contains_key(CONTENT_LENGTH);
+            let handled = conn.handle(Request::from_parts(parts, body)).await;
+            let response = conn.settle(handled);
             if conn.worker.is_draining() || must_close(&conn.traffic, sized) { closing(response) } else { response }
         }
     };

@@ -301,10 +301,10 @@ async fn stream<H: Handle>(conn: &Conn<H>, request: Request<RecvStream>, mut res
         Ok(()) => {
             let body = upload(body, &parts.headers, conn.settings().timeouts);
             let handled = conn.handle(Request::from_parts(parts, body));
-            let Some(response) = unless_reset(&mut respond, handled).await else {
+            let Some(handled) = unless_reset(&mut respond, handled).await else {
                 return;
             };
-            response
+            conn.settle(handled)
         }
     };
     let date = conn.worker.date.now();

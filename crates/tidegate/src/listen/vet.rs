@@ -97,37 +97,37 @@ fn take_authority(parts: &mut Parts) -> Result<(), Box<Reject>> {
 
 /// A host name or address with an optional port: no user, no path, no list.
 fn check_host(host: &[u8]) -> Result<(), Box<Reject>> {
-    let malformed = || bad("malformed Host");
-    let (name, port) = if let Some(rest) = host.strip_prefix(b"[") {
-        let end = memchr::memchr(b']', rest).ok_or_else(malformed)?;
-        let (address, rest) = rest.split_at_checked(end).ok_or_else(malformed)?;
-        let address = std::str::from_utf8(address).map_err(|_| malformed())?;
-        if address.parse::<std::net::Ipv6Addr>().is_err() {
-            return Err(malformed());
-        }
-        match rest {
-            b"]" => return Ok(()),
-            [b']', b':', port @ ..] => (None, Some(port)),
-            _ => return Err(malformed()),
-        }
-    } else {
-        match memchr::memchr(b':', host).and_then(|colon| host.split_at_checked(colon)) {
-            None => (Some(host), None),
-            Some((name, port)) => (Some(name), port.get(1..)),
-        }
+    let port = match host.strip_prefix(b"[") {
+        Some(rest) => after_ipv6(rest),
+        None => after_name(host),
     };
+    match port {
+        Some([]) => Ok(()),
+        Some([b':', port @ ..]) if is_port(port) => Ok(()),
+        Some(_) | None => Err(bad("malformed Host")),
+    }
+}
+
+/// What follows the name; `None` if there is none.
+fn after_name(host: &[u8]) -> Option<&[u8]> {
     let is_name_byte = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    if name.is_some_and(|name| name.is_empty() || !name.iter().all(is_name_byte)) {
-        return Err(malformed());
-    }
-    let is_port = |port: &[u8]| {
-        port.first().is_some_and(u8::is_ascii_digit)
-            && std::str::from_utf8(port).is_ok_and(|port| port.parse::<u16>().is_ok())
+    let end = host.iter().position(|byte| !is_name_byte(byte)).unwrap_or(host.len());
+    host.get(end..).filter(|_| end > 0)
+}
+
+/// What follows the address, of which the opening bracket is gone; `None` if it is none.
+fn after_ipv6(rest: &[u8]) -> Option<&[u8]> {
+    let (address, rest) = rest.split_at_checked(memchr::memchr(b']', rest)?)?;
+    std::str::from_utf8(address).ok()?.parse::<std::net::Ipv6Addr>().ok()?;
+    rest.get(1..)
+}
+
+/// One to five digits, at most 65,535.
+fn is_port(port: &[u8]) -> bool {
+    let number = |port: &[u8]| {
+        port.iter().try_fold(0_u32, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u32::from(byte - b'0')))
     };
-    if port.is_some_and(|port| !is_port(port)) {
-        return Err(malformed());
-    }
-    Ok(())
+    (1..=5).contains(&port.len()) && number(port).is_some_and(|number| number <= u32::from(u16::MAX))
 }
 
 #[cfg(test)]

@@ -1,14 +1,19 @@
 //! Counts the HTTP/2 frames of a client as their nine-byte headers pass. Pure; changes nothing.
 //!
-//! The h2 crate answers PING, SETTINGS, PRIORITY and WINDOW_UPDATE for ever. A client that sends more frames in a
-//! second than any honest one is told to calm down by the owner of the connection.
+//! The h2 crate answers PING, SETTINGS, PRIORITY and WINDOW_UPDATE for ever. A client that sends more of these in a
+//! second than any honest one is told to calm down by the owner of the connection. Requests and data are no part of
+//! the count: a busy proxy sends tens of thousands of requests over one connection, each with a frame or two beside
+//! it, and both are bounded elsewhere (streams, windows, h2's budget for small DATA frames).
 
 use std::time::{Duration, Instant};
 
 use super::framing::Place;
 
-/// Frames that a connection may send in [`WINDOW`].
+/// Frames, other than those of requests and data, that a connection may send in [`WINDOW`].
 pub(super) const MAX_FRAMES_PER_WINDOW: u32 = 10_000;
+
+/// Such frames that each request adds to what is permitted: window updates, a reset.
+const FRAMES_PER_REQUEST: u32 = 4;
 
 /// See [`MAX_FRAMES_PER_WINDOW`].
 const WINDOW: Duration = Duration::from_secs(1);
@@ -16,6 +21,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 const PREFACE_LEN: usize = 24;
 const HEADER_LEN: usize = 9;
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
@@ -30,14 +36,23 @@ pub(super) struct FrameMeter {
     /// A header block has begun and not ended.
     in_headers: bool,
     frames: u32,
-    /// When the count was zero; the clock is read once in [`MAX_FRAMES_PER_WINDOW`] frames.
+    permitted: u32,
+    /// When the count was zero; the clock is read once in at least [`MAX_FRAMES_PER_WINDOW`] frames.
     since: Instant,
 }
 
 impl FrameMeter {
     pub(super) fn new(now: Instant) -> Self {
         let header = [0; HEADER_LEN];
-        Self { skip: PREFACE_LEN, header, header_len: 0, in_headers: false, frames: 0, since: now }
+        Self {
+            skip: PREFACE_LEN,
+            header,
+            header_len: 0,
+            in_headers: false,
+            frames: 0,
+            permitted: MAX_FRAMES_PER_WINDOW,
+            since: now,
+        }
     }
 
     /// Reads the next bytes. `now` is asked for seldom. `false`: this client sends too many frames.
@@ -76,13 +91,21 @@ impl FrameMeter {
         if kind == HEADERS || kind == CONTINUATION {
             self.in_headers = flags & END_HEADERS == 0;
         }
-        self.frames = self.frames.saturating_add(1);
-        if self.frames < MAX_FRAMES_PER_WINDOW {
+        match kind {
+            HEADERS => {
+                self.permitted = self.permitted.saturating_add(FRAMES_PER_REQUEST);
+                return true;
+            }
+            DATA if self.skip > 0 => return true,
+            _ => self.frames = self.frames.saturating_add(1),
+        }
+        if self.frames < self.permitted {
             return true;
         }
         let now = now();
         let calm = now.saturating_duration_since(self.since) >= WINDOW;
         self.frames = 0;
+        self.permitted = MAX_FRAMES_PER_WINDOW;
         self.since = now;
         calm
     }
@@ -110,7 +133,7 @@ mod tests {
         for cut in [1, 2, 8, 9, 10, 33, bytes.len()] {
             let mut meter = FrameMeter::new(start);
             assert!(bytes.chunks(cut).all(|piece| meter.follow(piece, || start)));
-            assert_eq!(meter.frames, 100, "cut {cut}");
+            assert_eq!(meter.frames, 50, "cut {cut}");
         }
     }
 
@@ -137,5 +160,18 @@ mod tests {
             let all = (0..MAX_FRAMES_PER_WINDOW).all(|_| meter.follow(&ping, || later));
             assert_eq!(all, calm, "{seconds} s");
         }
+    }
+
+    #[test]
+    fn requests_and_what_belongs_to_them_are_no_flood() {
+        let start = Instant::now();
+        let mut meter = FrameMeter::new(start);
+        assert!(meter.follow(&[b'P'; PREFACE_LEN], || start));
+        let request =
+            [frame(HEADERS, END_HEADERS, 20), frame(DATA, 1, 5), frame(8, 0, 4), frame(8, 0, 4), frame(3, 0, 4)]
+                .concat();
+        assert!((0..100_000).all(|_| meter.follow(&request, || start)));
+        let empty = frame(DATA, 0, 0);
+        assert!(!(0..500_000).all(|_| meter.follow(&empty, || start)));
     }
 }

@@ -19,6 +19,7 @@ use http::StatusCode;
 use crate::reject::{Reason, Reject};
 
 use super::line::{self, FieldName, RequestLine};
+use super::whole::{self, Whole};
 
 /// Bounds of one request's head.
 #[derive(Clone, Copy, Debug)]
@@ -265,12 +266,18 @@ impl Follower {
         Followed { pass: bytes.len().saturating_sub(held), fault: None }
     }
 
-    /// Looks at the first byte of a request, so that a TLS hello is refused at once and not at the deadline.
+    /// Looks at the first byte of a request, so that a TLS hello is refused at once and not at the deadline. Takes the
+    /// whole head if it is at hand.
     fn begin_head(&mut self, rest: &[u8]) -> Result<usize, Fault> {
         if rest.first().is_some_and(|byte| !line::is_token_byte(*byte) && *byte != b'\r') {
             return Err(if rest.first() == Some(&b'\n') { Fault::BareLf } else { Fault::NotHttp });
         }
         self.head = Head::default();
+        if let Some(Whole { len, fields, length, chunked }) = whole::read(rest, &self.limits) {
+            self.head = Head { bytes: len, fields, request_line: true, http_10: false, length, chunked };
+            self.line_done(HeadLine::End)?;
+            return Ok(len);
+        }
         self.state = State::Head;
         Ok(0)
     }

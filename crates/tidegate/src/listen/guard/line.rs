@@ -6,12 +6,13 @@ use super::framing::Fault;
 pub(super) const REQUEST_LINE_EXTRA: usize = MAX_METHOD_LEN + " HTTP/1.1".len() + 2;
 
 /// No method of any registered extension is half as long.
-const MAX_METHOD_LEN: usize = 32;
+pub(super) const MAX_METHOD_LEN: usize = 32;
 
 /// Classes of bytes, so that each is looked up once.
 const TOKEN: u8 = 1;
 const TARGET: u8 = 2;
 const VALUE: u8 = 4;
+const PLAIN_TARGET: u8 = 8;
 
 static CLASSES: [u8; 256] = classes();
 
@@ -26,8 +27,12 @@ const fn classes() -> [u8; 256] {
             );
         // A fragment never travels, and the URI type behind us knows no raw quotes and angle brackets.
         let target = byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>');
+        let plain_target = target && byte != b'`';
         let value = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
-        classes[byte as usize] = ((token as u8) * TOKEN) | ((target as u8) * TARGET) | ((value as u8) * VALUE);
+        classes[byte as usize] = ((token as u8) * TOKEN)
+            | ((target as u8) * TARGET)
+            | ((value as u8) * VALUE)
+            | ((plain_target as u8) * PLAIN_TARGET);
         if byte == u8::MAX {
             return classes;
         }
@@ -47,6 +52,12 @@ pub(super) fn is_value_byte(byte: u8) -> bool {
     CLASSES[usize::from(byte)] & VALUE != 0
 }
 
+/// A byte of a target that needs no second look: all but the backquote.
+#[inline]
+pub(super) fn is_plain_target_byte(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & PLAIN_TARGET != 0
+}
+
 /// What framing needs to know of a request line.
 #[derive(Debug)]
 pub(super) struct RequestLine {
@@ -58,26 +69,33 @@ pub(super) struct RequestLine {
 
 /// Reads `METHOD target HTTP/1.x`, without its line end.
 pub(super) fn request_line(line: &[u8]) -> Result<RequestLine, Fault> {
-    let method_end = memchr::memchr(b' ', line).ok_or(Fault::RequestLine)?;
-    let (method, rest) = line.split_at_checked(method_end).ok_or(Fault::RequestLine)?;
+    let method_len = line.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(line.len());
+    let (method, rest) = line.split_at_checked(method_len).ok_or(Fault::RequestLine)?;
     let rest = rest.strip_prefix(b" ").ok_or(Fault::RequestLine)?;
-    let target_end = memchr::memrchr(b' ', rest).ok_or(Fault::RequestLine)?;
-    let (target, version) = rest.split_at_checked(target_end).ok_or(Fault::RequestLine)?;
-    if method.is_empty() || method.len() > MAX_METHOD_LEN || !method.iter().all(|byte| is_token_byte(*byte)) {
+    if method.is_empty() || method.len() > MAX_METHOD_LEN {
         return Err(Fault::RequestLine);
     }
-    let http_10 = match version {
-        b" HTTP/1.1" => false,
-        b" HTTP/1.0" => true,
-        [b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
-        {
-            return Err(Fault::Version);
-        }
-        _ => return Err(Fault::RequestLine),
+    let (target, http_10) = if let Some(target) = rest.strip_suffix(b" HTTP/1.1") {
+        (target, false)
+    } else if let Some(target) = rest.strip_suffix(b" HTTP/1.0") {
+        (target, true)
+    } else {
+        return Err(unknown_version(rest));
     };
     check_target(target)?;
     Ok(RequestLine { target_len: target.len(), http_10 })
+}
+
+/// Tells another version of HTTP from something else at the end of a request line.
+fn unknown_version(rest: &[u8]) -> Fault {
+    match rest.rsplit(|byte| *byte == b' ').next() {
+        Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Fault::Version
+        }
+        Some(_) | None => Fault::RequestLine,
+    }
 }
 
 fn check_target(target: &[u8]) -> Result<(), Fault> {
@@ -108,23 +126,29 @@ pub(super) fn field(line: &[u8]) -> Result<(FieldName, &[u8]), Fault> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(Fault::Fold);
     }
-    let colon = memchr::memchr(b':', line).ok_or(Fault::FieldName)?;
-    let (name, value) = line.split_at_checked(colon).ok_or(Fault::FieldName)?;
-    if name.is_empty() || !name.iter().all(|byte| is_token_byte(*byte)) {
+    // One loop finds the end of the name and checks it.
+    let name_len = line.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(line.len());
+    let (name, value) = line.split_at_checked(name_len).ok_or(Fault::FieldName)?;
+    let Some(value) = value.strip_prefix(b":") else {
+        return Err(Fault::FieldName);
+    };
+    if name.is_empty() {
         return Err(Fault::FieldName);
     }
-    // No early exit, so that the compiler looks at sixteen bytes at a time.
-    let bad = value.iter().fold(false, |bad, byte| bad | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f));
-    if bad {
+    if !value.iter().all(|byte| is_value_byte(*byte)) {
         return Err(Fault::FieldValue);
     }
-    let name = match name.len() {
+    Ok((field_name(name), value.trim_ascii()))
+}
+
+/// Whether a name is one of the two that frame a body.
+#[inline]
+pub(super) fn field_name(name: &[u8]) -> FieldName {
+    match name.len() {
         14 if name.eq_ignore_ascii_case(b"content-length") => FieldName::ContentLength,
         17 if name.eq_ignore_ascii_case(b"transfer-encoding") => FieldName::TransferEncoding,
         _ => FieldName::Other,
-    };
-    let value = if name == FieldName::Other { value } else { value.get(1..).unwrap_or_default().trim_ascii() };
-    Ok((name, value))
+    }
 }
 
 /// The value of `Content-Length`: digits, below 2^63.

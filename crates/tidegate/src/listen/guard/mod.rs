@@ -12,6 +12,7 @@ pub(crate) mod frames;
 pub mod framing;
 mod line;
 mod refusal;
+mod whole;
 
 use std::io;
 use std::pin::Pin;
