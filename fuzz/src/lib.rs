@@ -3,5 +3,6 @@
 //! The functions know nothing of the fuzzer: the crates' `tests/corpus.rs` include the same files and replay the
 //! corpora on stable. A broken property panics.
 
+pub mod codec;
 pub mod config;
 pub mod route;
