@@ -15,7 +15,7 @@ use super::wire::{FileHeader, Set};
 const MAX_TOTAL: usize = 16 * 1024 * 1024;
 
 /// Field of `FileDescriptorProto` with comments and positions, which change without a change of meaning.
-const SOURCE_CODE_INFO: u32 = 5;
+const SOURCE_CODE_INFO: u32 = 9;
 
 /// SHA-256 over a normalised set of files.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -206,13 +206,24 @@ mod tests {
     fn order_and_comments_do_not_change_the_digest() {
         let (a, b) = (file("a.proto", &["b.proto"]), file("b.proto", &[]));
         let mut commented = BytesMut::from(a.as_ref());
-        commented.put_slice(&[5 << 3 | 2, 3, 1, 2, 3]);
+        commented.put_slice(&[9 << 3 | 2, 3, 1, 2, 3]);
         let first = collect(&[a.clone(), b.clone()]).unwrap();
         let second = collect(&[b.clone(), commented.freeze(), b.clone()]).unwrap();
         assert_eq!(first, second);
         assert_eq!(first.files(), [a, b.clone()]);
         assert_ne!(first.digest(), collect(&[b]).unwrap().digest());
         assert_eq!(FileSet::decode(first.encode().into()).unwrap(), first);
+    }
+
+    #[test]
+    fn nothing_but_comments_is_left_out() {
+        let mut full = BytesMut::from(file("a.proto", &[]).as_ref());
+        // Messages, enums, services, extensions, options, syntax: fields 4 to 8 and 12.
+        for field in [4, 5, 6, 7, 8, 12] {
+            full.put_slice(&[field << 3 | 2, 1, b'x']);
+        }
+        let full = full.freeze();
+        assert_eq!(collect(std::slice::from_ref(&full)).unwrap().files(), [full]);
     }
 
     #[test]
