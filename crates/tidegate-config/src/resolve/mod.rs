@@ -23,7 +23,7 @@ use std::sync::Arc;
 use crate::decode::{Field, Item, Text};
 use crate::diag::{Code, Diagnostic, Diagnostics, Place};
 use crate::raw::RawConfig;
-use crate::valid::Valid;
+use crate::valid::{Level, Valid};
 
 use names::Names;
 
@@ -58,12 +58,14 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
     };
     let routes = resolver.routes(&scope);
     resolver.check_router(&routes);
+    let levels = defaults.map(|defaults| (Level::Defaults, defaults)).into_iter().collect();
     resolver.check_system_routes(&routes, &system_routes);
     Some(Valid {
         files: files.iter().map(|file| Arc::clone(&file.name)).collect(),
         listeners,
         services,
         routes,
+        defaults: policy::merge_values(&policy::Levels(levels), &envelope_names),
         envelopes,
         drain: resolver.drain(main),
         runtime: resolver.runtime(main),

@@ -101,37 +101,7 @@ impl Resolver<'_> {
         names: &Names,
         route: &Place,
     ) -> Policy {
-        let formats = [StreamFormat::Array, StreamFormat::Ndjson, StreamFormat::Sse];
-        let policy = Policy {
-            timeout: levels.option(|p| Seen::of(&p.timeout), |time| Some(time.0), Some(DEFAULT_TIMEOUT)),
-            stream_idle_timeout: levels.option(
-                |p| Seen::of(&p.stream_idle_timeout),
-                |time| Some(time.0),
-                Some(DEFAULT_STREAM_IDLE),
-            ),
-            max_body: levels.value(|p| Seen::of(&p.max_body), |bytes| bytes.0, DEFAULT_MAX_BODY),
-            error_format: levels.value(
-                |p| nested(&p.errors, |errors| &errors.format),
-                |format| *format,
-                ErrorFormat::Problem,
-            ),
-            envelope: levels.option(|p| Seen::of(&p.envelope), |name| names.index(&name.0), None),
-            json: levels.json(),
-            ignore_query: levels.value(|p| Seen::of(&p.ignore_query), |list| texts(list), Vec::new()),
-            status_map: levels.status_map(),
-            metadata: levels.metadata(),
-            stream: levels.value(
-                |p| Seen::of(&p.stream),
-                |list| list.iter().map(|item| item.value).collect(),
-                formats.to_vec(),
-            ),
-            multi_segment_escape: levels.value(
-                |p| Seen::of(&p.multi_segment_escape),
-                |escape| *escape,
-                MultiSegmentEscape::KeepSlash,
-            ),
-            inner_wildcard: levels.value(|p| Seen::of(&p.inner_wildcard), |on| *on, false),
-        };
+        let policy = merge_values(levels, names);
         self.check_error_envelope(&policy, levels, envelopes, route);
         policy
     }
@@ -195,6 +165,41 @@ fn nested<'a, B, T>(block: &'a Field<B>, key: impl FnOnce(&'a B) -> &'a Field<T>
         Field::Absent | Field::Invalid => Seen::Absent,
         Field::Null(place) => Seen::Removed(place),
         Field::Set(item) => Seen::of(key(&item.value)),
+    }
+}
+
+/// Merges the levels without checking across keys.
+pub(super) fn merge_values(levels: &Levels<'_>, names: &Names) -> Policy {
+    let formats = [StreamFormat::Array, StreamFormat::Ndjson, StreamFormat::Sse];
+    Policy {
+        timeout: levels.option(|p| Seen::of(&p.timeout), |time| Some(time.0), Some(DEFAULT_TIMEOUT)),
+        stream_idle_timeout: levels.option(
+            |p| Seen::of(&p.stream_idle_timeout),
+            |time| Some(time.0),
+            Some(DEFAULT_STREAM_IDLE),
+        ),
+        max_body: levels.value(|p| Seen::of(&p.max_body), |bytes| bytes.0, DEFAULT_MAX_BODY),
+        error_format: levels.value(
+            |p| nested(&p.errors, |errors| &errors.format),
+            |format| *format,
+            ErrorFormat::Problem,
+        ),
+        envelope: levels.option(|p| Seen::of(&p.envelope), |name| names.index(&name.0), None),
+        json: levels.json(),
+        ignore_query: levels.value(|p| Seen::of(&p.ignore_query), |list| texts(list), Vec::new()),
+        status_map: levels.status_map(),
+        metadata: levels.metadata(),
+        stream: levels.value(
+            |p| Seen::of(&p.stream),
+            |list| list.iter().map(|item| item.value).collect(),
+            formats.to_vec(),
+        ),
+        multi_segment_escape: levels.value(
+            |p| Seen::of(&p.multi_segment_escape),
+            |escape| *escape,
+            MultiSegmentEscape::KeepSlash,
+        ),
+        inner_wildcard: levels.value(|p| Seen::of(&p.inner_wildcard), |on| *on, false),
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Valid {
     /// Routes; names are unique. No two of them match the same host, method and path (annotation routes excepted:
     /// their paths are known to the gateway only).
     pub routes: Vec<Route>,
+    /// What holds where no route does: policies of `defaults` alone. Its envelope may lack an `error` part.
+    pub defaults: Policy,
     /// Envelope templates; names are unique. Policies refer to them by index.
     pub envelopes: Vec<Envelope>,
     /// How the process stops.

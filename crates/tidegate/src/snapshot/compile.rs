@@ -287,7 +287,7 @@ impl Compiler<'_> {
     }
 
     fn finish(mut self) -> Result<Snapshot, Diagnostics> {
-        let unrouted = FailureStyle::plain("", self.unrouted_format());
+        let unrouted = FailureStyle::plain("", self.format(&self.inputs.valid.defaults));
         let router = self.router();
         if self.problems.has_errors() {
             return Err(self.problems);
@@ -295,20 +295,6 @@ impl Compiler<'_> {
         let Some(router) = router else { return Err(self.problems) };
         let routes = self.rows.into_iter().map(|row| row.route).collect();
         Ok(Snapshot { generation: self.inputs.generation, router, routes, unrouted })
-    }
-
-    /// Answers without a route are written as most routes write theirs, so that a client sees one format.
-    fn unrouted_format(&mut self) -> Format {
-        let mut formats = Vec::new();
-        let valid = self.inputs.valid;
-        for route in &valid.routes {
-            formats.push((route.policy.error_format.value, route.policy.envelope.value));
-        }
-        let first = formats.first().copied();
-        match (first, valid.routes.first()) {
-            (Some(first), Some(route)) if formats.iter().all(|format| *format == first) => self.format(&route.policy),
-            _ => Format::Problem,
-        }
     }
 
     /// Builds the matcher; rows that lose against a path of the configuration are dropped first.
