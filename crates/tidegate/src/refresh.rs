@@ -50,9 +50,8 @@ pub fn start(valid: &Arc<Valid>, registry: &Arc<Registry>, gateway: &Arc<Gateway
         let refresher = Arc::clone(&refresher);
         drop(tasks::spawn("descriptors", refresher.follow(index, wanted, worker, nudge)));
     }
-    if !nudges.is_empty() {
-        drop(tasks::spawn("hup", pass_on_hup(nudges)));
-    }
+    // Also without anybody to tell: unhandled, HUP would end the process.
+    drop(tasks::spawn("hup", pass_on_hup(nudges)));
 }
 
 async fn pass_on_hup(nudges: Vec<Arc<Notify>>) {

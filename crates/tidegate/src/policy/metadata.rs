@@ -125,7 +125,7 @@ impl MetadataRules {
             None => name,
         };
         let text = name.as_str();
-        let listed = |list: &Vec<String>| list.iter().any(|entry| entry == text);
+        let listed = |list: &Vec<String>| list.iter().any(|entry| fits(entry, text));
         if is_reserved(text) || listed(&self.deny) || self.allow.as_ref().is_some_and(|allow| !listed(allow)) {
             return Ok(None);
         }
@@ -191,6 +191,11 @@ pub fn to_response_headers(metadata: &HeaderMap, headers: &mut HeaderMap) {
             headers.append(name.clone(), value.clone());
         }
     }
+}
+
+/// Whether an entry of a list, which may end in `*`, means `name`.
+fn fits(entry: &str, name: &str) -> bool {
+    entry.strip_suffix('*').map_or(entry == name, |prefix| name.starts_with(prefix))
 }
 
 /// Names that a client's header must not have on its way to a gRPC backend: hop-by-hop, what describes the HTTP body,
