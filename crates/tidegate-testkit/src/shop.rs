@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
@@ -12,15 +14,19 @@ use serde_json::Value;
 /// The file as written, for gateways that compile it themselves.
 pub const PROTO: &str = include_str!("../proto/shop.proto");
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 6] = [
     ("shop.proto", PROTO),
     ("google/api/annotations.proto", API_ANNOTATIONS),
     ("google/api/http.proto", API_HTTP),
     ("google/api/httpbody.proto", API_HTTP_BODY),
+    ("google/rpc/status.proto", RPC_STATUS),
+    ("google/rpc/error_details.proto", RPC_DETAILS),
 ];
 const API_ANNOTATIONS: &str = include_str!("../../tidegate-transcode/src/schema/builtin/google/api/annotations.proto");
 const API_HTTP: &str = include_str!("../../tidegate-transcode/src/schema/builtin/google/api/http.proto");
 const API_HTTP_BODY: &str = include_str!("../../tidegate-transcode/src/schema/builtin/google/api/httpbody.proto");
+const RPC_STATUS: &str = include_str!("../../tidegate-transcode/src/schema/builtin/google/rpc/status.proto");
+const RPC_DETAILS: &str = include_str!("../../tidegate-transcode/src/schema/builtin/google/rpc/error_details.proto");
 
 struct Embedded;
 
@@ -38,17 +44,27 @@ impl FileResolver for Embedded {
 }
 
 /// The encoded `FileDescriptorSet`, imports included.
-pub static DESCRIPTORS: LazyLock<Vec<u8>> = LazyLock::new(|| {
+pub static DESCRIPTORS: LazyLock<Vec<u8>> = LazyLock::new(|| compile(&["shop.proto"]));
+
+static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    let set = compile(&["shop.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"]);
+    DescriptorPool::decode(set.as_slice()).expect("the set is complete")
+});
+
+fn compile(files: &[&str]) -> Vec<u8> {
     let mut resolver = ChainFileResolver::new();
     resolver.add(Embedded);
     resolver.add(GoogleFileResolver::new());
     let mut compiler = protox::Compiler::with_file_resolver(resolver);
-    compiler.include_imports(true).open_file("shop.proto").expect("shop.proto is valid");
+    compiler.include_imports(true).open_files(files).expect("the files are valid");
     compiler.encode_file_descriptor_set()
-});
+}
 
-static POOL: LazyLock<DescriptorPool> =
-    LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS.as_slice()).expect("the set is complete"));
+/// The value of `grpc-status-details-bin` for a `google.rpc.Status` in JSON.
+#[must_use]
+pub fn details(status: Value) -> String {
+    STANDARD_NO_PAD.encode(message("google.rpc.Status", status))
+}
 
 /// A message of the shop (or of `google.*`, by full name) from its JSON, encoded.
 ///

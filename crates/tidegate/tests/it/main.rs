@@ -1,4 +1,6 @@
 //! The gateway from end to end: real sockets, scripted backends and clients. One module per feature; no module depends
 //! on another's order.
 
+mod errors;
+mod refusals;
 mod unary;
