@@ -11,6 +11,8 @@ use crate::soon;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     messages: Vec<Bytes>,
+    /// Bytes that the script has sent, which the gateway wanted.
+    sent: usize,
     ended: bool,
     reset: Option<Reason>,
     lost: bool,
@@ -28,6 +30,11 @@ impl Record {
     /// The gateway has reset the call.
     pub(super) fn reset(&self, reason: Reason) {
         self.0.send_modify(|seen| seen.reset = Some(seen.reset.unwrap_or(reason)));
+    }
+
+    /// The script has sent more.
+    pub(super) fn sent(&self, bytes: usize) {
+        self.0.send_modify(|seen| seen.sent += bytes);
     }
 
     /// The connection was lost.
@@ -131,6 +138,12 @@ impl Call {
     #[must_use]
     pub fn so_far(&self) -> Vec<Bytes> {
         self.seen.borrow().messages.clone()
+    }
+
+    /// Bytes that the gateway has been ready to take by now, frames included.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        self.seen.borrow().sent
     }
 
     /// The gateway has ended its side cleanly, by now.

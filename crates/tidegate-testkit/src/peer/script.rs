@@ -226,7 +226,7 @@ impl Stream<'_> {
     }
 
     /// Sends as much at a time as the gateway wants.
-    async fn send(&mut self, mut bytes: Bytes) -> Result<(), Gone> {
+    async fn send(&mut self, mut bytes: Bytes, record: &Record) -> Result<(), Gone> {
         let body = self.body()?;
         while !bytes.is_empty() {
             body.reserve_capacity(bytes.len());
@@ -235,6 +235,7 @@ impl Stream<'_> {
                 Some(Err(_)) | None => return Err(Gone),
             };
             let part = bytes.split_to(capacity.min(bytes.len()));
+            record.sent(part.len());
             body.send_data(part, false).map_err(|_| Gone)?;
         }
         Ok(())
@@ -270,7 +271,7 @@ pub(super) async fn run(
     for step in &script.steps {
         let done = match step {
             Step::Head => stream.body().map(|_| ()),
-            Step::Data(bytes) => stream.send(bytes.clone()).await,
+            Step::Data(bytes) => stream.send(bytes.clone(), record).await,
             Step::Trailers(fields) => {
                 let sent = stream.body().and_then(|body| body.send_trailers(map(fields)).map_err(|_| Gone));
                 if sent.is_ok() {
