@@ -38,6 +38,9 @@ const MAX_BUFFER_BYTES: usize = 64 * 1024;
 /// opened it for a reason.
 const UNUSED_GRACE: Duration = Duration::from_secs(1);
 
+/// How long an answer that must be broken off waits for a client that does not take its last bytes.
+const FLUSH_BEFORE_CLOSE: Duration = Duration::from_millis(100);
+
 fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     // hyper's own head timeout would make a timer for each request; the guard has a deadline for heads. Writing in
@@ -96,7 +99,7 @@ async fn answer<H: Handle>(conn: &Conn<H>, request: Request<Incoming>, busy: Bus
             if conn.worker.is_draining() || must_close(&conn.traffic, sized) { closing(response) } else { response }
         }
     };
-    response.map(|body| Answer { body, _busy: busy })
+    response.map(|body| Answer { body, broken: None, traffic: Arc::clone(&conn.traffic), _busy: busy })
 }
 
 /// Whether the connection cannot carry another request. A body that the handler has let go of is read on by hyper only
@@ -177,7 +180,16 @@ fn body_error(error: &hyper::Error) -> BodyError {
 /// chunk, so that nobody takes the part for the whole.
 struct Answer {
     body: ResponseBody,
+    broken: Option<Broken>,
+    traffic: Arc<Traffic>,
     _busy: Busy,
+}
+
+/// An error that waits until what came before it is on the wire. hyper drops what it has not written yet, and with it
+/// the head, or the words that tell the client what has happened.
+struct Broken {
+    error: BodyError,
+    latest: Pin<Box<Sleep>>,
 }
 
 impl Body for Answer {
@@ -185,7 +197,22 @@ impl Body for Answer {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let this = &mut *self;
+        if let Some(broken) = &mut this.broken {
+            let blocked = this.traffic.write_blocked.load(Ordering::Relaxed);
+            if blocked && broken.latest.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            return Poll::Ready(Some(Err(broken.error)));
+        }
+        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(cx));
+        if let Some(Err(error)) = frame {
+            this.broken = Some(Broken { error, latest: Box::pin(tokio::time::sleep(FLUSH_BEFORE_CLOSE)) });
+            // hyper writes whenever a body has nothing for it.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

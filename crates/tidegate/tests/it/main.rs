@@ -5,5 +5,6 @@ mod deadlines;
 mod errors;
 mod metadata;
 mod refusals;
+mod streams;
 mod unary;
 mod uploads;

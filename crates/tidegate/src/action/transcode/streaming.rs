@@ -82,6 +82,10 @@ impl Transcode {
         to_response_headers(call.head().await.map_err(|error| self.failed(error))?, headers);
         let encoder = self.start(format, first.as_ref(), headers)?;
         headers.extend(ignored.map(|ignored| (IGNORED, ignored)));
+        if exchange.takes_trailers {
+            // HTTP/1.1 carries only those that were announced.
+            headers.insert(header::TRAILER, HeaderValue::from_static("grpc-status, grpc-message"));
+        }
         let mut messages = Messages {
             transcode: Arc::clone(self),
             format,
