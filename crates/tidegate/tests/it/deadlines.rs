@@ -12,7 +12,8 @@ fn milliseconds(timeout: &str) -> u64 {
 
 #[tokio::test]
 async fn what_is_left_of_the_deadline_goes_along() {
-    let cases: [(&str, Option<(&str, &str)>, u64); 8] = [
+    type Case = (&'static str, Option<(&'static str, &'static str)>, u64);
+    let cases: [Case; 8] = [
         ("", None, 15_000),
         ("defaults: { timeout: 3s }", None, 3_000),
         ("", Some(("grpc-timeout", "2S")), 2_000),

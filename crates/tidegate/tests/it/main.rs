@@ -1,5 +1,6 @@
 //! The gateway from end to end: real sockets, scripted backends and clients. One module per feature; no module depends
 //! on another's order.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking, as the tests do")]
 
 mod deadlines;
 mod errors;
