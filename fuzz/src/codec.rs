@@ -8,13 +8,16 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 use tidegate_transcode::Schema;
 use tidegate_transcode::json::{ReadOptions, UnknownFields, WriteOptions, parse_message, print_message};
 use tidegate_transcode::plan::MsgId;
-use tidegate_transcode::wire::Cursor;
+use tidegate_transcode::schema::lower_editions;
 
 const SET: &[u8] = include_bytes!("../../crates/tidegate-transcode/testdata/conformance/test_messages.binpb");
 
-/// Proto3 without presence, proto2 with groups and extensions.
-const TYPES: [&str; 2] =
-    ["protobuf_test_messages.proto3.TestAllTypesProto3", "protobuf_test_messages.proto2.TestAllTypesProto2"];
+/// Proto3 without presence, proto2 with groups and extensions, and an edition with delimited messages.
+const TYPES: [&str; 3] = [
+    "protobuf_test_messages.proto3.TestAllTypesProto3",
+    "protobuf_test_messages.proto2.TestAllTypesProto2",
+    "protobuf_test_messages.editions.TestAllTypesEdition2023",
+];
 
 /// More output than this for a byte of input would be a way to fill the memory: the longest key of the types is 33
 /// bytes, and the shortest field 2.
@@ -27,7 +30,9 @@ struct Types {
 
 static ALL: LazyLock<Types> = LazyLock::new(|| {
     let schema = Schema::from_descriptor_set(SET).expect("the set is part of the repository");
-    let pool = oracle_pool();
+    // The oracle knows no editions.
+    let lowered = lower_editions(SET).expect("the set is part of the repository");
+    let pool = DescriptorPool::decode(lowered.as_slice()).expect("the set is part of the repository");
     let find = |name: &str| {
         let ours = schema.find_message(name).expect("the type is in the set");
         (ours, pool.get_message_by_name(name).expect("the type is in the set"))
@@ -36,28 +41,17 @@ static ALL: LazyLock<Types> = LazyLock::new(|| {
     Types { schema, messages }
 });
 
-/// The files that the oracle can read: it knows no editions.
-fn oracle_pool() -> DescriptorPool {
-    let mut pool = DescriptorPool::new();
-    let mut cursor = Cursor::new(SET);
-    while !cursor.is_empty() {
-        let (_, _) = cursor.tag().expect("the set is part of the repository");
-        let file = cursor.len_prefixed().expect("the set is part of the repository");
-        if !file.windows(8).any(|window| window == b"editions") {
-            pool.decode_file_descriptor_proto(file).expect("the files are in the order of their imports");
-        }
-    }
-    pool
-}
-
 /// Input: JSON. It is refused, or becomes bytes that the oracle reads and that survive a way there and back.
 pub fn json_to_wire(input: &[u8]) {
     for (message, descriptor) in &ALL.messages {
         for unknown_fields in [UnknownFields::Reject, UnknownFields::Report] {
             let Some(wire) = read(*message, input, unknown_fields) else { continue };
             assert!(wire.len() <= LARGEST_GROWTH * input.len() + 64, "{} bytes from {}", wire.len(), input.len());
-            let decoded = DynamicMessage::decode(descriptor.clone(), wire.as_slice());
-            assert!(decoded.is_ok(), "{decoded:?}");
+            // A level of a `Value` is three levels of messages, and the oracle gives up at a hundred of those.
+            if depth(input) < 30 {
+                let decoded = DynamicMessage::decode(descriptor.clone(), wire.as_slice());
+                assert!(decoded.is_ok(), "{:?}", decoded.err());
+            }
             there_and_back(*message, &wire);
         }
     }
@@ -74,10 +68,29 @@ pub fn wire_to_json(input: &[u8]) {
             }
             let text = std::str::from_utf8(&json).expect("JSON is UTF-8");
             assert!(!text.contains(['\n', '\r']), "one line: {text}");
-            assert!(defaults || json.len() <= LARGEST_GROWTH * input.len() + 64, "{} bytes from {}", json.len(), input.len());
+            assert!(
+                defaults || json.len() <= LARGEST_GROWTH * input.len() + 64,
+                "{} bytes from {}",
+                json.len(),
+                input.len()
+            );
         }
         there_and_back(*message, input);
     }
+}
+
+/// How deep brackets nest; those in strings count as well.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0);
+    for byte in json {
+        match byte {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 fn read(message: MsgId, json: &[u8], unknown_fields: UnknownFields) -> Option<Vec<u8>> {

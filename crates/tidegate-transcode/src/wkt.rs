@@ -4,8 +4,6 @@
 //! Source: the JSON section of <https://protobuf.dev/programming-guides/json/>; the calendar is the proleptic Gregorian
 //! one, computed with the era arithmetic of Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms".
 
-use crate::json::text::find_special;
-
 /// 0001-01-01T00:00:00Z, in seconds since 1970.
 const MIN_TIMESTAMP: i64 = -62_135_596_800;
 /// 9999-12-31T23:59:59Z.
@@ -147,16 +145,16 @@ pub fn parse_field_mask(text: &[u8], proto_names: bool, out: &mut Vec<u8>) -> Op
 }
 
 /// Appends one path of a `FieldMask` in lowerCamelCase. `None` if that would not read back as the same path: a capital
-/// letter, a comma, an underscore before anything but a small letter.
+/// letter, a comma, an underscore before anything but a small letter, what [`parse_field_mask`] does not take.
 pub(crate) fn write_mask_path(path: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    if find_special(path, 0) != path.len() {
+    if path.is_empty() {
         return None;
     }
     let mut after_underscore = false;
     for &byte in path {
         match (byte, after_underscore) {
             (b'a'..=b'z', true) => out.push(byte.to_ascii_uppercase()),
-            (_, true) | (b'A'..=b'Z' | b',', _) => return None,
+            (_, true) | (b'A'..=b'Z' | b',' | b'"' | b'\\' | 0..=b' ', _) => return None,
             (b'_', false) => {}
             (_, false) => out.push(byte),
         }
@@ -365,7 +363,7 @@ mod tests {
         let mut out = Vec::new();
         write_mask_path(b"foo_bar.baz_qux", &mut out).unwrap();
         assert_eq!(out, b"fooBar.bazQux");
-        for path in ["fooBar", "foo__bar", "foo_", "foo_3", "foo_.bar", "a\"b"] {
+        for path in ["fooBar", "foo__bar", "foo_", "foo_3", "foo_.bar", "a\"b", "a b", "a,b", ""] {
             assert!(write_mask_path(path.as_bytes(), &mut Vec::new()).is_none(), "{path}");
         }
     }

@@ -193,7 +193,7 @@ impl Writer<'_> {
     }
 
     fn enum_value(&mut self, field: &FieldPlan, number: i32) {
-        if field.is_null_value {
+        if field.is_null_value && number == 0 {
             return self.out.extend_from_slice(b"null");
         }
         let plan = self.schema.enumeration(EnumId(field.sub));
