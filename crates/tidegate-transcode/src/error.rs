@@ -237,6 +237,9 @@ pub enum ResponseError {
     /// Nested deeper than allowed.
     #[error("the answer is nested too deeply")]
     TooDeep,
+    /// Its JSON form is out of all proportion to the message.
+    #[error("the answer is too large as JSON")]
+    TooLarge,
     /// A value that has no JSON form, such as a timestamp out of range.
     #[error("a value of the answer has no JSON form")]
     NoJsonForm,
@@ -259,6 +262,7 @@ impl From<WriteError> for ResponseError {
             WriteError::Malformed => Self::Malformed,
             WriteError::InvalidUtf8 => Self::NotUtf8,
             WriteError::TooDeep => Self::TooDeep,
+            WriteError::TooLarge => Self::TooLarge,
             WriteError::NotRepresentable => Self::NoJsonForm,
         }
     }

@@ -207,4 +207,7 @@ pub enum WriteError {
     /// A well-known type outside its range: a timestamp before year 1, a `Value` that is not finite, and so on.
     #[error("a value has no JSON form")]
     NotRepresentable,
+    /// Far longer than the message: see the bound in `write.rs`.
+    #[error("the JSON form of the message is too large")]
+    TooLarge,
 }

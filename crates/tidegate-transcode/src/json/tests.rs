@@ -536,3 +536,13 @@ fn small_items_take_little_memory() {
     assert!(wire.capacity() <= 20 * json.len());
     assert_eq!(write(ALL, &wire).unwrap(), json);
 }
+
+#[test]
+fn defaults_cannot_fill_the_memory() {
+    // An empty order is two bytes here and 180 as JSON with its defaults.
+    let list = |orders: usize| b"\x0a\x00".repeat(orders);
+    let options = WriteOptions { emit_defaults: true, ..PLAIN };
+    assert!(write_with("shop.v1.OrderList", &list(10_000), &options).is_ok());
+    assert_eq!(write_with("shop.v1.OrderList", &list(100_000), &options), Err(WriteError::TooLarge));
+    assert!(write_with("shop.v1.OrderList", &list(100_000), &PLAIN).is_ok());
+}

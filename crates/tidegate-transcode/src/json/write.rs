@@ -18,6 +18,13 @@ use crate::plan::{Cardinality, FieldIndex, FieldPlan, Kind, MsgId, MsgPlan, Wkt}
 use crate::schema::Schema;
 use crate::wire::{Cursor, Malformed, WireType};
 
+/// JSON may be this many times as long as the message, plus [`FREE_OUTPUT`]. With `emit_defaults` two bytes on the wire
+/// can stand for thousands of bytes of zero values, and a backend must not be able to fill the memory with them.
+const MAX_GROWTH: usize = 20;
+
+/// So small messages may have as many default fields as they like.
+const FREE_OUTPUT: usize = 8 * 1024 * 1024;
+
 /// Prints the wire bytes of `message` (no frame) as JSON without any white space, appended to `out`.
 ///
 /// Allocates to grow `out` only, as long as fields come in order. Unknown fields are skipped.
@@ -33,7 +40,7 @@ pub fn print_message(
 ) -> Result<(), WriteError> {
     // Keys and quotes make JSON about twice as long as the wire form.
     out.reserve(wire.len().saturating_mul(2).saturating_add(wire.len() / 5 + 2));
-    print(schema, options, out, |writer| writer.message(message, wire, MAX_DEPTH))
+    print(schema, options, wire.len(), out, |writer| writer.message(message, wire, MAX_DEPTH))
 }
 
 /// Prints one field of `message` as a JSON document. An unset field prints `[]`, `{}` for a map or a message, its zero
@@ -50,17 +57,19 @@ pub fn print_field(
     out: &mut Vec<u8>,
 ) -> Result<(), WriteError> {
     out.reserve(wire.len().saturating_mul(2));
-    print(schema, options, out, |writer| writer.single_field(message, field, wire))
+    print(schema, options, wire.len(), out, |writer| writer.single_field(message, field, wire))
 }
 
 fn print<'a>(
     schema: &'a Schema,
     options: &WriteOptions,
+    wire_len: usize,
     out: &'a mut Vec<u8>,
     write: impl Fn(&mut Writer<'a>) -> Result<(), Stop>,
 ) -> Result<(), WriteError> {
     let start = out.len();
-    let mut writer = Writer { schema, out, options: *options, slow: false };
+    let limit = start.saturating_add(MAX_GROWTH.saturating_mul(wire_len)).saturating_add(FREE_OUTPUT);
+    let mut writer = Writer { schema, out, options: *options, slow: false, limit };
     let mut result = write(&mut writer);
     if matches!(result, Err(Stop::OutOfOrder)) {
         writer.out.truncate(start);
@@ -103,6 +112,8 @@ pub(super) struct Writer<'a> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) options: WriteOptions,
     pub(super) slow: bool,
+    /// Length of `out` beyond which the answer is refused.
+    limit: usize,
 }
 
 /// Where the walk over one message is.
@@ -136,7 +147,7 @@ impl<'a> Writer<'a> {
                 self.out.push(b'{');
                 self.object_members(plan, wire, levels)?;
                 self.close(b'}');
-                Ok(())
+                if self.out.len() > self.limit { Err(WriteError::TooLarge.into()) } else { Ok(()) }
             }
             Wkt::Any => self.any(wire, levels),
             Wkt::Timestamp => self.timestamp(wire),
