@@ -131,8 +131,13 @@ impl<H: Handle> Acceptor<H> {
         };
         let handler = Arc::clone(&self.handler);
         let worker = Arc::clone(&self.worker);
-        let connection = connection::serve(stream, info, handler, permit);
-        tasks::spawn("connection", async move { worker.run_until_cut(connection).await });
+        // A future that is passed by value into another stands in it twice. So it is made inside and passed by
+        // reference, and the whole is boxed for the same reason: this is the memory of an idle connection.
+        let connection = Box::pin(async move {
+            let connection = pin!(connection::serve(stream, info, handler, permit));
+            worker.run_until_cut(connection).await;
+        });
+        tasks::spawn("connection", connection);
     }
 
     /// Answers a connection too many with 503, without waiting for anything. Under TLS only the close is left.

@@ -95,8 +95,7 @@ impl WorkerState {
     }
 
     /// Runs `connection` to its end or until everything is cut, and polls it once at each change of stage.
-    pub(super) async fn run_until_cut(&self, connection: impl Future<Output = ()>) {
-        let mut connection = pin!(connection);
+    pub(super) async fn run_until_cut(&self, mut connection: Pin<&mut impl Future<Output = ()>>) {
         let mut changed = pin!(self.changed.notified());
         let mut registered_in = None;
         poll_fn(|cx| {

@@ -167,10 +167,12 @@ impl<H: Handle> Server<H> {
         }
         let conn = Arc::clone(&self.conn);
         let open = Open { busy: Some(Busy::begin(&conn.traffic, &conn.worker)), streams: Arc::clone(&self.streams) };
-        tasks::spawn("http2 stream", async move {
+        // Boxed: a spawned future is moved, and stands in its task more than once.
+        let serving = Box::pin(async move {
             stream(&conn, request, respond).await;
             drop(open);
         });
+        tasks::spawn("http2 stream", serving);
     }
 
     /// The timer has fired.

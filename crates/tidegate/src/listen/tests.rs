@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -152,8 +152,23 @@ fn pipe_with(settings: Settings) -> Pipe {
     let listener = Arc::new(Listener { settings, local, tls: None, open: AtomicUsize::new(0) });
     let info = ConnInfo { worker: worker.id, peer: local, local, listener: "test".into(), tls: false };
     let conn = Conn::new(Arc::clone(&scripted), info, listener, Arc::clone(&worker));
-    tokio::spawn(async move { worker.run_until_cut(serve_plain(server, conn)).await });
+    tokio::spawn(async move { worker.run_until_cut(pin!(serve_plain(server, conn))).await });
     Pipe { client, scripted, control }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_small() {
+    let Pipe { control, .. } = pipe();
+    let settings = settings(&BOTH);
+    let (_, server) = tokio::io::duplex(64);
+    let (worker, local) = (Arc::clone(control.worker(0).unwrap()), settings.address);
+    let listener = Arc::new(Listener { settings, local, tls: None, open: AtomicUsize::new(0) });
+    let info = ConnInfo { worker: worker.id, peer: local, local, listener: "test".into(), tls: false };
+    let conn = Conn::new(Arc::new(Scripted::default()), info, listener, Arc::clone(&worker));
+    let serving = async move { worker.run_until_cut(pin!(serve_plain(server, conn))).await };
+    let bytes = size_of_val(&serving);
+    // hyper's buffer of 8 KiB and the handler's future come on top.
+    assert!(bytes <= 2560, "{bytes} bytes");
 }
 
 /// Waits, without advancing a paused clock by more than `within`, until `condition` holds.
