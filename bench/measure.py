@@ -25,12 +25,12 @@ def running(command, log, **options):
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        # The first signal may begin a drain that takes its time; the second one means now.
+        for end in (process.terminate, process.terminate, process.kill):
+            end()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+                break
         if process.stdout:
             process.stdout.close()
 

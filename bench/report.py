@@ -38,10 +38,19 @@ def scenario_table(scenario):
             f"| {mean([run['requests_per_second'] for run in runs]):,.0f} | {mean([run['p50_us'] for run in runs]):,.0f} "
             f"| {mean([run['p99_us'] for run in runs]):,.0f} | {max(run['rss_bytes'] for run in runs) / 1e6:.1f} "
             f"| {mean([run['cpu']['backend'] for run in runs]):.1f} | {mean([run['cpu']['load'] for run in runs]):.1f} |")
-    goals = scenario["goals"]
-    if goals:
-        lines += ["", f"Goal for tidegate: at most {goals['us']} µs and {goals['envoy']} × Envoy."]
+    lines += goal_lines(scenario, reference)
     return "\n".join(lines) + "\n"
+
+
+def goal_lines(scenario, reference):
+    """What is asked of tidegate in this scenario, and whether it was so."""
+    goals, ours = scenario["goals"], scenario["peers"].get("tidegate")
+    us = gateway_us(ours) if ours else None
+    if not goals or us is None:
+        return []
+    checks = [(us, goals["us"], "µs")] + ([(us / reference, goals["envoy"], "× Envoy")] if reference else [])
+    words = [f"≤ {goal:g} {unit}: {'met' if value <= goal else '**not met**'}" for value, goal, unit in checks]
+    return ["", f"Goals for tidegate: {'; '.join(words)}. The ratio is the one that other load on the machine cannot blur."]
 
 
 def startup_lines(started):

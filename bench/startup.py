@@ -34,7 +34,7 @@ def measure(peer):
         config.write_text(text)
         log = peer.tools.work / "startup.log"
         start = time.perf_counter()
-        with runner.running([peer.binary(), "run", "-c", config], log, cwd=copy) as process:
+        with runner.running([peer.binary(), "run", "-c", config.name], log, cwd=copy) as process:
             if not first_answer(port, process, start + GIVE_UP_S):
                 return {"failure": f"no answer within {GIVE_UP_S} s: {log.read_text(errors='replace')[-500:].strip()}"}
             times.append((time.perf_counter() - start) * 1000)
