@@ -5,7 +5,7 @@
 //! origin form and exactly one `Host` field holds the authority that every later decision uses. The path is left as it
 //! was sent; the pipeline makes its canonical form once.
 
-use http::header::{HOST, HeaderValue};
+use http::header::{EXPECT, HOST, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode, Uri, Version};
 
@@ -23,6 +23,7 @@ const COMMON_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// asks for a tunnel would go on with bytes that are no requests.
 pub(crate) fn vet(parts: &mut Parts, limits: &HeadLimits) -> Result<(), Box<Reject>> {
     check_method(&parts.method)?;
+    check_expect(parts)?;
     if parts.version == Version::HTTP_2 {
         check_size(parts, limits)?;
     }
@@ -52,6 +53,15 @@ fn check_method(method: &Method) -> Result<(), Box<Reject>> {
     Err(Box::new(reject))
 }
 
+/// Nothing but `100-continue` can be met (RFC 9110, section 10.1.1).
+fn check_expect(parts: &Parts) -> Result<(), Box<Reject>> {
+    let mut expected = parts.headers.get_all(EXPECT).iter();
+    if expected.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Ok(());
+    }
+    Err(Box::new(bad("expectation not supported").status(StatusCode::EXPECTATION_FAILED)))
+}
+
 /// On HTTP/1 the guard has counted already, before anything was parsed.
 fn check_size(parts: &Parts, limits: &HeadLimits) -> Result<(), Box<Reject>> {
     let target_len = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
@@ -77,10 +87,14 @@ fn take_authority(parts: &mut Parts) -> Result<(), Box<Reject>> {
         return check_host(host.as_bytes());
     };
     check_host(authority.as_str().as_bytes())?;
-    if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
-        return Err(bad("unknown scheme in the request target"));
-    }
     let http2 = parts.version == Version::HTTP_2;
+    match parts.uri.scheme_str() {
+        Some("http" | "https") => {}
+        // On HTTP/1 a target such as `admin` reads as an authority: taken for one it would name the host itself.
+        None if http2 => {}
+        None => return Err(bad("the request target is not a path")),
+        Some(_) => return Err(bad("unknown scheme in the request target")),
+    }
     match host {
         Some(host) if http2 && !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => {
             return Err(bad("Host differs from :authority"));
@@ -193,6 +207,13 @@ mod tests {
         check("http://u@a.example/", &["a.example"], Err(400));
         check("ftp://a.example/", &["a.example"], Err(400));
         check("http://a.example/", &[], Err(400));
+    }
+
+    #[test]
+    fn a_target_that_is_neither_a_path_nor_a_url_is_refused() {
+        for target in ["echo", "a.example", "a.example:80"] {
+            check("GET", target, Version::HTTP_11, &["a.example"], Err(400));
+        }
     }
 
     #[test]

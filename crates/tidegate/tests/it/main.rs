@@ -4,6 +4,7 @@
 
 mod deadlines;
 mod errors;
+mod hostile;
 mod metadata;
 mod refusals;
 mod streams;

@@ -288,13 +288,13 @@ impl Follower {
         let taken = end.map_or(rest.len(), |end| end.saturating_add(1));
         self.head.bytes = self.head.bytes.saturating_add(taken);
         if self.head.bytes > self.limits.head_bytes {
-            return Err(self.too_large());
+            return Err(self.too_large(rest));
         }
         let Some(end) = end else {
             self.partial.extend_from_slice(rest);
             let longest = self.limits.uri_bytes.saturating_add(line::REQUEST_LINE_EXTRA);
             if !self.head.request_line && self.partial.len() > longest {
-                return Err(Fault::UriTooLong);
+                return Err(self.too_large(&[]));
             }
             return Ok(taken);
         };
@@ -311,8 +311,13 @@ impl Follower {
         Ok(taken)
     }
 
-    fn too_large(&self) -> Fault {
-        if self.head.request_line { Fault::HeadTooLarge } else { Fault::UriTooLong }
+    /// What is too large, now that `rest` comes behind what is held of its line.
+    fn too_large(&self, rest: &[u8]) -> Fault {
+        if self.head.request_line {
+            return Fault::HeadTooLarge;
+        }
+        let begun = if self.partial.is_empty() { rest } else { &self.partial };
+        if line::has_method(begun) { Fault::UriTooLong } else { Fault::RequestLine }
     }
 
     fn line_done(&mut self, line: HeadLine) -> Result<(), Fault> {

@@ -67,6 +67,12 @@ pub(super) struct RequestLine {
     pub(super) http_10: bool,
 }
 
+/// Whether a request line that has not ended has a method of a permitted length.
+pub(super) fn has_method(begun: &[u8]) -> bool {
+    let most = MAX_METHOD_LEN.saturating_add(1);
+    memchr::memchr(b' ', begun.get(..most).unwrap_or(begun)).is_some()
+}
+
 /// Reads `METHOD target HTTP/1.x`, without its line end.
 pub(super) fn request_line(line: &[u8]) -> Result<RequestLine, Fault> {
     let method_len = line.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(line.len());

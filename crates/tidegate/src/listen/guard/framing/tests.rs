@@ -220,7 +220,9 @@ fn every_limit_is_kept_and_none_is_off_by_one() {
 
 #[test]
 fn a_line_without_end_is_refused_at_its_limit() {
-    for (start, fault) in [("G", Fault::UriTooLong), ("GET / HTTP/1.1\r\na: ", Fault::HeadTooLarge)] {
+    for (start, fault) in
+        [("G", Fault::RequestLine), ("GET /", Fault::UriTooLong), ("GET / HTTP/1.1\r\na: ", Fault::HeadTooLarge)]
+    {
         let mut follower = follower();
         assert_eq!(follower.follow(start.as_bytes()).fault, None);
         let mut bytes = 0;
