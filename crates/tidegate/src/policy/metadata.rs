@@ -295,9 +295,15 @@ fn address(ip: IpAddr) -> HeaderValue {
     HeaderValue::from_bytes(text.get(..used).unwrap_or_default()).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
-/// Visible ASCII as it is, every other byte and `%` percent-encoded.
+/// Visible ASCII as it is, every other byte and `%` percent-encoded. A value that begins or ends with a space is
+/// malformed in HTTP/2 (RFC 9113, section 8.2.1) and would cost the backend's stream, so there spaces are encoded too.
 fn printable(text: &str) -> HeaderValue {
     const ENCODED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
+    const WITH_SPACES: &percent_encoding::AsciiSet = &ENCODED.add(b' ');
+    if text.starts_with(' ') || text.ends_with(' ') {
+        let encoded = percent_encoding::utf8_percent_encode(text, WITH_SPACES).to_string();
+        return HeaderValue::from_str(&encoded).unwrap_or(HeaderValue::from_static(""));
+    }
     if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         return HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
     }

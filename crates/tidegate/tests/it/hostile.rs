@@ -30,3 +30,15 @@ async fn an_expectation_that_nobody_meets_is_refused() {
     assert_eq!(peer.calls(), 0);
     gateway.stop().await;
 }
+
+/// A header that ends in a space is malformed in HTTP/2, so a path must not be able to make one.
+#[tokio::test]
+async fn a_path_cannot_make_metadata_malformed() {
+    let mut peer = Peer::with("WatchOrders", Script::new().message(shop::event(1)).status(0, "")).await;
+    let gateway = Gateway::start(&shop::config(peer.address(), ""));
+    for (path, value) in [("%20a%20", "%20a%20"), ("a%20b", "a b"), ("%C3%A4", "%C3%A4")] {
+        assert_eq!(gateway.get(&format!("/v1/topics/{path}")).await.status, 200);
+        assert_eq!(peer.call().await.text("x-path-topic"), value, "{path}");
+    }
+    gateway.stop().await;
+}
