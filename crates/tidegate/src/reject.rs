@@ -152,6 +152,9 @@ const fn status_client_closed() -> StatusCode {
     }
 }
 
+/// When clients should come back after a failure that may pass.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// Most steps of a request can end in one, so it is kept below the size at which moving it would cost something.
 const _: () = assert!(size_of::<Reject>() < 128);
 
@@ -170,6 +173,8 @@ pub struct Reject {
     pub allow: Option<Box<str>>,
     /// `Retry-After` of a 503.
     pub retry_after: Option<Duration>,
+    /// A 415 because of the body's coding: the answer says which would have been taken (RFC 9110, section 12.5.3).
+    pub coding: bool,
     /// Fields of the request that are wrong; at most ten.
     pub violations: Vec<Violation>,
     /// What the backend said, for `upstream_error` and `upstream_timeout`.
@@ -188,7 +193,8 @@ impl Reject {
             detail: Cow::Borrowed(reason.detail()),
             cause: None,
             allow: None,
-            retry_after: None,
+            retry_after: (reason.status().as_u16() == 503).then_some(RETRY_AFTER),
+            coding: false,
             violations: Vec::new(),
             backend: None,
             close: false,

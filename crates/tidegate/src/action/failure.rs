@@ -117,6 +117,9 @@ impl FailureStyle {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if reject.coding {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if reject.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -1,6 +1,8 @@
 //! Clients and backends that mean no good: what they send, and that nothing but the refusal comes of it.
 
-use tidegate_testkit::{Gateway, Peer, Script, get, shop};
+use std::time::Duration;
+
+use tidegate_testkit::{Gateway, Peer, Request, Script, get, post, shop};
 
 /// A target that is neither a path nor a URL would read as the name of a host, and its path as `/`.
 #[tokio::test]
@@ -40,5 +42,73 @@ async fn a_path_cannot_make_metadata_malformed() {
         assert_eq!(gateway.get(&format!("/v1/topics/{path}")).await.status, 200);
         assert_eq!(peer.call().await.text("x-path-topic"), value, "{path}");
     }
+    gateway.stop().await;
+}
+
+/// The deadline runs from the head on, whether or not a first message has come.
+#[tokio::test]
+async fn an_upload_that_never_begins_ends_at_the_deadline() {
+    let peer = Peer::start().await;
+    let gateway = Gateway::start(&shop::config(peer.address(), "defaults: { timeout: 200ms }"));
+    for path in ["/v1/batches/b", "/v1/chat", "/v1/orders"] {
+        let mut http1 = gateway.http1().await;
+        let head = "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n";
+        http1.write(format!("POST {path} HTTP/1.1\r\nhost: a\r\n{head}")).await;
+        let asked = std::time::Instant::now();
+        let answer = http1.answer().await;
+        assert_eq!((answer.status, answer.reason().as_str()), (504, "upstream_timeout"), "{path}");
+        assert!(asked.elapsed() < Duration::from_secs(2), "{path}");
+        assert_eq!(answer.header("connection"), "close", "{path}");
+    }
+    assert_eq!(peer.calls(), 0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_says_it_is_too_large_is_not_read() {
+    let peer = Peer::start().await;
+    let gateway = Gateway::start(&shop::config(peer.address(), "defaults: { max_body: 1KiB }"));
+    let mut http1 = gateway.http1().await;
+    http1.write("POST /v1/orders HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 1025\r\n\r\n").await;
+    let (status, headers) = http1.any_head().await;
+    assert_eq!((status, headers["connection"].to_str().unwrap()), (413, "close"));
+    // The same if all of it is there already.
+    let answer = gateway.post("/v1/orders", vec![b' '; 1025]).await;
+    assert_eq!((answer.status, answer.header("connection")), (413, "close"));
+    assert_eq!(peer.calls(), 0);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_coding_that_cannot_be_undone_is_refused_with_what_can() {
+    let peer = Peer::start().await;
+    let gateway = Gateway::start(&shop::config(peer.address(), ""));
+    for coding in ["gzip", "identity, gzip", "br"] {
+        for answer in gateway.send_both(&post("/v1/orders", "{}").header("content-encoding", coding)).await {
+            assert_eq!((answer.status, answer.reason().as_str()), (415, "unsupported_media_type"), "{coding}");
+            assert_eq!(answer.header("accept-encoding"), "identity", "{coding}");
+        }
+    }
+    let answer =
+        gateway.send(&Request::new("POST", "/v1/orders").header("content-type", "text/xml").body("<a/>")).await;
+    assert_eq!((answer.status, answer.header("accept-encoding")), (415, ""));
+    assert_eq!(peer.calls(), 0);
+    gateway.stop().await;
+}
+
+/// Every 503 says when to come back, that of a service without descriptors too.
+#[tokio::test]
+async fn an_unknown_service_says_when_to_come_back() {
+    let nobody = tidegate_testkit::peer::closed_port();
+    let yaml = shop::config(nobody, "").replace("descriptors: shop.pb", "descriptors: reflection");
+    let gateway = Gateway::start(&yaml);
+    let answer = gateway.get("/v1/orders/7").await;
+    assert_eq!((answer.status, answer.reason().as_str()), (503, "no_healthy_endpoint"));
+    assert_eq!(answer.header("retry-after"), "1");
+    gateway.stop().await;
+    let gateway = Gateway::start(&shop::config(nobody, ""));
+    let answer = gateway.get("/v1/orders/7").await;
+    assert_eq!((answer.status, answer.reason().as_str()), (503, "connect_failed"));
+    assert_eq!(answer.header("retry-after"), "1");
     gateway.stop().await;
 }

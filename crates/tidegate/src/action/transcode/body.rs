@@ -1,7 +1,7 @@
 //! Reading a request body that is needed as a whole.
 
-use std::future::poll_fn;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use http_body::Body as _;
 
 use crate::body::{BodyError, RequestBody};
 use crate::reject::{Reason, Reject};
-use crate::time::Wheel;
+use crate::time::{Deadline, Wheel};
 
 /// The whole body, which is at most `limit` bytes long. A body that came in one piece is not copied.
 ///
@@ -26,7 +26,7 @@ pub(super) async fn collect(
     wheel: &Arc<Wheel>,
 ) -> Result<Bytes, Reject> {
     if body.size_hint().lower() > limit {
-        return Err(Reject::new(Reason::PayloadTooLarge));
+        return Err(Reject::new(Reason::PayloadTooLarge).close());
     }
     match &mut body {
         RequestBody::Empty => return Ok(Bytes::new()),
@@ -36,14 +36,7 @@ pub(super) async fn collect(
     let mut timer = deadline.map(|at| wheel.at(at));
     let mut whole = Pieces::default();
     loop {
-        let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
-            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
-            Poll::Pending => match &mut timer {
-                Some(timer) => Pin::new(timer).poll(cx).map(|()| Err(Reject::new(Reason::UpstreamTimeout))),
-                None => Poll::Pending,
-            },
-        });
-        match frame.await? {
+        match in_time(&mut timer, poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await? {
             None => return Ok(whole.join()),
             Some(Err(error)) => return Err(broken(error)),
             Some(Ok(frame)) => {
@@ -56,6 +49,20 @@ pub(super) async fn collect(
             }
         }
     }
+}
+
+/// What `future` gives, unless `timer` fires first.
+///
+/// # Errors
+/// `upstream_timeout`.
+pub(super) async fn in_time<F: Future>(timer: &mut Option<Deadline>, future: F) -> Result<F::Output, Reject> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match (future.as_mut().poll(cx), &mut *timer) {
+        (Poll::Ready(output), _) => Poll::Ready(Ok(output)),
+        (Poll::Pending, Some(timer)) => Pin::new(timer).poll(cx).map(|()| Err(Reject::new(Reason::UpstreamTimeout))),
+        (Poll::Pending, None) => Poll::Pending,
+    })
+    .await
 }
 
 /// What a request body that broke off means.

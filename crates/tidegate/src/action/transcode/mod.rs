@@ -248,7 +248,9 @@ fn check_content_encoding(headers: &HeaderMap) -> Result<(), Reject> {
     if codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Ok(());
     }
-    Err(Reject::new(Reason::UnsupportedMediaType).detail("content coding not supported"))
+    let mut reject = Reject::new(Reason::UnsupportedMediaType).detail("content coding not supported");
+    reject.coding = true;
+    Err(reject)
 }
 
 fn call_options(json: &JsonPolicy, ignored_query: &[String], max_body: u64) -> CallOptions {

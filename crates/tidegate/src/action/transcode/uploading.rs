@@ -50,9 +50,11 @@ impl Transcode {
         let upload = self.plan.upload(&parts).map_err(refused)?;
         let mut reader = Reader { upload, request, ended: false };
         let mut first = Vec::new();
+        let mut timer = asked.deadline.map(|at| self.cluster.wheel(worker).at(at));
         while first.is_empty() && !reader.ended {
-            reader.read_some(&mut first).await?;
+            body::in_time(&mut timer, reader.read_some(&mut first)).await??;
         }
+        drop(timer);
         let streams_back = self.plan.method().is_server_streaming();
         let deadline = match asked.deadline {
             None => CallDeadline::None,

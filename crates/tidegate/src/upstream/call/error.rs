@@ -1,16 +1,12 @@
 //! Why a call came to nothing, as data: what decides (a retry, a reason) matches on variants, never on text.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderMap;
 use tidegate_transcode::{Code, FrameError, Status};
 
 use crate::dial::DialError;
 use crate::reject::{Reason, Reject};
-
-/// When clients should try again after a failure that may pass.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -117,9 +113,6 @@ impl CallError {
             Self::Head(_) => Reason::Internal,
         };
         let mut reject = Reject::new(reason);
-        if reason.status() == http::StatusCode::SERVICE_UNAVAILABLE {
-            reject.retry_after = Some(RETRY_AFTER);
-        }
         match self {
             Self::Status(failure) => {
                 let Failure { status, cause, .. } = *failure;
