@@ -131,9 +131,10 @@ impl App {
             }
             stop.wait().await;
             let drained = self.drain(&mut stop).await;
-            self.control.cut();
             std::io::Result::Ok(if drained { Ended::Drained } else { Ended::Cut })
         });
+        // Whatever has happened: without it the workers would go on, and joining them would never return.
+        self.control.cut();
         for thread in self.threads {
             // A worker that panicked has said so; there is nothing left to wait for.
             let _ended = thread.join();

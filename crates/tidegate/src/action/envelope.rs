@@ -326,18 +326,23 @@ impl<R: Response> Filler<'_, R> {
         for (name, variable) in VARIABLES {
             let mut json = Vec::new();
             self.variable(variable, &mut json);
-            context.insert(name.to_owned(), serde_json::from_slice(&json).unwrap_or_default());
+            context.insert(name.to_owned(), tree(&json)?);
         }
         if let (true, Some(response)) = (reads_response, self.response) {
             let mut json = Vec::new();
             response.print(&mut json).map_err(RenderError::Response)?;
-            context.insert("response".to_owned(), serde_json::from_slice(&json).unwrap_or_default());
+            context.insert("response".to_owned(), tree(&json)?);
         }
         let value =
             expression.eval(Value::from(Serde(&context))).map_err(|error| RenderError::Template(error.to_string()))?;
         // JSON has no word for "undefined".
         Ok(if value.is_undefined() { Value::from(()) } else { value })
     }
+}
+
+/// JSON as a tree, for expressions. One that is nested deeper than trees may be (128) is no `null` in disguise.
+fn tree<E>(json: &[u8]) -> Result<serde_json::Value, RenderError<E>> {
+    serde_json::from_slice(json).map_err(|error| RenderError::Template(error.to_string()))
 }
 
 /// What a JSON value looks like inside a text: strings without quotes, everything else as JSON.
@@ -366,4 +371,17 @@ pub fn write_json_string(text: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(text.as_bytes().get(plain_from..).unwrap_or_default());
     out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_too_deep_for_expressions_is_an_error_and_not_null() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(tree::<()>(nested(100).as_bytes()).is_ok());
+        let error = tree::<()>(nested(200).as_bytes()).unwrap_err();
+        assert!(matches!(error, RenderError::Template(_)), "{error:?}");
+    }
 }
