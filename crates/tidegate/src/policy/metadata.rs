@@ -24,6 +24,9 @@ const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-meth
 const X_FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path");
 const X_FORWARDED_USER_AGENT: HeaderName = HeaderName::from_static("x-forwarded-user-agent");
 
+/// What is percent-encoded in values that need it; bytes above ASCII always are.
+const ENCODED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
+
 /// How many names [`MetadataRules::sort`] adds to those of the client, at most.
 const OUR_NAMES: usize = 7;
 
@@ -105,7 +108,7 @@ impl MetadataRules {
             }
             let Some(name) = self.passes(name, &value)? else { continue };
             bytes = bytes.saturating_add(name.as_str().len()).saturating_add(value.len());
-            sorted.metadata.append(name, value);
+            sorted.metadata.append(name, ascii(value));
         }
         if bytes > MAX_METADATA_BYTES {
             return Err(Reject::new(Reason::BadRequest).status(http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
@@ -268,6 +271,16 @@ fn check_base64(value: &HeaderValue) -> Result<(), Reject> {
     Err(Reject::new(Reason::BadRequest).detail("broken base64 in a binary header"))
 }
 
+/// A client's value as it is, unless it holds bytes that metadata cannot (gRPC over HTTP/2, `ASCII-Value`): those are
+/// percent-encoded. A backend may end the whole connection for one of them, and with it the calls of other clients.
+fn ascii(value: HeaderValue) -> HeaderValue {
+    if value.as_bytes().iter().all(|byte| (0x20..0x7f).contains(byte)) {
+        return value;
+    }
+    let encoded = percent_encoding::percent_encode(value.as_bytes(), ENCODED).to_string();
+    HeaderValue::from_str(&encoded).unwrap_or(HeaderValue::from_static(""))
+}
+
 /// A value that differs from request to request: kept out of the connection's header table (HPACK), where it would only
 /// push out what repeats. Measured at 0.1 to 0.4 µs per call.
 fn changing(mut value: HeaderValue) -> HeaderValue {
@@ -298,7 +311,6 @@ fn address(ip: IpAddr) -> HeaderValue {
 /// Visible ASCII as it is, every other byte and `%` percent-encoded. A value that begins or ends with a space is
 /// malformed in HTTP/2 (RFC 9113, section 8.2.1) and would cost the backend's stream, so there spaces are encoded too.
 fn printable(text: &str) -> HeaderValue {
-    const ENCODED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
     const WITH_SPACES: &percent_encoding::AsciiSet = &ENCODED.add(b' ');
     if text.starts_with(' ') || text.ends_with(' ') {
         let encoded = percent_encoding::utf8_percent_encode(text, WITH_SPACES).to_string();

@@ -112,3 +112,19 @@ async fn an_unknown_service_says_when_to_come_back() {
     assert_eq!(answer.header("retry-after"), "1");
     gateway.stop().await;
 }
+
+/// Backends may end a connection, and with it the calls of other clients, for a byte that metadata cannot hold.
+#[tokio::test]
+async fn metadata_is_printable_ascii_whatever_a_client_sends() {
+    let mut peer = Peer::with("GetOrder", Script::ok(shop::order())).await;
+    let gateway = Gateway::start(&shop::config(peer.address(), ""));
+    let cases: [(&[u8], &str); 4] = [(b"a b", "a b"), (b"50%", "50%"), (b"\xff\xfe%", "%FF%FE%25"), (b"a\tb", "a%09b")];
+    for (sent, expected) in cases {
+        let mut http1 = gateway.http1().await;
+        let head: [&[u8]; 3] = [b"GET /v1/orders/7 HTTP/1.1\r\nhost: a\r\nx-note: ", sent, b"\r\n\r\n"];
+        http1.write(head.concat()).await;
+        assert_eq!(http1.answer().await.status, 200);
+        assert_eq!(peer.call().await.text("x-note"), expected);
+    }
+    gateway.stop().await;
+}
