@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 pub mod client;
+pub mod engine;
 pub mod gateway;
 pub mod peer;
 pub mod program;
@@ -17,6 +18,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use client::{Answer, End, Request, delete, get, post};
+pub use engine::Engine;
 pub use gateway::Gateway;
 pub use peer::{Peer, Script};
 pub use program::Program;

@@ -39,12 +39,21 @@ impl Program {
     /// If it cannot be started.
     #[must_use]
     pub fn run(binary: &str, yaml: &str) -> Self {
+        Self::run_with(binary, yaml, &[])
+    }
+
+    /// The same with more arguments.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn run_with(binary: &str, yaml: &str, arguments: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         shop::write_files(folder.path());
         std::fs::write(folder.path().join("tidegate.yaml"), gateway::complete(yaml)).expect("a file");
         let mut command = command(binary, folder.path());
-        let mut child =
-            command.args(["run", "-c", "tidegate.yaml"]).stdout(Stdio::null()).spawn().expect("the program starts");
+        command.args(["run", "-c", "tidegate.yaml"]).args(arguments).stdout(Stdio::null());
+        let mut child = command.spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("standard error is piped")).lines();
         let (writing, log) = watch::channel(Arc::new(Vec::new()));
         tokio::spawn(async move {

@@ -93,6 +93,7 @@ impl App {
         // One more slot than workers: the control thread calls backends too (reflection).
         let wheels = wheels(workers + 1);
         let (registry, snapshot) = build(&valid, &wheels, options.state_dir.clone()).map_err(StartError::Config)?;
+        refresh::expect(&valid, &registry.lifecycle);
         let settings = valid.listeners.iter().map(Settings::new).collect();
         let certificate_directory = options.certificate_directory.clone();
         let binding = BindOptions { workers, share_ports: options.share_ports, certificate_directory };
@@ -129,6 +130,8 @@ impl App {
             for cluster in &registry.clusters {
                 drop(tasks::spawn("resolve", keep_resolved(Arc::downgrade(cluster), Arc::clone(&resolver))));
             }
+            // Whoever reads this may send a signal at once, so it is said when all of them are heard.
+            self.announce();
             stop.wait().await;
             let drained = self.drain(&mut stop).await;
             std::io::Result::Ok(if drained { Ended::Drained } else { Ended::Cut })
@@ -145,8 +148,8 @@ impl App {
     /// True if every request was answered in time and nobody asked a second time.
     async fn drain(&self, stop: &mut impl Stop) -> bool {
         let drain = self.valid.drain;
-        tracing::info!(readiness_delay = ?drain.readiness_delay, timeout = ?drain.timeout, "draining");
         self.registry.lifecycle.begin_drain();
+        tracing::info!(readiness_delay = ?drain.readiness_delay, timeout = ?drain.timeout, "draining");
         let finished = async {
             tokio::time::sleep(drain.readiness_delay).await;
             self.control.drain();
@@ -184,7 +187,6 @@ impl App {
 /// [`StartError`]; nothing was served.
 pub fn run(valid: Valid, share_ports: bool) -> Result<Ended, StartError> {
     let app = App::start(valid, &Options { share_ports, state_dir: state_dir(), certificate_directory: None })?;
-    app.announce();
     let ended = app.serve(Signals::new).map_err(StartError::System)?;
     tracing::info!(outcome = ?ended, "stopped");
     Ok(ended)

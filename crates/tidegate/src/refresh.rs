@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tidegate_config::Valid;
 use tidegate_config::valid::{Action, Descriptors, RpcSelector};
 use tidegate_transcode::Schema;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::gateway::Gateway;
 use crate::ids::WorkerId;
+use crate::lifecycle::Lifecycle;
 use crate::snapshot::compile::{self, Inputs};
 use crate::snapshot::registry::Registry;
 use crate::tasks;
@@ -29,8 +30,41 @@ struct Refresher {
     generation: AtomicU64,
 }
 
+/// Readiness waits for the descriptors of all services that are asked by reflection. To be called before the first
+/// request can come, or readiness would be told too early.
+pub fn expect(valid: &Valid, lifecycle: &Lifecycle) {
+    for service in followed(valid).filter_map(|(index, _)| valid.services.get(index)) {
+        lifecycle.wait_for(&format!("descriptors:{}", service.name));
+    }
+}
+
+/// The services that are asked by reflection, and what they are asked for.
+fn followed(valid: &Valid) -> impl Iterator<Item = (usize, Vec<String>)> {
+    let asked = valid.services.iter().enumerate().filter(|(_, service)| service.descriptors == Descriptors::Reflection);
+    asked.map(|(index, _)| (index, wanted(valid, index))).filter(|(_, wanted)| !wanted.is_empty())
+}
+
+/// The gRPC services that routes name, as reflection wants to be asked for them.
+fn wanted(valid: &Valid, service: usize) -> Vec<String> {
+    let mut wanted: Vec<String> = valid
+        .routes
+        .iter()
+        .filter_map(|route| match &route.action {
+            Action::Grpc(grpc) if grpc.service == service => Some(match &grpc.rpc {
+                RpcSelector::Method(rpc) => rpc.rsplit_once('/').map_or(rpc.clone(), |(name, _)| name.to_owned()),
+                RpcSelector::Service(name) => name.clone(),
+                RpcSelector::Package(package) => format!("{package}.*"),
+            }),
+            Action::Grpc(_) | Action::Respond(_) => None,
+        })
+        .collect();
+    wanted.sort();
+    wanted.dedup();
+    wanted
+}
+
 /// Starts to follow the descriptors of all services that are asked by reflection; `worker` is the slot of the control
-/// thread, on whose runtime this must be called. HUP asks all of them at once.
+/// thread, on whose runtime this must be called. HUP asks all of them at once, from the return of this function on.
 pub fn start(valid: &Arc<Valid>, registry: &Arc<Registry>, gateway: &Arc<Gateway>, worker: WorkerId) {
     let refresher = Arc::new(Refresher {
         valid: Arc::clone(valid),
@@ -40,28 +74,20 @@ pub fn start(valid: &Arc<Valid>, registry: &Arc<Registry>, gateway: &Arc<Gateway
         generation: AtomicU64::new(gateway.snapshot().generation),
     });
     let mut nudges = Vec::new();
-    for (index, service) in valid.services.iter().enumerate() {
-        let wanted = refresher.wanted(index);
-        if service.descriptors != Descriptors::Reflection || wanted.is_empty() {
-            continue;
-        }
+    for (index, wanted) in followed(valid) {
         let nudge = Arc::new(Notify::new());
         nudges.push(Arc::clone(&nudge));
         let refresher = Arc::clone(&refresher);
         drop(tasks::spawn("descriptors", refresher.follow(index, wanted, worker, nudge)));
     }
     // Also without anybody to tell: unhandled, HUP would end the process.
-    drop(tasks::spawn("hup", pass_on_hup(nudges)));
+    match signal(SignalKind::hangup()) {
+        Ok(hup) => drop(tasks::spawn("hup", pass_on(hup, nudges))),
+        Err(error) => tracing::warn!(%error, "HUP will not refresh descriptors"),
+    }
 }
 
-async fn pass_on_hup(nudges: Vec<Arc<Notify>>) {
-    let mut hup = match signal(SignalKind::hangup()) {
-        Ok(hup) => hup,
-        Err(error) => {
-            tracing::warn!(%error, "HUP will not refresh descriptors");
-            return;
-        }
-    };
+async fn pass_on(mut hup: Signal, nudges: Vec<Arc<Notify>>) {
     while hup.recv().await.is_some() {
         nudges.iter().for_each(|nudge| nudge.notify_one());
     }
@@ -72,7 +98,6 @@ impl Refresher {
     async fn follow(self: Arc<Self>, service: usize, wanted: Vec<String>, worker: WorkerId, nudge: Arc<Notify>) {
         let (Some(cluster), Some(name)) = (self.registry.clusters.get(service), self.name(service)) else { return };
         let name = name.to_owned();
-        self.registry.lifecycle.wait_for(&format!("descriptors:{name}"));
         let known = self.restored(service, &name);
         let cluster = Arc::downgrade(cluster);
         let mut failing = false;
@@ -98,26 +123,6 @@ impl Refresher {
 
     fn name(&self, service: usize) -> Option<&str> {
         self.valid.services.get(service).map(|service| service.name.as_str())
-    }
-
-    /// The gRPC services that routes name, as reflection wants to be asked for them.
-    fn wanted(&self, service: usize) -> Vec<String> {
-        let mut wanted: Vec<String> = self
-            .valid
-            .routes
-            .iter()
-            .filter_map(|route| match &route.action {
-                Action::Grpc(grpc) if grpc.service == service => Some(match &grpc.rpc {
-                    RpcSelector::Method(rpc) => rpc.rsplit_once('/').map_or(rpc.clone(), |(name, _)| name.to_owned()),
-                    RpcSelector::Service(name) => name.clone(),
-                    RpcSelector::Package(package) => format!("{package}.*"),
-                }),
-                Action::Grpc(_) | Action::Respond(_) => None,
-            })
-            .collect();
-        wanted.sort();
-        wanted.dedup();
-        wanted
     }
 
     /// Takes in what an earlier run has kept.

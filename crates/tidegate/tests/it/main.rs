@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking, as the tests do")]
 
 mod deadlines;
+mod descriptors;
 mod errors;
+mod examples;
 mod hostile;
 mod metadata;
 mod refusals;
