@@ -8,6 +8,7 @@ mod errors;
 mod examples;
 mod hostile;
 mod metadata;
+mod program;
 mod refusals;
 mod streams;
 mod unary;
