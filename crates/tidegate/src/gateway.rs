@@ -88,3 +88,31 @@ fn finish(exchange: &Exchange, mut response: Response<ResponseBody>) -> Response
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tidegate_config::source::Memory;
+
+    use super::*;
+    use crate::ids::WorkerId;
+
+    const CONFIG: &str = "version: 1\n\
+        listeners: [{ name: a, address: '127.0.0.1:0' }]\n\
+        routes: [{ name: ping, path: /ping, respond: { text: pong } }]\n";
+
+    /// It is held for each request, and moved a few times on its way into the connection's task.
+    #[test]
+    fn the_future_of_a_request_stays_small() {
+        let source = Memory { files: [("a.yaml".into(), CONFIG.into())].into(), ..Memory::default() };
+        let valid = tidegate_config::load(&source, Path::new("a.yaml")).unwrap().valid;
+        let gateway = Gateway::new(crate::app::draft(&valid).unwrap());
+        let address = "127.0.0.1:1".parse().unwrap();
+        let conn =
+            ConnInfo { worker: WorkerId::new(0), peer: address, local: address, listener: "a".into(), tls: false };
+        let conn = Arc::new(conn);
+        let size = size_of_val(&gateway.handle(&conn, Request::new(RequestBody::Empty)));
+        assert!(size <= 4_608, "{size} bytes");
+    }
+}

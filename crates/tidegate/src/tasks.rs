@@ -22,10 +22,24 @@ pub fn spawn<F>(what: &'static str, future: F) -> JoinHandle<()>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    tokio::spawn(async move {
-        // A panic has been counted and logged by `guard`; the task simply ends.
-        let _ended = guard(what, future).await;
-    })
+    // Not an async block around `guard`: that would keep the future twice.
+    tokio::spawn(Spawned { guarded: guard(what, future) })
+}
+
+pin_project! {
+    /// A task: what it came to is nobody's business but that of `guard`, which has counted and logged a panic.
+    struct Spawned<F> {
+        #[pin]
+        guarded: Guarded<F>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Spawned<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().guarded.poll(cx).map(|_| ())
+    }
 }
 
 /// Polls `future` such that a panic in it becomes `Err(Panicked)`, counted and logged.
