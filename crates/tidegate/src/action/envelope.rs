@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 
 use minijinja::value::Serde;
-use minijinja::{Environment, Expression, Value};
+use minijinja::{Environment, ErrorKind, Expression, Value};
 use tidegate_config::Place;
 use tidegate_config::valid::{self, Literal, Tree};
 use tidegate_transcode::plan::FieldIndex;
@@ -255,7 +255,20 @@ fn compile_hole(
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
         return Err(bad(format!("unknown variable \"{unknown}\"")));
     }
+    if let Some(unknown) = unknown_word(&compiled) {
+        return Err(bad(unknown));
+    }
     Ok(Hole::Expression { expression: compiled, reads_response: names.contains("response") })
+}
+
+/// What an expression names that does not exist: minijinja looks filters, tests and functions up only when it runs.
+/// Without any values most expressions fail, which tells nothing.
+fn unknown_word(expression: &Expression<'_, '_>) -> Option<String> {
+    let error = expression.eval(Value::from(())).err()?;
+    match error.kind() {
+        ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction => Some(error.to_string()),
+        _ => None,
+    }
 }
 
 fn is_identifier(name: &str) -> bool {

@@ -196,7 +196,8 @@ impl Compiler<'_> {
         match Shape::compile(tree, &field) {
             Ok(shape) => Some(shape),
             Err(bad) => {
-                self.problems.push(Diagnostic::error(Code::InvalidEnvelope, bad.message).at(&bad.place));
+                let help = format!("route \"{}\" uses this envelope", route.name);
+                self.problems.push(Diagnostic::error(Code::InvalidEnvelope, bad.message).at(&bad.place).help(help));
                 None
             }
         }

@@ -2,14 +2,17 @@
 //! on another's order.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking, as the tests do")]
 
+mod backends;
 mod deadlines;
 mod descriptors;
+mod envelopes;
 mod errors;
 mod examples;
 mod hostile;
 mod metadata;
 mod program;
 mod refusals;
+mod routing;
 mod streams;
 mod unary;
 mod uploads;
