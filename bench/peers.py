@@ -45,7 +45,8 @@ class Peer:
             return ""
         command = [part.format(binary=self.binary()) for part in self.keys["version"]]
         out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        return " ".join(out.split())
+        # Some programs begin with the path they were started by, which says nothing to a reader of the table.
+        return " ".join(word for word in out.split() if "/" not in word or not pathlib.Path(word).is_absolute())
 
     def command(self, scenario_file, port, backend_port):
         """The command line that serves a scenario on `port`; writes the configuration file that it names."""
