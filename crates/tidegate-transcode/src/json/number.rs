@@ -41,18 +41,48 @@ impl Integer {
 #[inline]
 pub(crate) fn short_integer(bytes: &[u8]) -> Option<(Integer, usize)> {
     let (negative, start) = if bytes.first() == Some(&b'-') { (true, 1) } else { (false, 0) };
-    let mut magnitude = 0u64;
-    let mut at = start;
-    while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
-        magnitude = magnitude.wrapping_mul(10).wrapping_add(u64::from(digit));
-        at += 1;
-    }
-    let digits = at - start;
-    let goes_on = matches!(bytes.get(at), Some(b'.' | b'e' | b'E'));
-    if digits == 0 || digits > 18 || goes_on || (digits > 1 && bytes.get(start) == Some(&b'0')) {
+    let digits = bytes.get(start..).unwrap_or_default();
+    let (magnitude, len) = match up_to_seven_digits(digits) {
+        Some(found) => found,
+        None => digit_by_digit(digits),
+    };
+    let goes_on = matches!(digits.get(len), Some(b'.' | b'e' | b'E'));
+    if len == 0 || len > 18 || goes_on || (len > 1 && digits.first() == Some(&b'0')) {
         return None;
     }
-    Some((Integer { negative, magnitude }, at))
+    Some((Integer { negative, magnitude }, start + len))
+}
+
+/// The digits at the start of `bytes` as a number, and how many there are; wraps around after nineteen.
+fn digit_by_digit(bytes: &[u8]) -> (u64, usize) {
+    let mut magnitude = 0u64;
+    let mut len = 0;
+    while let Some(digit) = bytes.get(len).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        magnitude = magnitude.wrapping_mul(10).wrapping_add(u64::from(digit));
+        len += 1;
+    }
+    (magnitude, len)
+}
+
+/// The same without a loop, for the common case: `None` if there are eight digits or more, or fewer than eight bytes.
+///
+/// Source of the arithmetic: Daniel Lemire, "Quickly parsing eight digits", 2018.
+#[inline]
+fn up_to_seven_digits(bytes: &[u8]) -> Option<(u64, usize)> {
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    let values = u64::from_le_bytes(*bytes.first_chunk::<8>()?) ^ ZEROS;
+    // The high bit of each byte that is no digit. A carry can only disturb bytes behind the first of them.
+    let others = (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080;
+    let bits = others.trailing_zeros() & !7;
+    if others == 0 || bits == 0 {
+        return (bits == 0).then_some((0, 0));
+    }
+    // Leading zeros in front, then pairs, fours and all eight digits are joined.
+    let digits = values << (64 - bits);
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let even = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(100 + (1_000_000 << 32));
+    let odd = (pairs >> 16 & 0x0000_00ff_0000_00ff).wrapping_mul(1 + (10_000 << 32));
+    Some((even.wrapping_add(odd) >> 32, (bits / 8) as usize))
 }
 
 /// Reads a whole JSON number as an integer. A fraction or an exponent is fine as long as the value is whole: `1.0`,
@@ -179,6 +209,23 @@ mod tests {
             let found = short_integer(text.as_bytes()).map(|(integer, len)| (integer.to_i64().unwrap(), len));
             assert_eq!(found, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn digits_at_once_are_the_digits_one_by_one() {
+        for len in 0..12 {
+            for seed in 0..500u64 {
+                let number = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 1_000_000_000_000;
+                let digits = format!("{number:012}");
+                for after in [",", "]", ".", "/", ":", "é", "\u{0}"] {
+                    let text = format!("{}{after}12345678", &digits[..len]);
+                    let expected = digit_by_digit(text.as_bytes());
+                    assert!(up_to_seven_digits(text.as_bytes()).is_none_or(|found| found == expected), "{text}");
+                }
+            }
+        }
+        assert_eq!(up_to_seven_digits(b"1234567,"), Some((1_234_567, 7)));
+        assert_eq!(up_to_seven_digits(b"12345678,"), None);
     }
 
     #[test]
