@@ -5,7 +5,7 @@
 //! origin form and exactly one `Host` field holds the authority that every later decision uses. The path is left as it
 //! was sent; the pipeline makes its canonical form once.
 
-use http::header::{EXPECT, HOST, HeaderValue};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode, Uri, Version};
 
@@ -67,6 +67,8 @@ fn check_size(parts: &Parts, limits: &HeadLimits) -> Result<(), Box<Reject>> {
     let target_len = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
     let (status, detail) = if target_len > limits.uri_bytes {
         (StatusCode::URI_TOO_LONG, "request target too long")
+    } else if parts.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(bad("Content-Length is repeated"));
     } else if parts.headers.len() > limits.fields {
         (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields")
     } else {
@@ -226,6 +228,14 @@ mod tests {
         check("/x", &[], Err(400));
         let long = format!("http://a.example/{}", "x".repeat(8 * 1024));
         check(&long, &[], Err(414));
+    }
+
+    #[test]
+    fn http2_has_one_length() {
+        let request = Request::builder().uri("http://a.example/x").version(Version::HTTP_2);
+        let request = request.header(CONTENT_LENGTH, 2).header(CONTENT_LENGTH, 2);
+        let mut parts = request.body(()).unwrap().into_parts().0;
+        assert!(vet(&mut parts, &HeadLimits::default()).is_err());
     }
 
     #[test]

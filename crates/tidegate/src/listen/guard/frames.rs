@@ -33,6 +33,8 @@ pub(super) struct FrameMeter {
     skip: usize,
     header: [u8; HEADER_LEN],
     header_len: usize,
+    /// The first frame has begun, which is SETTINGS.
+    begun: bool,
     /// A header block has begun and not ended.
     in_headers: bool,
     frames: u32,
@@ -48,6 +50,7 @@ impl FrameMeter {
             skip: PREFACE_LEN,
             header,
             header_len: 0,
+            begun: false,
             in_headers: false,
             frames: 0,
             permitted: MAX_FRAMES_PER_WINDOW,
@@ -79,15 +82,17 @@ impl FrameMeter {
         }
     }
 
-    /// A header block that is not complete has the deadline of a head.
+    /// A header block that is not complete has the deadline of a head, and so have the preface and the SETTINGS that
+    /// every client must send first.
     pub(super) fn place(&self) -> Place {
-        if self.in_headers { Place::Head } else { Place::Between }
+        if self.in_headers || !self.begun { Place::Head } else { Place::Between }
     }
 
     fn frame(&mut self, now: &impl Fn() -> Instant) -> bool {
         let [a, b, c, kind, flags, ..] = self.header;
         self.skip = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap_or(usize::MAX);
         self.header_len = 0;
+        self.begun = true;
         if kind == HEADERS || kind == CONTINUATION {
             self.in_headers = flags & END_HEADERS == 0;
         }
@@ -142,6 +147,8 @@ mod tests {
         let start = Instant::now();
         let mut meter = FrameMeter::new(start);
         assert!(meter.follow(&[b'P'; PREFACE_LEN], || start));
+        assert_eq!(meter.place(), Place::Head, "SETTINGS are owed");
+        assert!(meter.follow(&frame(4, 0, 0), || start));
         assert_eq!(meter.place(), Place::Between);
         assert!(meter.follow(&frame(HEADERS, 0, 5), || start));
         assert_eq!(meter.place(), Place::Head);

@@ -189,13 +189,18 @@ async fn an_idle_connection_is_told_to_go() {
     drop(send);
 }
 
-/// Writes raw bytes after the preface and reads until the connection ends.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Writes raw bytes after the preface and SETTINGS, and reads until the connection ends.
 async fn raw(frames: &[u8]) -> (Vec<u8>, Duration) {
+    raw_bytes(&[PREFACE, b"\0\0\0\x04\0\0\0\0\0", frames].concat()).await
+}
+
+async fn raw_bytes(bytes: &[u8]) -> (Vec<u8>, Duration) {
     let begun = Instant::now();
     let (mut read, mut write) = tokio::io::split(pipe().client);
     let sending = async {
-        write.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-        let _closed = write.write_all(frames).await;
+        let _closed = write.write_all(bytes).await;
     };
     let mut reply = Vec::new();
     let (_, _closed) = tokio::join!(sending, read.read_to_end(&mut reply));
@@ -252,4 +257,12 @@ async fn a_header_block_must_end_in_time() {
     // HEADERS without END_HEADERS, and nothing more.
     let (_, took) = raw(b"\0\0\x01\x01\0\0\0\0\x01\x82").await;
     assert!((10..=11).contains(&took.as_secs()), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preface_without_settings_is_not_waited_for() {
+    for cut in [12, PREFACE.len()] {
+        let (_, took) = raw_bytes(&PREFACE[..cut]).await;
+        assert!((10..=11).contains(&took.as_secs()), "{cut}: {took:?}");
+    }
 }
