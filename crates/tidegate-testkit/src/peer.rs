@@ -2,6 +2,7 @@
 
 mod cut;
 mod record;
+mod reflect;
 mod script;
 
 use std::collections::HashMap;
@@ -83,7 +84,7 @@ impl Peer {
         peer
     }
 
-    /// From now on, calls of `method` run `script`.
+    /// From now on, calls of `method` (`GetOrder`, or with its service, `shop.v1.OrderService/GetOrder`) run `script`.
     pub fn on(&self, method: &str, script: Script) {
         self.shared.scripts.lock().insert(method.to_owned(), script);
     }
@@ -180,12 +181,16 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let (record, watching) = watch::channel(Seen::default());
     let record = Record::new(record);
-    let method = parts.uri.path().rsplit('/').next().unwrap_or("").to_owned();
+    let path = parts.uri.path().trim_start_matches('/').to_owned();
+    let method = path.rsplit('/').next().unwrap_or("").to_owned();
     shared.calls.fetch_add(1, Ordering::SeqCst);
     // A full queue means that the test does not look at calls.
     let _unseen = seen.try_send(Call::new(&parts, watching));
     let reading = tokio::spawn(record.clone().read(body));
-    let script = shared.scripts.lock().get(&method).cloned();
+    let script = {
+        let scripts = shared.scripts.lock();
+        scripts.get(&path).or_else(|| scripts.get(&method)).cloned()
+    };
     let script = script.unwrap_or_else(|| Script::new().trailers_only(12, "no script"));
     let ending = run(&script, &mut respond, &record, &shared.gate).await;
     if matches!(ending, Ending::CutConnection) {

@@ -14,8 +14,7 @@ use serde_json::Value;
 /// The file as written, for gateways that compile it themselves.
 pub const PROTO: &str = include_str!("../proto/shop.proto");
 
-const FILES: [(&str, &str); 6] = [
-    ("shop.proto", PROTO),
+const FILES: [(&str, &str); 5] = [
     ("google/api/annotations.proto", API_ANNOTATIONS),
     ("google/api/http.proto", API_HTTP),
     ("google/api/httpbody.proto", API_HTTP_BODY),
@@ -28,12 +27,15 @@ const API_HTTP_BODY: &str = include_str!("../../tidegate-transcode/src/schema/bu
 const RPC_STATUS: &str = include_str!("../../tidegate-transcode/src/schema/builtin/google/rpc/status.proto");
 const RPC_DETAILS: &str = include_str!("../../tidegate-transcode/src/schema/builtin/google/rpc/error_details.proto");
 
-struct Embedded;
+struct Embedded {
+    shop: &'static str,
+}
 
 impl FileResolver for Embedded {
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
-        match FILES.iter().find(|(known, _)| *known == name) {
-            Some((_, source)) => File::from_source(name, source),
+        let embedded = FILES.iter().find(|(known, _)| *known == name).map(|(_, source)| *source);
+        match embedded.or((name == "shop.proto").then_some(self.shop)) {
+            Some(source) => File::from_source(name, source),
             None => Err(protox::Error::file_not_found(name)),
         }
     }
@@ -44,16 +46,25 @@ impl FileResolver for Embedded {
 }
 
 /// The encoded `FileDescriptorSet`, imports included.
-pub static DESCRIPTORS: LazyLock<Vec<u8>> = LazyLock::new(|| compile(&["shop.proto"]));
+pub static DESCRIPTORS: LazyLock<Vec<u8>> = LazyLock::new(|| compile(PROTO, &["shop.proto"]));
+
+/// The set of another version of the shop, from its source.
+///
+/// # Panics
+/// If the source is not valid.
+#[must_use]
+pub fn descriptors_of(source: &'static str) -> Vec<u8> {
+    compile(source, &["shop.proto"])
+}
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    let set = compile(&["shop.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"]);
+    let set = compile(PROTO, &["shop.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"]);
     DescriptorPool::decode(set.as_slice()).expect("the set is complete")
 });
 
-fn compile(files: &[&str]) -> Vec<u8> {
+fn compile(shop: &'static str, files: &[&str]) -> Vec<u8> {
     let mut resolver = ChainFileResolver::new();
-    resolver.add(Embedded);
+    resolver.add(Embedded { shop });
     resolver.add(GoogleFileResolver::new());
     let mut compiler = protox::Compiler::with_file_resolver(resolver);
     compiler.include_imports(true).open_files(files).expect("the files are valid");

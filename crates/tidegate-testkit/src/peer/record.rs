@@ -49,6 +49,12 @@ impl Record {
         let _seen = watching.wait_for(enough).await;
     }
 
+    /// The gateway's message number `index`, once it is there; `None` if it does not come.
+    pub(super) async fn message(&self, index: usize) -> Option<Bytes> {
+        self.has(index + 1).await;
+        self.0.borrow().messages.get(index).cloned()
+    }
+
     /// Reads the request to its end.
     pub(super) async fn read(self, mut body: RecvStream) {
         let mut unread = BytesMut::new();

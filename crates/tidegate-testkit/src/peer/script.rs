@@ -1,6 +1,7 @@
 //! What a backend does with a call, step by step.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -10,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::sync::Semaphore;
 
 use super::record::Record;
+use super::reflect::Reflected;
 
 /// Steps in order. A script that does not end the call waits for the gateway to reset it.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +38,7 @@ enum Step {
     AwaitMessages(usize),
     Hold,
     Pause(Duration),
+    Reflect(Arc<Reflected>),
 }
 
 /// How a script has ended.
@@ -179,6 +182,15 @@ impl Script {
         self.then(Step::Pause(duration))
     }
 
+    /// Answers the questions of server reflection, from an encoded `FileDescriptorSet`. For `ServerReflectionInfo`.
+    ///
+    /// # Panics
+    /// If the bytes are no set.
+    #[must_use]
+    pub fn reflects(set: &[u8]) -> Self {
+        Self::new().then(Step::Reflect(Arc::new(Reflected::new(set)))).status(0, "")
+    }
+
     fn then(mut self, step: Step) -> Self {
         self.steps.push(step);
         self
@@ -237,6 +249,16 @@ impl Stream<'_> {
             let part = bytes.split_to(capacity.min(bytes.len()));
             record.sent(part.len());
             body.send_data(part, false).map_err(|_| Gone)?;
+        }
+        Ok(())
+    }
+
+    /// Answers questions until the gateway has none left.
+    async fn reflect(&mut self, reflected: &Reflected, record: &Record) -> Result<(), Gone> {
+        let mut index = 0;
+        while let Some(question) = record.message(index).await {
+            self.send(framed(&reflected.answer(&question)), record).await?;
+            index += 1;
         }
         Ok(())
     }
@@ -321,6 +343,7 @@ pub(super) async fn run(
                     return Ending::Done;
                 }
             },
+            Step::Reflect(reflected) => stream.reflect(reflected, record).await,
             Step::Pause(duration) => {
                 tokio::time::sleep(*duration).await;
                 Ok(())

@@ -1,7 +1,8 @@
 //! Where descriptors come from: a set, sources, a running backend, or the disk while that is down.
 
+use tidegate_testkit::client::{Http1, Http2};
 use tidegate_testkit::peer::closed_port;
-use tidegate_testkit::{Engine, Gateway, Peer, Script, eventually, get, post, shop};
+use tidegate_testkit::{Engine, Gateway, Peer, Program, Script, eventually, get, post, shop};
 
 #[tokio::test]
 async fn sources_are_compiled_in_process() {
@@ -149,4 +150,67 @@ async fn a_route_that_does_not_fit_what_the_backend_has_keeps_it_pending() {
     assert_eq!(gateway.get("/ping").await.text(), "pong");
     gateway.stop().await;
     engine.stop().await;
+}
+
+/// A shop that tells its descriptors: routes by annotation, and the older version of reflection where `v1alpha`.
+async fn telling(v1alpha: bool) -> (Peer, String) {
+    let peer = Peer::with("GetOrder", Script::ok(shop::order())).await;
+    let method = if v1alpha { "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo" } else { REFLECTION };
+    peer.on(method, Script::reflects(&shop::DESCRIPTORS));
+    let yaml = format!(
+        "services: {{ shop: {{ address: \"{}\" }} }}
+routes: [{{ name: annotated, service: shop, grpc: \"shop.v1.*\" }}]
+",
+        peer.address()
+    );
+    (peer, yaml)
+}
+
+const REFLECTION: &str = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
+#[tokio::test]
+async fn annotations_come_by_reflection_of_both_versions() {
+    for v1alpha in [false, true] {
+        let (_peer, yaml) = telling(v1alpha).await;
+        let gateway = Gateway::start(&yaml);
+        eventually("ready", || ready(&gateway)).await;
+        assert_eq!(gateway.get("/annotated/orders/7").await.text(), shop::ORDER_JSON);
+        assert_eq!(gateway.get("/annotated/customers/a/orders/7").await.status, 200);
+        gateway.stop().await;
+    }
+}
+
+/// A call that was begun before ends on the old plans; what does not fit the routes changes nothing.
+#[tokio::test]
+async fn a_backend_that_has_changed_is_read_again_on_hup() {
+    let (mut peer, yaml) = telling(false).await;
+    let mut program = Program::run(env!("CARGO_BIN_EXE_tidegate"), &yaml);
+    let address = program.listener("main").await;
+    let annotated = |path: &'static str| async move { Http1::connect(address).await.send(&get(path)).await };
+    eventually("ready", || async { annotated("/health/readiness").await.status == 200 }).await;
+    let answer = annotated("/annotated/orders/7?gift=true").await;
+    assert_eq!((answer.status, answer.json()["errors"][0]["field"].clone()), (400, "gift".into()));
+
+    peer.on("GetOrder", Script::new().hold().message(shop::order()).status(0, ""));
+    let mut http2 = Http2::connect(address).await;
+    let mut running = http2.start(&get("/annotated/orders/7"), true).await;
+    while peer.call().await.path != "/shop.v1.OrderService/GetOrder" {}
+    let source = shop::PROTO.replace("bool verbose = 3;", "bool verbose = 3;\n  bool gift = 13;");
+    let source = source.replace("/annotated/orders/{id}", "/renamed/orders/{id}");
+    peer.on(REFLECTION, Script::reflects(&shop::descriptors_of(source.leak())));
+    program.hang_up();
+    eventually("the new path", || async { annotated("/renamed/orders/x").await.status == 400 }).await;
+    assert_eq!(annotated("/annotated/orders/7").await.status, 404);
+    peer.release(2);
+    assert_eq!(running.answer().await.text(), shop::ORDER_JSON);
+    assert_eq!(annotated("/renamed/orders/7?gift=true").await.status, 200);
+
+    let source = "syntax = \"proto3\"; package shop.v1; message A {} service OrderService { rpc B(A) returns (A); }";
+    peer.on(REFLECTION, Script::reflects(&shop::descriptors_of(source)));
+    program.hang_up();
+    program.logged("do not fit the routes").await;
+    peer.release(1);
+    assert_eq!(annotated("/renamed/orders/7").await.status, 200, "what was there before goes on");
+    program.terminate();
+    assert_eq!(program.code().await, 0, "{}", program.log());
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_testkit::engine::{example, examples};
-use tidegate_testkit::{Answer, Engine, Gateway, Request, eventually, get, post};
+use tidegate_testkit::{Answer, Engine, Gateway, Peer, Request, Script, eventually, get, post};
 
 const API: &str = "/api/v1";
 
@@ -236,23 +236,39 @@ async fn an_engine_that_goes_away_is_told_in_the_envelope() {
     end(engine, gateway).await;
 }
 
-/// The timeouts of the reference system go along as deadlines; a scripted backend tells what it got.
+/// The timeouts of the reference system go along as deadlines, and 408 is the status of one that has passed: a
+/// scripted backend stands for the engine.
 #[tokio::test]
-async fn each_route_has_its_timeout() {
-    let yaml = std::fs::read_to_string(examples().join("s0-market-data/tidegate.yaml")).unwrap();
-    let routes: Vec<&str> = yaml.lines().filter(|line| line.trim_start().starts_with("- { name: ")).collect();
-    let timeout_of = |name: &str| {
-        let line = routes.iter().find(|line| line.contains(&format!("name: {name},"))).unwrap();
-        line.split_once("timeout: ").map(|(_, rest)| rest.split([',', ' ']).next().unwrap())
-    };
-    for (name, timeout) in [
-        ("fetch-market-data", Some("30s")),
-        ("market-data-buffer", Some("10s")),
-        ("health", Some("5s")),
-        ("stream-market-data", None),
-    ] {
-        assert_eq!(timeout_of(name), timeout, "{name}");
+async fn each_route_has_its_timeout_and_its_status_map() {
+    let mut peer = Peer::start().await;
+    let sources =
+        "[../../crates/protos/proto/core_engine/v1/core_engine.proto], proto_paths: [../../crates/protos/proto]";
+    let root = examples().join("..").canonicalize().unwrap().display().to_string();
+    let yaml = example("s0-market-data", peer.address());
+    let gateway = Gateway::start(&yaml.replace("reflection", sources).replace("../..", &root));
+    let cases = [
+        ("FetchMarketData", fetch(&json!({})), 30),
+        ("GetMarketDataBuffer", get(&format!("{API}/market-data/buffer")), 10),
+        ("StreamMarketData", get(&format!("{API}/market-data/stream")), 15),
+        ("ConnectDataSource", post(&format!("{API}/data-sources/connect"), "{}"), 30),
+        ("GetIngestionStats", get(&format!("{API}/ingestion/stats")), 10),
+        ("HealthCheck", get(&format!("{API}/health")), 5),
+        ("HealthCheck", get(&format!("{API}/ping/core-engine")), 5),
+    ];
+    for (method, request, seconds) in cases {
+        peer.on(method, Script::fails(4, "too%20late"));
+        check_failure(&gateway.send(&request).await, 408, "DEADLINE_EXCEEDED", "too late");
+        let call = peer.call().await;
+        assert_eq!(call.path, format!("/core_engine.v1.CoreEngine/{method}"));
+        let Some(left) = call.text("grpc-timeout").strip_suffix('m') else {
+            // A stream has a deadline for its first message alone, so its call has none.
+            assert_eq!(method, "StreamMarketData");
+            continue;
+        };
+        let left: u64 = left.parse().unwrap();
+        assert!(left <= seconds * 1000 && left + 1000 > seconds * 1000, "{method}: {left}");
     }
+    gateway.stop().await;
 }
 
 #[tokio::test]
