@@ -47,6 +47,11 @@ else
 endif
 	$(CARGO) test --locked --doc -p tidegate-route -p tidegate-transcode
 
+## The pure crates' tests on optimised code, where a compiler fault once hid.
+.PHONY: optimised
+optimised:
+	$(CARGO) test --locked --release -p tidegate-route -p tidegate-transcode -p tidegate-config
+
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 

@@ -189,9 +189,12 @@ impl Parser<'_> {
     }
 
     fn eat(&mut self, byte: u8) -> bool {
-        let found = self.peek() == Some(byte);
-        self.at += usize::from(found);
-        found
+        // Not `self.at += usize::from(found)`: rustc 1.95 can lose that addition in optimised builds.
+        if self.peek() == Some(byte) {
+            self.at += 1;
+            return true;
+        }
+        false
     }
 
     /// The text from `start` to here; both lie between ASCII characters.

@@ -69,7 +69,7 @@ pub(crate) const CRATES: &[Crate] = &[
     member(
         "tidegate-testkit",
         Role::Dev,
-        &["tidegate", "tidegate-config", "protos", "core-engine"],
+        &["tidegate", "tidegate-config", "core-engine"],
         "the gateway in process and scripted peers, for tests",
     ),
     member("protos", Role::Customer, &[], "generated messages and stubs of the reference backends"),
