@@ -58,9 +58,12 @@ def startup_lines(started):
         return []
     if "failure" in started:
         return ["### start", "", f"**failed**: {started['failure']}", ""]
-    return ["### start", "",
-            f"`{started['config']}`: first answer {started['first_answer_ms']:.1f} ms after exec (median of {started['runs']}; "
-            f"goal < 50), {started['rss_mb']:.1f} MB resident after it (goal ≤ 12).", ""]
+    rows = (("backend down, nothing remembered: first answer", started["alone"]),
+            ("backend up, descriptors remembered: ready", started["ready"]))
+    return [f"### start: `{started['config']}`", "",
+            "| | ms after exec (goal < 50) | resident MB a second later (goal ≤ 12) |", "|---|---:|---:|",
+            *[f"| {name} | {row['first_answer_ms']:.1f} | {row['rss_mb']:.1f} |" for name, row in rows], "",
+            f"Medians of {started['runs']}.", ""]
 
 
 def page(result):

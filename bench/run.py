@@ -68,6 +68,7 @@ def main():
         print(report.scenario_table(result["scenarios"][-1]), flush=True)
     ours = next((peer for peer in gateways if peer.name == "tidegate"), None)
     if ours and not args.no_startup:
+        build.cargo(args.profile, "core-engine")
         result["startup"] = startup.measure(ours)
     text = report.page(result)
     args.out.mkdir(parents=True, exist_ok=True)
