@@ -31,6 +31,10 @@ pub(crate) struct Bytes(pub(crate) u64);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Count(pub(crate) u32);
 
+/// A share from 0 to 1.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Ratio(pub(crate) f64);
+
 impl AsRef<str> for Text {
     fn as_ref(&self) -> &str {
         &self.0
@@ -209,6 +213,25 @@ impl Decode for Count {
     }
 }
 
+impl Decode for Ratio {
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        let scalar = scalar(node, "a number from 0 to 1", cx)?;
+        // `parse` alone would accept signs, exponents, `inf` and `NaN`.
+        let plain = !scalar.quoted && scalar.text().bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let value: Option<f64> = if plain { scalar.text().parse().ok() } else { None };
+        let value = value.filter(|value| (0.0..=1.0).contains(value));
+        if value.is_none() {
+            let problem = format!("{} is not a number from 0 to 1", scalar.shown());
+            cx.report(Diagnostic::error(Code::InvalidValue, problem).help("as in 0.05 for 5 %"), node.span);
+        }
+        value.map(Self)
+    }
+
+    fn type_name() -> String {
+        "number from 0 to 1".to_owned()
+    }
+}
+
 macro_rules! inline_schema {
     ($($name:ident => $schema:tt,)*) => {$(
         impl JsonSchema for $name {
@@ -233,5 +256,6 @@ inline_schema! {
     Name => { "type": ["string", "number"] },
     Time => { "type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d)|.*\$\{.*)$" },
     Bytes => { "type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(B|KiB|MiB|GiB)|.*\$\{.*)$" },
+    Ratio => { "anyOf": [{ "type": "number", "minimum": 0, "maximum": 1 }, { "type": "string", "pattern": r"\$\{" }] },
     Count => { "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 4_294_967_295_u32 }, { "type": "string", "pattern": r"\$\{" }] },
 }

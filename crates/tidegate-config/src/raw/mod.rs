@@ -5,6 +5,8 @@
 
 mod envelope;
 mod listener;
+mod observability;
+mod operate;
 mod policy;
 mod process;
 mod route;
@@ -12,8 +14,10 @@ mod service;
 
 pub(crate) use envelope::{Json, RawEnvelope};
 pub(crate) use listener::{RawListener, RawTls};
+pub(crate) use observability::{RawAccess, RawMetrics, RawObservability, RawTracing};
+pub(crate) use operate::{RawAdmin, RawHealth, RawReadiness};
 pub(crate) use policy::{RawJson, RawMetadata, RawPolicy};
-pub(crate) use process::{RawDrain, RawObservability, RawRuntime, RawSystemRoutes, RawWorkers};
+pub(crate) use process::{RawDrain, RawRuntime, RawSystemRoutes, RawWorkers};
 pub(crate) use route::{PathText, RawRespond, RawRoute};
 pub(crate) use service::{RawConnections, RawDescriptors, RawService, RawUpstreamTls};
 
@@ -41,12 +45,18 @@ raw_struct! {
         routes: Vec<Item<RawRoute>>,
         /// Shapes of answers by name, for the policy `envelope`.
         envelopes: Table<RawEnvelope>,
-        /// Logs.
+        /// Logs, metrics, traces.
         observability: RawObservability,
+        /// The admin API.
+        admin: RawAdmin,
+        /// What readiness depends on.
+        readiness: RawReadiness,
+        /// What the health path tells.
+        health: RawHealth,
         /// Paths that the gateway answers itself; `null` turns one off.
         system_routes: RawSystemRoutes,
     }
     later {
-        "admin" "client_ip" "redis" "auth" "realtime" "readiness" "memory_limit" "limits" "merge_slashes"
+        "client_ip" "redis" "auth" "realtime" "memory_limit" "limits" "merge_slashes"
     }
 }

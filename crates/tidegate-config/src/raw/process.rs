@@ -1,4 +1,4 @@
-//! `drain`, `runtime`, `observability` and `system_routes`.
+//! `drain`, `runtime` and `system_routes`.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::decode::{Count, Cx, Decode, Text, Time, closed_enum, raw_struct};
 use crate::node::{Node, Value};
-use crate::valid::{LogFormat, LogLevel, RuntimeModel};
+use crate::valid::RuntimeModel;
 
 raw_struct! {
     /// How the process stops.
@@ -29,26 +29,6 @@ raw_struct! {
 }
 
 raw_struct! {
-    /// What the gateway tells about itself.
-    RawObservability {
-        /// Process log.
-        logs: RawLogs,
-    }
-    later { "metrics" "tracing" }
-}
-
-raw_struct! {
-    /// Logs.
-    RawLogs {
-        /// Format of the process log.
-        format: LogFormat = "json",
-        /// Lowest level of the process log.
-        level: LogLevel = "info",
-    }
-    later { "access" }
-}
-
-raw_struct! {
     /// Paths that the gateway answers itself; `null` turns one off.
     RawSystemRoutes {
         /// State in detail.
@@ -66,17 +46,6 @@ closed_enum! {
     RuntimeModel {
         "per_core" => Self::PerCore,
         "shared" => Self::Shared,
-    }
-    LogFormat {
-        "json" => Self::Json,
-        "text" => Self::Text,
-    }
-    LogLevel {
-        "error" => Self::Error,
-        "warn" => Self::Warn,
-        "info" => Self::Info,
-        "debug" => Self::Debug,
-        "trace" => Self::Trace,
     }
 }
 

@@ -54,7 +54,7 @@ impl Resolver<'_> {
         Some(Listener { name, place: item.place.clone(), address: address?, tls, protocols: protocols? })
     }
 
-    fn address(&mut self, item: &Item<Text>) -> Option<SocketAddr> {
+    pub(super) fn address(&mut self, item: &Item<Text>) -> Option<SocketAddr> {
         let text = item.value.0.as_str();
         if let Ok(address) = text.parse() {
             return Some(address);

@@ -7,6 +7,8 @@
 mod envelopes;
 mod listeners;
 mod names;
+mod observability;
+mod operate;
 mod path;
 mod policy;
 mod process;
@@ -59,7 +61,8 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
     let routes = resolver.routes(&scope);
     resolver.check_router(&routes);
     let levels = defaults.map(|defaults| (Level::Defaults, defaults)).into_iter().collect();
-    resolver.check_system_routes(&routes, &system_routes);
+    let observability = resolver.observability(main);
+    resolver.check_system_routes(&routes, &system_routes, observability.metrics.public_path.as_ref());
     Some(Valid {
         files: files.iter().map(|file| Arc::clone(&file.name)).collect(),
         listeners,
@@ -69,7 +72,10 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
         envelopes,
         drain: resolver.drain(main),
         runtime: resolver.runtime(main),
-        observability: resolver.observability(main),
+        observability,
+        admin: resolver.admin(main),
+        readiness: resolver.readiness(main, &known_services.names),
+        health_detail: Resolver::health_detail(main),
         system_routes,
     })
 }
@@ -124,6 +130,9 @@ impl Resolver<'_> {
                 ("defaults", place_of(&raw.defaults)),
                 ("observability", place_of(&raw.observability)),
                 ("system_routes", place_of(&raw.system_routes)),
+                ("admin", place_of(&raw.admin)),
+                ("readiness", place_of(&raw.readiness)),
+                ("health", place_of(&raw.health)),
             ];
             for (key, place) in main_only {
                 if let Some(place) = place {

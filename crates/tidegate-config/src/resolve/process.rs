@@ -1,4 +1,4 @@
-//! Drain, threads, logs, system routes.
+//! Drain, threads, system routes.
 
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -9,9 +9,7 @@ use super::{File, Resolver, name_of};
 use crate::decode::{Field, Item, Text, Time};
 use crate::diag::Code;
 use crate::raw::RawWorkers;
-use crate::valid::{
-    Drain, LogFormat, LogLevel, Logs, Observability, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers,
-};
+use crate::valid::{Drain, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers};
 
 /// Most data-plane threads.
 const MAX_WORKERS: u16 = 1024;
@@ -38,13 +36,6 @@ impl Resolver<'_> {
             }
         };
         Runtime { workers, model: raw.model.value().copied().unwrap_or(RuntimeModel::PerCore) }
-    }
-
-    pub(super) fn observability(&mut self, main: &File) -> Observability {
-        let raw = main.raw.observability.value().and_then(|raw| raw.logs.value()).cloned().unwrap_or_default();
-        let format = raw.format.value().copied().unwrap_or(LogFormat::Json);
-        let level = raw.level.value().copied().unwrap_or(LogLevel::Info);
-        Observability { logs: Logs { format, level } }
     }
 
     pub(super) fn system_routes(&mut self, main: &File) -> SystemRoutes {
@@ -80,7 +71,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn system_path(&mut self, item: &Item<Text>) -> Option<SystemRoute> {
+    pub(super) fn system_path(&mut self, item: &Item<Text>) -> Option<SystemRoute> {
         let path = item.value.0.as_str();
         let plain = Template::parse(path)
             .is_ok_and(|template| template.variables().is_empty() && template.verb().is_none() && !path.contains('*'));

@@ -4,7 +4,7 @@ use tidegate_route::{RouteSpec, RouterBuilder};
 
 use super::{Resolver, name_of};
 use crate::diag::{Code, Place};
-use crate::valid::{Methods, Route, SystemRoutes};
+use crate::valid::{Methods, Route, SystemRoute, SystemRoutes};
 
 impl Resolver<'_> {
     /// Reports routes that match the same requests, by the gateway's own matcher.
@@ -43,10 +43,23 @@ impl Resolver<'_> {
     }
 
     /// Reports routes in the place of a path that the gateway answers itself.
-    pub(super) fn check_system_routes(&mut self, routes: &[Route], system: &SystemRoutes) {
+    pub(super) fn check_system_routes(
+        &mut self,
+        routes: &[Route],
+        system: &SystemRoutes,
+        metrics: Option<&SystemRoute>,
+    ) {
+        if let Some(metrics) = metrics
+            && let Some((key, _)) = system.iter().find(|(_, taken)| taken.path == metrics.path)
+            && let Some(place) = &metrics.place
+        {
+            let message = format!("\"public_path\" is the path of the system route \"{key}\"");
+            self.error_with(Code::Duplicate, place, message, "give it another path, as in /metrics");
+        }
         for route in routes {
             let Some(path) = &route.path else { continue };
-            let Some((key, taken)) = system.iter().find(|(_, taken)| taken.path == path.template.as_str()) else {
+            let all = system.iter().chain(metrics.map(|metrics| ("metrics", metrics)));
+            let Some((key, taken)) = all.into_iter().find(|(_, taken)| taken.path == path.template.as_str()) else {
                 continue;
             };
             let answers_get = match &route.methods {

@@ -273,7 +273,7 @@ fn folders_of(files: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 /// Host (without brackets) and port. The host is a name or an address; the port is not 0.
-fn host_and_port(text: &str) -> Option<(&str, u16)> {
+pub(super) fn host_and_port(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
     let port = port.parse().ok().filter(|port| digits && *port != 0)?;

@@ -7,6 +7,8 @@
 
 mod envelope;
 mod listener;
+mod observability;
+mod operate;
 mod origin;
 mod policy;
 mod process;
@@ -15,14 +17,16 @@ mod service;
 
 pub use envelope::{Envelope, Expression, Literal, Piece, Tree};
 pub use listener::{Listener, Protocol, Tls};
+pub use observability::{
+    AccessLog, AccessOutput, LogFormat, LogLevel, Logs, MetricsSettings, Observability, Otlp, OtlpProtocol, Tracing,
+};
+pub use operate::{Admin, HealthDetail, Readiness, Required};
 pub use origin::{Level, Origin, Setting};
 pub use policy::{
     EnumFormat, ErrorFormat, FieldNames, GRPC_CODES, Int64Format, JsonPolicy, MetadataPolicy, MultiSegmentEscape,
     Policy, StatusOverride, StreamFormat, UnknownPolicy,
 };
-pub use process::{
-    Drain, LogFormat, LogLevel, Logs, Observability, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers,
-};
+pub use process::{Drain, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers};
 pub use route::{Action, Body, GrpcAction, Methods, Respond, Route, RoutePath, RpcSelector};
 pub use service::{Connections, Descriptors, Endpoint, Keepalive, Service, UpstreamTls};
 
@@ -46,8 +50,14 @@ pub struct Valid {
     pub drain: Drain,
     /// Threads.
     pub runtime: Runtime,
-    /// Logs.
+    /// Logs, metrics, traces.
     pub observability: Observability,
+    /// The admin API; `None`: there is none.
+    pub admin: Option<Admin>,
+    /// What readiness depends on beside the gateway itself.
+    pub readiness: Readiness,
+    /// What the health path tells the public.
+    pub health_detail: HealthDetail,
     /// Paths that the gateway answers itself.
     pub system_routes: SystemRoutes,
 }

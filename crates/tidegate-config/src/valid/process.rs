@@ -1,4 +1,4 @@
-//! What concerns the process as a whole: drain, threads, logs, system routes.
+//! What concerns the process as a whole: drain, threads, system routes.
 
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -39,42 +39,6 @@ pub enum RuntimeModel {
     PerCore,
     /// One runtime with many threads.
     Shared,
-}
-
-/// What the gateway tells about itself.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Observability {
-    /// The process log.
-    pub logs: Logs,
-}
-
-/// The process log.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Logs {
-    /// Format of the process log. JSON by default.
-    pub format: LogFormat,
-    /// Lowest level that is written. `info` by default.
-    pub level: LogLevel,
-}
-
-/// Format of the process log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
-}
-
-/// Level of the process log.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[expect(missing_docs, reason = "the usual five")]
-pub enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
 }
 
 /// Paths that the gateway answers itself; `None` turns one off.

@@ -43,6 +43,14 @@ pub(crate) fn describe(valid: &Valid) -> String {
     }
     let _ = writeln!(out, "{:?} {:?}", valid.drain, valid.runtime);
     let _ = writeln!(out, "{:?}", valid.observability.logs);
+    let _ = writeln!(out, "{:?}", valid.observability.metrics);
+    if let Some(tracing) = &valid.observability.tracing {
+        let _ = writeln!(out, "{tracing:?}");
+    }
+    if let Some(admin) = &valid.admin {
+        let _ = writeln!(out, "{admin:?}");
+    }
+    let _ = writeln!(out, "{:?} {:?}", valid.readiness, valid.health_detail);
     let system: Vec<String> = valid.system_routes.iter().map(|(key, route)| format!("{key} {}", route.path)).collect();
     let _ = writeln!(out, "system {}", system.join(", "));
     out
