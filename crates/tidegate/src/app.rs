@@ -53,7 +53,7 @@ pub enum StartError {
 ///
 /// # Errors
 /// All problems.
-pub fn draft(valid: &Valid) -> Result<Snapshot, Diagnostics> {
+pub fn draft(valid: &Arc<Valid>) -> Result<Snapshot, Diagnostics> {
     let wheels = wheels(1);
     let (registry, snapshot) = build(valid, &wheels, None)?;
     drop(registry);
@@ -89,6 +89,7 @@ impl App {
     /// # Errors
     /// [`StartError`]; nothing was served.
     pub fn start(valid: Valid, options: &Options) -> Result<Self, StartError> {
+        let valid = Arc::new(valid);
         let workers = worker_count(&valid);
         // One more slot than workers: the control thread calls backends too (reflection).
         let wheels = wheels(workers + 1);
@@ -100,13 +101,13 @@ impl App {
         let mut listeners = Listeners::bind(settings, &binding).map_err(StartError::Listen)?;
         let addresses = listeners.addresses().map(|(name, address)| (name.to_owned(), address)).collect();
         let control = listeners.control();
-        let gateway = Arc::new(Gateway::new(snapshot));
+        let gateway = Arc::new(Gateway::new(snapshot, Arc::default()));
         let start = match valid.runtime.model {
             RuntimeModel::PerCore => per_core,
             RuntimeModel::Shared => shared,
         };
         let threads = start(&mut listeners, workers, &gateway, &wheels)?;
-        Ok(Self { valid: Arc::new(valid), registry, gateway, control, wheels, addresses, threads })
+        Ok(Self { valid, registry, gateway, control, wheels, addresses, threads })
     }
 
     /// Name and real address of each listener, in the order of the configuration.
@@ -220,7 +221,11 @@ impl Stop for Signals {
 }
 
 /// Everything that a configuration becomes, short of listening.
-fn build(valid: &Valid, wheels: &Wheels, state_dir: Option<PathBuf>) -> Result<(Arc<Registry>, Snapshot), Diagnostics> {
+fn build(
+    valid: &Arc<Valid>,
+    wheels: &Wheels,
+    state_dir: Option<PathBuf>,
+) -> Result<(Arc<Registry>, Snapshot), Diagnostics> {
     let mut problems = Diagnostics::default();
     let lifecycle = Arc::new(Lifecycle::new());
     let schemas = schemas::load(valid, &mut problems);
@@ -228,7 +233,9 @@ fn build(valid: &Valid, wheels: &Wheels, state_dir: Option<PathBuf>) -> Result<(
     if problems.has_errors() {
         return Err(problems);
     }
-    let inputs = Inputs { valid, schemas: &schemas, clusters: &clusters, lifecycle: &lifecycle, generation: 1 };
+    let hash = Arc::from("");
+    let inputs =
+        Inputs { valid, hash: &hash, schemas: &schemas, clusters: &clusters, lifecycle: &lifecycle, generation: 1 };
     let snapshot = compile::compile(&inputs)?;
     Ok((Arc::new(Registry::new(lifecycle, clusters, schemas, state_dir)), snapshot))
 }

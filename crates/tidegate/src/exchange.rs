@@ -1,10 +1,14 @@
-//! One request and its answer: what is known of it from the first moment on.
+//! One request and its answer: what is known of it from the first moment on, and what is learnt on the way.
+
+mod facts;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{HeaderMap, HeaderValue};
-use http::{Method, Request};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, Uri, Version};
+
+pub use facts::Facts;
 
 use crate::ids::{ConnInfo, RequestId, WorkerId};
 use crate::time;
@@ -12,7 +16,7 @@ use crate::time;
 /// Name of the header that carries the request id, both ways.
 pub const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
 
-/// One request, from its head to its answer.
+/// One request, from its head to its answer. Shared with the body of the answer, which may outlive the request's future.
 #[derive(Debug)]
 pub struct Exchange {
     /// The connection that it came on.
@@ -25,20 +29,38 @@ pub struct Exchange {
     pub head: bool,
     /// The client takes trailers: HTTP/2, or HTTP/1.1 with `TE: trailers`.
     pub takes_trailers: bool,
+    /// As sent.
+    pub method: Method,
+    /// As sent: origin form, with the query.
+    pub uri: Uri,
+    /// Of the client's side.
+    pub version: Version,
+    /// The one authority of the request.
+    pub host: Option<HeaderValue>,
+    /// What the client calls itself.
+    pub user_agent: Option<HeaderValue>,
+    /// What is learnt on the way.
+    pub facts: Facts,
 }
 
 impl Exchange {
     /// Starts the clock and settles the request id.
     #[must_use]
-    pub fn begin<B>(conn: &Arc<ConnInfo>, request: &Request<B>) -> Self {
+    pub fn begin<B>(conn: &Arc<ConnInfo>, request: &Request<B>) -> Arc<Self> {
         let headers = request.headers();
-        Self {
+        Arc::new(Self {
             conn: Arc::clone(conn),
             request_id: request_id(headers),
             started: time::now(),
             head: request.method() == Method::HEAD,
-            takes_trailers: request.version() == http::Version::HTTP_2 || asks_for_trailers(headers),
-        }
+            takes_trailers: request.version() == Version::HTTP_2 || asks_for_trailers(headers),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            host: headers.get(header::HOST).cloned(),
+            user_agent: headers.get(header::USER_AGENT).cloned(),
+            facts: Facts::default(),
+        })
     }
 
     /// The worker that runs it.
@@ -72,7 +94,7 @@ fn request_id(headers: &HeaderMap) -> RequestId {
 }
 
 fn asks_for_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(http::header::TE).iter().any(|value| {
+    headers.get_all(header::TE).iter().any(|value| {
         let parts = value.as_bytes().split(|byte| *byte == b',');
         parts.map(<[u8]>::trim_ascii).any(|part| part.eq_ignore_ascii_case(b"trailers"))
     })

@@ -7,25 +7,28 @@ use http::header::{self, HeaderValue};
 use http::{Request, Response};
 
 use crate::action::failure::{FailureStyle, Format};
-use crate::body::{RequestBody, ResponseBody};
+use crate::body::{AnyBody, RequestBody};
 use crate::exchange::{Exchange, REQUEST_ID};
 use crate::ids::ConnInfo;
 use crate::pipeline;
 use crate::reject::{Reason, Reject};
 use crate::snapshot::Snapshot;
 use crate::tasks;
+use crate::telemetry::Telemetry;
+use crate::telemetry::answer::{AnswerBody, Running};
 
 /// The gateway as the listeners see it.
 #[derive(Debug)]
 pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
+    telemetry: Arc<Telemetry>,
 }
 
 impl Gateway {
-    /// A gateway that serves `snapshot`.
+    /// A gateway that serves `snapshot`, and tells `telemetry` about each request.
     #[must_use]
-    pub fn new(snapshot: Snapshot) -> Self {
-        Self { snapshot: ArcSwap::from_pointee(snapshot) }
+    pub fn new(snapshot: Snapshot, telemetry: Arc<Telemetry>) -> Self {
+        Self { snapshot: ArcSwap::from_pointee(snapshot), telemetry }
     }
 
     /// Publishes another snapshot. Requests that have begun end on theirs.
@@ -42,28 +45,51 @@ impl Gateway {
     /// Answers one request. Cannot fail: every refusal is rendered here. Dropping the future cancels the request.
     ///
     /// `request` has been vetted: one authority, known framing. The URI holds the path as it was sent.
-    pub async fn handle(&self, conn: &Arc<ConnInfo>, request: Request<RequestBody>) -> Response<ResponseBody> {
+    pub async fn handle(&self, conn: &Arc<ConnInfo>, request: Request<RequestBody>) -> Response<AnswerBody> {
         let snapshot = self.snapshot.load_full();
         let exchange = Exchange::begin(conn, &request);
+        let mut running = Running::begin(&exchange, &self.telemetry, &snapshot.unrouted.telemetry);
         let ran = tasks::guard("request", pipeline::run(&snapshot, &exchange, request)).await;
         let (style, result) = match ran {
-            Ok(outcome) => (outcome.route.map_or(&snapshot.unrouted, |route| &route.failure), outcome.result),
-            Err(tasks::Panicked) => (&snapshot.unrouted, Err(Reject::new(Reason::Internal))),
+            Ok(outcome) => {
+                if let Some(route) = outcome.route {
+                    running.routed(&route.telemetry);
+                }
+                (outcome.route.map_or(&snapshot.unrouted.failure, |route| &*route.failure), outcome.result)
+            }
+            Err(tasks::Panicked) => (&snapshot.unrouted.failure, Err(Reject::new(Reason::Internal))),
         };
-        finish(&exchange, result.unwrap_or_else(|reject| refused(style, &exchange, &reject)))
+        answer(running, style, &exchange, result)
     }
 
     /// Renders a refusal that was made before there was a request that could be routed.
     #[must_use]
-    pub fn refuse(&self, conn: &ConnInfo, reject: &Reject) -> Response<ResponseBody> {
+    pub fn refuse(&self, conn: &ConnInfo, reject: Reject) -> Response<AnswerBody> {
         let exchange = Exchange::begin(&Arc::new(conn.clone()), &Request::new(()));
         let style = FailureStyle::plain("", Format::Problem);
-        finish(&exchange, refused(&style, &exchange, reject))
+        let running = Running::begin(&exchange, &self.telemetry, &self.snapshot.load().unrouted.telemetry);
+        answer(running, &style, &exchange, Err(reject))
     }
 }
 
+/// The answer on its way out: what an action gave, or a refusal in the style of its route.
+fn answer(
+    running: Running,
+    style: &FailureStyle,
+    exchange: &Exchange,
+    result: Result<Response<AnyBody>, Reject>,
+) -> Response<AnswerBody> {
+    let (response, reason) = match result {
+        Ok(response) => (response, None),
+        Err(reject) => (refused(style, exchange, &reject), Some(reject.reason)),
+    };
+    let response = finish(exchange, response);
+    let status = response.status().as_u16();
+    response.map(|body| running.answered(status, reason, body))
+}
+
 /// Writes a refusal and tells the log what the client is not told.
-fn refused(style: &FailureStyle, exchange: &Exchange, reject: &Reject) -> Response<ResponseBody> {
+fn refused(style: &FailureStyle, exchange: &Exchange, reject: &Reject) -> Response<AnyBody> {
     tracing::debug!(
         request_id = exchange.request_id.as_str(),
         route = &*style.route,
@@ -75,13 +101,13 @@ fn refused(style: &FailureStyle, exchange: &Exchange, reject: &Reject) -> Respon
 }
 
 /// What every answer carries.
-fn finish(exchange: &Exchange, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+fn finish(exchange: &Exchange, mut response: Response<AnyBody>) -> Response<AnyBody> {
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, exchange.request_id_value());
     headers.insert(header::SERVER, HeaderValue::from_static("tidegate"));
-    if exchange.head && !matches!(response.body(), ResponseBody::Empty) {
+    if exchange.head && !matches!(response.body(), AnyBody::Empty) {
         let length = http_body::Body::size_hint(response.body()).exact();
-        *response.body_mut() = ResponseBody::Empty;
+        *response.body_mut() = AnyBody::Empty;
         if let Some(length) = length {
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
@@ -107,7 +133,7 @@ mod tests {
     fn the_future_of_a_request_stays_small() {
         let source = Memory { files: [("a.yaml".into(), CONFIG.into())].into(), ..Memory::default() };
         let valid = tidegate_config::load(&source, Path::new("a.yaml")).unwrap().valid;
-        let gateway = Gateway::new(crate::app::draft(&valid).unwrap());
+        let gateway = Gateway::new(crate::app::draft(&Arc::new(valid)).unwrap(), Arc::default());
         let address = "127.0.0.1:1".parse().unwrap();
         let conn =
             ConnInfo { worker: WorkerId::new(0), peer: address, local: address, listener: "a".into(), tls: false };

@@ -19,7 +19,11 @@ pub struct Outcome<'s> {
 }
 
 /// Runs a request through the policies and the action of its route.
-pub async fn run<'s>(snapshot: &'s Arc<Snapshot>, exchange: &Exchange, request: Request<RequestBody>) -> Outcome<'s> {
+pub async fn run<'s>(
+    snapshot: &'s Arc<Snapshot>,
+    exchange: &Arc<Exchange>,
+    request: Request<RequestBody>,
+) -> Outcome<'s> {
     let (parts, body) = request.into_parts();
     let uri = parts.uri.clone();
     let path = match canonicalize(uri.path().as_bytes(), CanonicalOptions::default()) {

@@ -153,6 +153,7 @@ impl Refresher {
         let generation = self.generation.load(Ordering::Relaxed) + 1;
         let compiled = compile::compile(&Inputs {
             valid: &self.valid,
+            hash: &self.gateway.snapshot().hash,
             schemas: &self.registry.schemas(),
             clusters: &self.registry.clusters,
             lifecycle: &self.registry.lifecycle,

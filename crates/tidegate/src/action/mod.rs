@@ -34,7 +34,7 @@ impl Action {
     /// The refusal; nothing was sent to the client.
     pub async fn run(
         &self,
-        exchange: &Exchange,
+        exchange: &std::sync::Arc<Exchange>,
         parts: Parts,
         body: RequestBody,
         path: &str,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tidegate_config::Loaded;
 use tidegate_config::source::System;
@@ -13,7 +14,7 @@ pub(super) fn run(path: &Path, format: Format) -> ExitCode {
     let problems = match tidegate_config::load(&System, path) {
         Err(problems) => problems,
         Ok(Loaded { valid, mut diagnostics }) => {
-            if let Err(more) = app::draft(&valid) {
+            if let Err(more) = app::draft(&Arc::new(valid)) {
                 load::add(&mut diagnostics, &more);
             }
             diagnostics

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde_json::json;
 use tidegate_config::Loaded;
@@ -14,7 +15,7 @@ pub(super) fn run(path: &Path, format: Format) -> ExitCode {
     let Some(Loaded { valid, mut diagnostics }) = load::load(path) else {
         return ExitCode::from(exit::CONFIG);
     };
-    match app::draft(&valid) {
+    match app::draft(&Arc::new(valid)) {
         Ok(snapshot) => {
             print(&match format {
                 Format::Text => table(&snapshot),

@@ -145,7 +145,7 @@ impl<H: Handle> Acceptor<H> {
         if info.tls {
             return;
         }
-        let response = self.handler.refuse(info, &Reject::new(Reason::Overloaded).close());
+        let response = self.handler.refuse(info, Reject::new(Reason::Overloaded).close());
         // If the socket does not take it at once the client learns it from the close.
         let _full = stream.try_write(&http1::render(response, &self.worker.date));
     }

@@ -13,10 +13,11 @@ use tidegate_config::valid::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::body::{RequestBody, ResponseBody};
+use crate::body::RequestBody;
 use crate::ids::ConnInfo;
 use crate::reject::{Reason, Reject};
 use crate::tasks;
+use crate::telemetry::answer::AnswerBody;
 use crate::time::now;
 
 use super::accept::Permit;
@@ -52,16 +53,16 @@ impl<H: Handle> Conn<H> {
     pub(super) fn handle(
         &self,
         request: Request<RequestBody>,
-    ) -> tasks::Guarded<impl Future<Output = Response<ResponseBody>> + Send> {
+    ) -> tasks::Guarded<impl Future<Output = Response<AnswerBody>> + Send> {
         tasks::guard("request", self.handler.handle(&self.info, request))
     }
 
     /// The answer, also after a panic in the handler: that is a 500.
-    pub(super) fn settle(&self, handled: Result<Response<ResponseBody>, tasks::Panicked>) -> Response<ResponseBody> {
-        handled.unwrap_or_else(|tasks::Panicked| self.refuse(&Reject::new(Reason::Internal)))
+    pub(super) fn settle(&self, handled: Result<Response<AnswerBody>, tasks::Panicked>) -> Response<AnswerBody> {
+        handled.unwrap_or_else(|tasks::Panicked| self.refuse(Reject::new(Reason::Internal)))
     }
 
-    pub(super) fn refuse(&self, reject: &Reject) -> Response<ResponseBody> {
+    pub(super) fn refuse(&self, reject: Reject) -> Response<AnswerBody> {
         self.handler.refuse(&self.info, reject)
     }
 
@@ -79,7 +80,7 @@ impl<H: Handle> Conn<H> {
 
 impl<H: Handle> Render for Conn<H> {
     fn render(&self, fault: Fault) -> Bytes {
-        http1::render(self.refuse(&fault.reject()), &self.worker.date)
+        http1::render(self.refuse(fault.reject()), &self.worker.date)
     }
 }
 

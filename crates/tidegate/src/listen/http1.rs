@@ -23,7 +23,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
-use crate::body::{BodyError, RequestBody, ResponseBody};
+use crate::body::{BodyError, RequestBody};
+
+use crate::telemetry::answer::AnswerBody;
 
 use super::Handle;
 use super::connection::{Busy, Conn};
@@ -90,7 +92,7 @@ fn may_close(traffic: &Traffic, grace: &mut Option<Pin<Box<Sleep>>>, cx: &mut Co
 async fn answer<H: Handle>(conn: &Conn<H>, request: Request<Incoming>, busy: Busy) -> Response<Answer> {
     let (mut parts, body) = request.into_parts();
     let response = match vet(&mut parts, &conn.settings().head) {
-        Err(reject) => closing(conn.refuse(&reject)),
+        Err(reject) => closing(conn.refuse(*reject)),
         Ok(()) => {
             let body = upload(body, &conn.traffic);
             let sized = !matches!(body, RequestBody::Empty) && parts.headers.contains_key(CONTENT_LENGTH);
@@ -110,7 +112,7 @@ fn must_close(traffic: &Traffic, sized: bool) -> bool {
     traffic.aged.load(Ordering::Relaxed) || (abandoned && !at_hand)
 }
 
-fn closing(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+fn closing(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
@@ -179,7 +181,7 @@ fn body_error(error: &hyper::Error) -> BodyError {
 /// An answer's body; while it exists the connection is busy. An error from it ends the connection without a last
 /// chunk, so that nobody takes the part for the whole.
 struct Answer {
-    body: ResponseBody,
+    body: AnswerBody,
     broken: Option<Broken>,
     traffic: Arc<Traffic>,
     _busy: Busy,
@@ -225,13 +227,10 @@ impl Body for Answer {
 }
 
 /// Writes an answer as bytes, for refusals that happen before there is a request. Ends with the connection.
-pub(super) fn render(response: Response<ResponseBody>, date: &DateCache) -> Bytes {
+pub(super) fn render(response: Response<AnswerBody>, date: &DateCache) -> Bytes {
     let (parts, body) = response.into_parts();
-    let body = match body {
-        ResponseBody::Full(Some(bytes)) => bytes,
-        // Refusals are rendered at once; a stream would have nobody to drive it.
-        ResponseBody::Full(None) | ResponseBody::Empty | ResponseBody::Stream(_) => Bytes::new(),
-    };
+    // Refusals are rendered at once; a stream would have nobody to drive it.
+    let body = body.into_bytes();
     let reason = parts.status.canonical_reason().unwrap_or("");
     let mut out = BytesMut::with_capacity(512);
     out.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", parts.status.as_str()).as_bytes());

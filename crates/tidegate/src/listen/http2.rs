@@ -20,9 +20,11 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
-use crate::body::{BodyError, RequestBody, ResponseBody};
+use crate::body::{BodyError, RequestBody};
 use crate::tasks;
 use crate::time::now;
+
+use crate::telemetry::answer::AnswerBody;
 
 use super::Handle;
 use super::connection::{Busy, Conn};
@@ -299,7 +301,7 @@ async fn stream<H: Handle>(conn: &Conn<H>, request: Request<RecvStream>, mut res
     let (mut parts, body) = request.into_parts();
     let head_only = parts.method == Method::HEAD;
     let response = match vet(&mut parts, &conn.settings().head) {
-        Err(reject) => conn.refuse(&reject),
+        Err(reject) => conn.refuse(*reject),
         Ok(()) => {
             let body = upload(body, &parts.headers, conn.settings().timeouts);
             let handled = conn.handle(Request::from_parts(parts, body));
@@ -345,7 +347,7 @@ impl From<h2::Error> for Gone {
 }
 
 async fn send<H: Handle>(
-    response: Response<ResponseBody>,
+    response: Response<AnswerBody>,
     head_only: bool,
     date: HeaderValue,
     respond: &mut SendResponse<Bytes>,
@@ -395,7 +397,7 @@ async fn send<H: Handle>(
 
 /// The next piece of the answer, while the client still wants it.
 async fn next_frame(
-    body: &mut ResponseBody,
+    body: &mut AnswerBody,
     out: &mut SendStream<Bytes>,
 ) -> Result<Option<Result<Frame<Bytes>, BodyError>>, Gone> {
     poll_fn(|cx| {

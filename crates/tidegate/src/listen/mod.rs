@@ -24,11 +24,12 @@ use std::sync::atomic::AtomicUsize;
 use http::{Request, Response};
 use tidegate_config::valid;
 
-use crate::body::{RequestBody, ResponseBody};
+use crate::body::RequestBody;
 use crate::gateway::Gateway;
 use crate::ids::{ConnInfo, WorkerId};
 use crate::reject::Reject;
 use crate::tasks;
+use crate::telemetry::answer::AnswerBody;
 
 pub use devcert::default_directory as default_certificate_directory;
 pub use drain::Control;
@@ -45,10 +46,10 @@ pub trait Handle: Send + Sync + 'static {
         &self,
         conn: &Arc<ConnInfo>,
         request: Request<RequestBody>,
-    ) -> impl Future<Output = Response<ResponseBody>> + Send;
+    ) -> impl Future<Output = Response<AnswerBody>> + Send;
 
     /// Renders a refusal for which there is no request.
-    fn refuse(&self, conn: &ConnInfo, reject: &Reject) -> Response<ResponseBody>;
+    fn refuse(&self, conn: &ConnInfo, reject: Reject) -> Response<AnswerBody>;
 }
 
 impl Handle for Gateway {
@@ -56,11 +57,11 @@ impl Handle for Gateway {
         &self,
         conn: &Arc<ConnInfo>,
         request: Request<RequestBody>,
-    ) -> impl Future<Output = Response<ResponseBody>> + Send {
+    ) -> impl Future<Output = Response<AnswerBody>> + Send {
         Gateway::handle(self, conn, request)
     }
 
-    fn refuse(&self, conn: &ConnInfo, reject: &Reject) -> Response<ResponseBody> {
+    fn refuse(&self, conn: &ConnInfo, reject: Reject) -> Response<AnswerBody> {
         Gateway::refuse(self, conn, reject)
     }
 }

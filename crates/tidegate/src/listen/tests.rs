@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::connection::{Conn, serve_plain};
 use super::drain::Control;
 use super::*;
-use crate::body::BodyError;
+use crate::body::{AnyBody, BodyError};
 use crate::reject::Reason;
 
 mod http1;
@@ -53,13 +53,13 @@ impl Drop for Running<'_> {
 const BIG: usize = 4 * 1024 * 1024;
 
 impl Handle for Scripted {
-    async fn handle(&self, _conn: &Arc<ConnInfo>, request: Request<RequestBody>) -> Response<ResponseBody> {
+    async fn handle(&self, _conn: &Arc<ConnInfo>, request: Request<RequestBody>) -> Response<AnswerBody> {
         let _running = Running::new(self);
         let (parts, body) = request.into_parts();
-        let text = |text: String| Response::new(ResponseBody::full(text.into()));
+        let text = |text: String| answer(AnyBody::full(text.into()));
         match parts.uri.path() {
             "/echo" => match body.collect().await {
-                Ok(body) => Response::new(ResponseBody::full(body.to_bytes())),
+                Ok(body) => answer(AnyBody::full(body.to_bytes())),
                 Err(error) => {
                     let reject = match error {
                         BodyError::Stalled => Reject::new(Reason::BadRequest).status(StatusCode::REQUEST_TIMEOUT),
@@ -73,27 +73,25 @@ impl Handle for Scripted {
             "/host" => text(format!("{} {}", parts.headers["host"].to_str().unwrap(), parts.uri)),
             "/slow" => std::future::pending().await,
             "/panic" => panic!("on purpose"),
-            "/broken" => {
-                Response::new(ResponseBody::stream(Pieces { left: vec![None, Some(b"part".as_slice().into())] }))
-            }
+            "/broken" => answer(AnyBody::stream(Pieces { left: vec![None, Some(b"part".as_slice().into())] })),
             "/big" => {
                 let piece = Bytes::from(vec![b'x'; 32 * 1024]);
-                Response::new(ResponseBody::stream(Pieces { left: vec![Some(piece); BIG / (32 * 1024)] }))
+                answer(AnyBody::stream(Pieces { left: vec![Some(piece); BIG / (32 * 1024)] }))
             }
-            "/empty" => Response::builder().status(204).body(ResponseBody::Empty).unwrap(),
+            "/empty" => Response::builder().status(204).body(AnswerBody::untold(AnyBody::Empty)).unwrap(),
             _ => text("hello".into()),
         }
     }
 
-    fn refuse(&self, _conn: &ConnInfo, reject: &Reject) -> Response<ResponseBody> {
-        self.render(reject)
+    fn refuse(&self, _conn: &ConnInfo, reject: Reject) -> Response<AnswerBody> {
+        self.render(&reject)
     }
 }
 
 impl Scripted {
-    fn render(&self, reject: &Reject) -> Response<ResponseBody> {
+    fn render(&self, reject: &Reject) -> Response<AnswerBody> {
         let body = format!("{}: {}", reject.reason.word(), reject.detail);
-        let mut response = Response::new(ResponseBody::full(body.into()));
+        let mut response = answer(AnyBody::full(body.into()));
         *response.status_mut() = reject.status.unwrap_or(reject.reason.status());
         response
     }
@@ -101,6 +99,10 @@ impl Scripted {
     fn running(&self) -> usize {
         self.running.load(Ordering::SeqCst)
     }
+}
+
+fn answer(body: AnyBody) -> Response<AnswerBody> {
+    Response::new(AnswerBody::untold(body))
 }
 
 /// A body of pieces, last one first; `None` breaks it off.

@@ -12,7 +12,7 @@ use tidegate_config::{Code, Diagnostic, Diagnostics, Place, Valid};
 use tidegate_route::{Methods, RouteSpec, Router, RouterBuilder, Template, TemplateOptions};
 use tidegate_transcode::Schema;
 
-use super::{CompiledRoute, Snapshot};
+use super::{CompiledRoute, Snapshot, Unrouted};
 use crate::action::Action;
 use crate::action::envelope::Shape;
 use crate::action::failure::{FailureStyle, Format};
@@ -20,12 +20,16 @@ use crate::action::respond::Respond;
 use crate::action::system::{Kind, System};
 use crate::action::transcode::{Binding, Transcode};
 use crate::lifecycle::Lifecycle;
+use crate::telemetry::labels::RouteLabels;
+use crate::telemetry::route::{Observe, RouteTelemetry};
 use crate::upstream::Cluster;
 
 /// What a snapshot is made of beside the configuration.
 pub struct Inputs<'a> {
     /// The checked configuration.
-    pub valid: &'a Valid,
+    pub valid: &'a Arc<Valid>,
+    /// Over all files of the configuration.
+    pub hash: &'a Arc<str>,
     /// Per service; `None` while nothing is known of it.
     pub schemas: &'a [Option<Arc<Schema>>],
     /// Per service.
@@ -41,16 +45,22 @@ pub struct Inputs<'a> {
 /// # Errors
 /// All problems that only descriptors, templates and expressions can show.
 pub fn compile(inputs: &Inputs<'_>) -> Result<Snapshot, Diagnostics> {
-    let mut compiler = Compiler { inputs, rows: Vec::new(), problems: Diagnostics::default() };
-    for route in &inputs.valid.routes {
+    let observe = Arc::new(Observe::new(&inputs.valid.observability));
+    let mut compiler = Compiler { inputs, observe, index: None, rows: Vec::new(), problems: Diagnostics::default() };
+    for (index, route) in inputs.valid.routes.iter().enumerate() {
+        compiler.index = Some(index);
         compiler.route(route);
     }
+    compiler.index = None;
     compiler.system_routes();
     compiler.finish()
 }
 
 struct Compiler<'a> {
     inputs: &'a Inputs<'a>,
+    observe: Arc<Observe>,
+    /// Of the route that is being compiled.
+    index: Option<usize>,
     rows: Vec<Row>,
     problems: Diagnostics,
 }
@@ -237,18 +247,31 @@ impl Compiler<'_> {
         action: Action,
         failure: FailureStyle,
     ) {
+        let rpc = matches!(action, Action::Transcode(_)).then_some(target);
         let compiled = CompiledRoute {
             name: route.name.as_str().into(),
             origin: route.place.to_string().into(),
             hosts: route.hosts.clone(),
             methods,
-            template,
             service: service.into(),
             target: target.into(),
             action,
+            telemetry: self.telemetry(&route.name, service, rpc, template.as_str()),
             failure: Arc::new(failure),
+            index: self.index,
+            template,
         };
         self.rows.push(Row { route: compiled, place: Some(route.place.clone()), annotated: false });
+    }
+
+    fn telemetry(&self, route: &str, service: &str, rpc: Option<&str>, template: &str) -> Arc<RouteTelemetry> {
+        let labels = RouteLabels {
+            route: route.into(),
+            service: service.into(),
+            rpc_method: rpc.map(Arc::from),
+            template: template.into(),
+        };
+        Arc::new(RouteTelemetry { labels, observe: Arc::clone(&self.observe) })
     }
 
     fn system_routes(&mut self) {
@@ -273,6 +296,7 @@ impl Compiler<'_> {
         let services = inputs.valid.services.iter().map(|service| Box::from(service.name.as_str()));
         let services = services.zip(inputs.clusters.iter().cloned()).collect();
         let name = format!("system-{name}");
+        let telemetry = self.telemetry(&name, "", None, template.as_str());
         let route = CompiledRoute {
             origin: path.place.as_ref().map_or_else(|| "built in".into(), |place| place.to_string().into()),
             hosts: Vec::new(),
@@ -282,20 +306,24 @@ impl Compiler<'_> {
             target: name.replace('-', " ").into(),
             action: Action::System(System::new(kind, Arc::clone(inputs.lifecycle), services)),
             failure: Arc::new(FailureStyle::plain(&name, Format::Problem)),
+            telemetry,
+            index: None,
             name: name.into(),
         };
         self.rows.push(Row { route, place: path.place.clone(), annotated: false });
     }
 
     fn finish(mut self) -> Result<Snapshot, Diagnostics> {
-        let unrouted = FailureStyle::plain("", self.format(&self.inputs.valid.defaults));
+        let failure = FailureStyle::plain("", self.format(&self.inputs.valid.defaults));
+        let unrouted = Unrouted { failure, telemetry: self.telemetry("", "", None, "") };
         let router = self.router();
         if self.problems.has_errors() {
             return Err(self.problems);
         }
         let Some(router) = router else { return Err(self.problems) };
         let routes = self.rows.into_iter().map(|row| row.route).collect();
-        Ok(Snapshot { generation: self.inputs.generation, router, routes, unrouted })
+        let Inputs { generation, valid, hash, .. } = *self.inputs;
+        Ok(Snapshot { generation, valid: Arc::clone(valid), hash: Arc::clone(hash), router, routes, unrouted })
     }
 
     /// Builds the matcher; rows that lose against a path of the configuration are dropped first.

@@ -6,22 +6,37 @@ pub mod schemas;
 
 use std::sync::Arc;
 
+use tidegate_config::Valid;
 use tidegate_route::{Router, Template};
 
 use crate::action::Action;
 use crate::action::failure::FailureStyle;
+use crate::telemetry::route::RouteTelemetry;
 
 /// One compiled configuration.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Counts from 1 and rises with each commit.
     pub generation: u64,
+    /// What it was compiled from.
+    pub valid: Arc<Valid>,
+    /// Over all files that were read: 16 hex digits.
+    pub hash: Arc<str>,
     /// Host, method and path to an index into the routes.
     pub router: Router,
     /// In the order of the configuration, then the system routes.
     pub routes: Vec<CompiledRoute>,
-    /// How refusals are written when no route matched.
-    pub unrouted: FailureStyle,
+    /// What holds when no route matched.
+    pub unrouted: Unrouted,
+}
+
+/// What holds when no route matched.
+#[derive(Debug)]
+pub struct Unrouted {
+    /// How refusals are written.
+    pub failure: FailureStyle,
+    /// By which names they are counted and logged: none.
+    pub telemetry: Arc<RouteTelemetry>,
 }
 
 impl Snapshot {
@@ -53,4 +68,8 @@ pub struct CompiledRoute {
     pub action: Action,
     /// How refusals are written.
     pub failure: Arc<FailureStyle>,
+    /// By which names its requests are counted and logged.
+    pub telemetry: Arc<RouteTelemetry>,
+    /// Index of the route of the configuration that it comes from; `None` for what is built in.
+    pub index: Option<usize>,
 }

@@ -32,11 +32,12 @@ pub(crate) const ROWS: &[Row] = &[
         &["body", "ids", "tasks", "time", "version"],
         "plain types; `time` is the only place that reads a clock, `tasks` the only one that spawns",
     ),
-    row(
-        1,
-        &["exchange", "lifecycle", "reject", "telemetry"],
-        "one request and its answer; where the process stands between start and drain; refusals; the process log",
-    ),
+    Row {
+        number: 1,
+        modules: &["exchange", "lifecycle", "reject", "telemetry"],
+        beside: &[("exchange", "reject"), ("telemetry", "exchange"), ("telemetry", "reject")],
+        remark: "one request and its answer; where the process stands between start and drain; refusals; what is told of all that",
+    },
     row(2, &["dial"], "TCP and TLS connections to backends; the one place that sets options of outgoing sockets"),
     row(3, &["policy", "upstream"], "they do not know each other"),
     row(5, &["action"], "what a route does"),

@@ -2,41 +2,55 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body::Body as _;
 
+use super::Transcode;
 use crate::body::{BodyError, RequestBody};
+use crate::exchange::Exchange;
 use crate::reject::{Reason, Reject};
-use crate::time::{Deadline, Wheel};
+use crate::time::{Deadline, now};
 
-/// The whole body, which is at most `limit` bytes long. A body that came in one piece is not copied.
-///
-/// # Errors
-/// `payload_too_large` before anything is read if the length is known; `bad_request` (408) when the client stalls;
-/// `client_closed`; `upstream_timeout` at `deadline`.
-pub(super) async fn collect(
-    mut body: RequestBody,
-    limit: u64,
-    deadline: Option<Instant>,
-    wheel: &Arc<Wheel>,
-) -> Result<Bytes, Reject> {
-    if body.size_hint().lower() > limit {
-        return Err(Reject::new(Reason::PayloadTooLarge).close());
+impl Transcode {
+    /// The whole body, which is at most `max_body` bytes long. A body that came in one piece is not copied.
+    ///
+    /// # Errors
+    /// `payload_too_large` before anything is read if the length is known; `bad_request` (408) when the client stalls;
+    /// `client_closed`; `upstream_timeout` at `deadline`.
+    pub(super) async fn collect(
+        &self,
+        exchange: &Exchange,
+        mut body: RequestBody,
+        deadline: Option<Instant>,
+    ) -> Result<Bytes, Reject> {
+        if body.size_hint().lower() > self.max_body {
+            return Err(Reject::new(Reason::PayloadTooLarge).close());
+        }
+        match &mut body {
+            RequestBody::Empty => return Ok(Bytes::new()),
+            RequestBody::Full(bytes) => {
+                let bytes = bytes.take().unwrap_or_default();
+                exchange.facts.received(bytes.len(), Duration::ZERO);
+                return Ok(bytes);
+            }
+            RequestBody::Stream(_) => {}
+        }
+        let begun = now();
+        let timer = deadline.map(|at| self.cluster.wheel(exchange.worker()).at(at));
+        let whole = read_all(&mut body, self.max_body, timer).await?;
+        exchange.facts.received(whole.len(), now().saturating_duration_since(begun));
+        Ok(whole)
     }
-    match &mut body {
-        RequestBody::Empty => return Ok(Bytes::new()),
-        RequestBody::Full(bytes) => return Ok(bytes.take().unwrap_or_default()),
-        RequestBody::Stream(_) => {}
-    }
-    let mut timer = deadline.map(|at| wheel.at(at));
+}
+
+async fn read_all(body: &mut RequestBody, limit: u64, mut timer: Option<Deadline>) -> Result<Bytes, Reject> {
     let mut whole = Pieces::default();
     loop {
-        match in_time(&mut timer, poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await? {
+        match in_time(&mut timer, poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx))).await? {
             None => return Ok(whole.join()),
             Some(Err(error)) => return Err(broken(error)),
             Some(Ok(frame)) => {

@@ -40,7 +40,7 @@ use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::policy::metadata::MetadataRules;
 use crate::reject::{Reason, Reject};
-use crate::upstream::{CallError, CallHead, Cluster, OWN_METADATA};
+use crate::upstream::{Call, CallDeadline, CallError, CallHead, Cluster, OWN_METADATA};
 
 const IGNORED: HeaderName = HeaderName::from_static("x-tidegate-ignored");
 
@@ -137,7 +137,7 @@ impl Transcode {
     /// The refusal; nothing was sent to the client, and nothing to the backend if the request is at fault.
     pub async fn run(
         self: &Arc<Self>,
-        exchange: &Exchange,
+        exchange: &Arc<Exchange>,
         mut parts: Parts,
         body: RequestBody,
         path: &str,
@@ -173,6 +173,22 @@ impl Transcode {
         Ok(Asked { content_type, format, head, deadline: timeout.map(|timeout| exchange.started + timeout) })
     }
 
+    /// Opens the call, and notes for telemetry that and whom it asked.
+    async fn call(
+        &self,
+        exchange: &Exchange,
+        head: CallHead,
+        first: Bytes,
+        end: bool,
+        deadline: CallDeadline,
+    ) -> Result<Call, Reject> {
+        exchange.facts.asked(exchange.elapsed());
+        let call = self.cluster.call(exchange.worker(), head, first, end, deadline).await;
+        let call = call.map_err(|error| self.failed(exchange, error))?;
+        exchange.facts.endpoint_is(call.endpoint());
+        Ok(call)
+    }
+
     /// The request message in its gRPC frame.
     fn encode(
         &self,
@@ -193,8 +209,20 @@ impl Transcode {
         Ok((frame.into(), names.flatten()))
     }
 
-    /// What became of a call, with the backend's details made readable.
-    fn failed(&self, error: CallError) -> Reject {
+    /// What became of a call, with the backend's details made readable. Notes it for telemetry.
+    fn failed(&self, exchange: &Exchange, error: CallError) -> Reject {
+        exchange.facts.answered(exchange.elapsed());
+        match &error {
+            CallError::ConnectFailed { endpoint, .. } | CallError::Reset { endpoint, .. } => {
+                exchange.facts.endpoint_is(endpoint);
+            }
+            CallError::Status(failure) => exchange.facts.code_is(failure.status.code),
+            CallError::NoEndpoint
+            | CallError::Overloaded
+            | CallError::DeadlineExceeded
+            | CallError::Malformed(_)
+            | CallError::Head(_) => {}
+        }
         let details = match &error {
             CallError::Status(failure) => self.readable(&failure.metadata),
             _ => None,

@@ -19,10 +19,9 @@ use tidegate_transcode::status::encode_message;
 use tidegate_transcode::{AnswerKind, Code, End, ResponseError, Status, StreamEncoder, StreamFormat, StreamOptions};
 
 use super::uploading::Feed;
-use super::{Asked, IGNORED, Transcode, body, unprintable};
+use super::{Asked, IGNORED, Transcode, unprintable};
 use crate::body::{BodyError, RequestBody, ResponseBody};
 use crate::exchange::Exchange;
-use crate::ids::{RequestId, WorkerId};
 use crate::policy::metadata::to_response_headers;
 use crate::reject::Reject;
 use crate::time::{self, Deadline};
@@ -41,25 +40,23 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 impl Transcode {
     pub(super) async fn server_stream(
         self: &Arc<Self>,
-        exchange: &Exchange,
+        exchange: &Arc<Exchange>,
         asked: Asked,
         values: &[Cow<'_, str>],
         query: Option<&str>,
         request: RequestBody,
     ) -> Result<Response<ResponseBody>, Reject> {
-        let worker = exchange.worker();
-        let request = body::collect(request, self.max_body, asked.deadline, self.cluster.wheel(worker)).await?;
+        let request = self.collect(exchange, request, asked.deadline).await?;
         let (frame, ignored) = self.encode(&asked, values, query, &request)?;
         let deadline = asked.deadline.map_or(CallDeadline::None, CallDeadline::FirstMessage);
-        let call = self.cluster.call(worker, asked.head, frame, true, deadline).await;
-        let call = call.map_err(|error| self.failed(error))?;
+        let call = self.call(exchange, asked.head, frame, true, deadline).await?;
         self.stream_answer(exchange, asked.format, call, None, ignored).await
     }
 
     /// Waits for the first message, or the end, and starts the answer.
     pub(super) async fn stream_answer(
         self: &Arc<Self>,
-        exchange: &Exchange,
+        exchange: &Arc<Exchange>,
         format: StreamFormat,
         mut call: Call,
         mut feed: Option<Feed>,
@@ -74,12 +71,13 @@ impl Transcode {
                     return Poll::Ready(Err(reject));
                 }
             }
-            call.poll_message(cx).map_err(|error| self.failed(error))
+            call.poll_message(cx).map_err(|error| self.failed(exchange, error))
         });
         let first = first.await?;
+        exchange.facts.answered(exchange.elapsed());
         let mut response = Response::new(ResponseBody::Empty);
         let headers = response.headers_mut();
-        to_response_headers(call.head().await.map_err(|error| self.failed(error))?, headers);
+        to_response_headers(call.head().await.map_err(|error| self.failed(exchange, error))?, headers);
         let encoder = self.start(format, first.as_ref(), headers)?;
         headers.extend(ignored.map(|ignored| (IGNORED, ignored)));
         if exchange.takes_trailers {
@@ -92,9 +90,7 @@ impl Transcode {
             encoder,
             call,
             feed,
-            worker: exchange.worker(),
-            request_id: exchange.request_id.clone(),
-            takes_trailers: exchange.takes_trailers,
+            exchange: Arc::clone(exchange),
             heartbeat: None,
             state: State::Open,
             waiting: Vec::new(),
@@ -142,9 +138,7 @@ struct Messages {
     call: Call,
     /// What is left of the client's own stream, in calls that stream both ways.
     feed: Option<Feed>,
-    worker: WorkerId,
-    request_id: RequestId,
-    takes_trailers: bool,
+    exchange: Arc<Exchange>,
     heartbeat: Option<Deadline>,
     state: State,
     /// Written before the body was polled first, or beside what is sent now.
@@ -176,6 +170,7 @@ impl Messages {
     fn end(&mut self) {
         // Always a clean end.
         let _ = self.encoder.finish(&mut self.waiting);
+        self.exchange.facts.code_is(Code::Ok);
         self.state = self.with_trailers(Code::Ok, "");
     }
 
@@ -188,11 +183,13 @@ impl Messages {
             End::Clean => self.with_trailers(status.code, &status.message),
             End::BreakOff => State::BreakOff,
         };
-        tracing::debug!(request_id = self.request_id.as_str(), reason = reject.reason.word(), "a stream has failed");
+        self.exchange.facts.failed(reject.reason);
+        let request_id = self.exchange.request_id.as_str();
+        tracing::debug!(request_id, reason = reject.reason.word(), "a stream has failed");
     }
 
     fn with_trailers(&self, code: Code, message: &str) -> State {
-        if !self.takes_trailers {
+        if !self.exchange.takes_trailers {
             return State::Ended;
         }
         let mut trailers = HeaderMap::with_capacity(2);
@@ -249,7 +246,7 @@ impl Messages {
                 Ok(None) => break,
                 Err(error) => {
                     self.waiting = out;
-                    let reject = self.transcode.failed(error);
+                    let reject = self.transcode.failed(&self.exchange, error);
                     self.fail(&reject);
                     return Poll::Ready(());
                 }
@@ -270,7 +267,7 @@ impl Messages {
     /// A comment after a long silence, where the format has one.
     fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(comment) = self.format.heartbeat() else { return Poll::Pending };
-        let wheel = self.transcode.cluster.wheel(self.worker);
+        let wheel = self.transcode.cluster.wheel(self.exchange.worker());
         let heartbeat = self.heartbeat.get_or_insert_with(|| wheel.at(time::now() + HEARTBEAT));
         if Pin::new(heartbeat).poll(cx).is_pending() {
             return Poll::Pending;

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::Response;
 use http::header::{self, HeaderValue};
 use tidegate_transcode::plan::FieldIndex;
-use tidegate_transcode::{AnswerKind, HttpBody, ResponseError, json};
+use tidegate_transcode::{AnswerKind, Code, HttpBody, ResponseError, json};
 
-use super::{Asked, IGNORED, Transcode, body, unprintable};
+use super::{Asked, IGNORED, Transcode, unprintable};
 use crate::action::envelope::{self, Facts, RenderError, Shape};
 use crate::action::failure::milliseconds;
 use crate::body::{RequestBody, ResponseBody};
@@ -28,14 +28,14 @@ impl Transcode {
         query: Option<&str>,
         request: RequestBody,
     ) -> Result<Response<ResponseBody>, Reject> {
-        let worker = exchange.worker();
-        let request = body::collect(request, self.max_body, asked.deadline, self.cluster.wheel(worker)).await?;
+        let request = self.collect(exchange, request, asked.deadline).await?;
         let (frame, ignored) = self.encode(&asked, values, query, &request)?;
         drop(request);
         let deadline = asked.deadline.map_or(CallDeadline::None, CallDeadline::Total);
-        let call = self.cluster.call(worker, asked.head, frame, true, deadline).await;
-        let call = call.map_err(|error| self.failed(error))?;
-        let answer = call.unary().await.map_err(|error| self.failed(error))?;
+        let call = self.call(exchange, asked.head, frame, true, deadline).await?;
+        let answer = call.unary().await.map_err(|error| self.failed(exchange, error))?;
+        exchange.facts.answered(exchange.elapsed());
+        exchange.facts.code_is(Code::Ok);
         self.answer(exchange, &answer, ignored)
     }
 

@@ -8,17 +8,19 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
 use http::header::HeaderValue;
 use http_body::Body as _;
-use tidegate_transcode::{RequestParts, Upload};
+use tidegate_transcode::{Code, RequestParts, Upload};
 
 use super::{Asked, Transcode, body, refused};
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::reject::Reject;
+use crate::time::now;
 use crate::upstream::{CallDeadline, CallSender};
 
 /// Sending the rest of a client's stream.
@@ -26,6 +28,7 @@ pub(super) type Feed = Pin<Box<dyn Future<Output = Result<(), Reject>> + Send>>;
 
 /// A client's stream, being read.
 struct Reader {
+    exchange: Arc<Exchange>,
     upload: Upload,
     request: RequestBody,
     ended: bool,
@@ -34,7 +37,7 @@ struct Reader {
 impl Transcode {
     pub(super) async fn upload(
         self: &Arc<Self>,
-        exchange: &Exchange,
+        exchange: &Arc<Exchange>,
         asked: Asked,
         values: &[Cow<'_, str>],
         query: Option<&str>,
@@ -48,7 +51,7 @@ impl Transcode {
             content_type: asked.content_type.as_ref().map(HeaderValue::as_bytes),
         };
         let upload = self.plan.upload(&parts).map_err(refused)?;
-        let mut reader = Reader { upload, request, ended: false };
+        let mut reader = Reader { exchange: Arc::clone(exchange), upload, request, ended: false };
         let mut first = Vec::new();
         let mut timer = asked.deadline.map(|at| self.cluster.wheel(worker).at(at));
         while first.is_empty() && !reader.ended {
@@ -62,8 +65,7 @@ impl Transcode {
             Some(at) => CallDeadline::Total(at),
         };
         let ended = reader.ended;
-        let call = self.cluster.call(worker, asked.head, first.into(), ended, deadline).await;
-        let mut call = call.map_err(|error| self.failed(error))?;
+        let mut call = self.call(exchange, asked.head, first.into(), ended, deadline).await?;
         // A stream that has ended already has no sending half to take, and dropping it would cancel the call.
         let sender = if ended { None } else { call.take_sender() };
         let feed: Option<Feed> = sender.map(|sender| -> Feed { Box::pin(reader.feed(sender)) });
@@ -75,7 +77,7 @@ impl Transcode {
         let answer = poll_fn(|cx| {
             // A backend may answer before it has read everything.
             if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-                return Poll::Ready(answer.map_err(|error| self.failed(error)));
+                return Poll::Ready(answer.map_err(|error| self.failed(exchange, error)));
             }
             if let Some(running) = &mut feed
                 && let Poll::Ready(fed) = running.as_mut().poll(cx)
@@ -87,7 +89,10 @@ impl Transcode {
             }
             Poll::Pending
         });
-        self.answer(exchange, &answer.await?, None)
+        let answer = answer.await?;
+        exchange.facts.answered(exchange.elapsed());
+        exchange.facts.code_is(Code::Ok);
+        self.answer(exchange, &answer, None)
     }
 }
 
@@ -114,7 +119,12 @@ impl Reader {
     /// Reads one piece of the body and appends the messages that it completes, in their frames.
     async fn read_some(&mut self, out: &mut Vec<u8>) -> Result<(), Reject> {
         let request = &mut self.request;
-        match poll_fn(|cx| Pin::new(&mut *request).poll_frame(cx)).await {
+        let begun = now();
+        let frame = poll_fn(|cx| Pin::new(&mut *request).poll_frame(cx)).await;
+        // What comes while the backend is being asked already delays nothing.
+        let early = self.exchange.facts.asked_at().is_none();
+        let waited = if early { now().saturating_duration_since(begun) } else { Duration::ZERO };
+        match frame {
             None => {
                 self.ended = true;
                 self.upload.finish(out).map_err(refused)
@@ -122,6 +132,7 @@ impl Reader {
             Some(Err(error)) => Err(body::broken(error)),
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else { return Ok(()) };
+                self.exchange.facts.received(data.len(), waited);
                 self.upload.push(&data, out).map_err(refused)
             }
         }

@@ -1,0 +1,147 @@
+//! What is learnt of an exchange while it runs. Written by the action, read once at the end.
+//!
+//! Atomics, because the body of an answer is polled by another task than the request's future; nothing contends.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tidegate_transcode::Code;
+
+use crate::reject::Reason;
+
+/// No gRPC status is known.
+const NO_CODE: u8 = u8::MAX;
+
+/// See the module. Times are counted from the start of the exchange.
+#[derive(Debug)]
+pub struct Facts {
+    endpoint: OnceLock<Arc<str>>,
+    attempts: AtomicU32,
+    /// When the request was handed to a backend, in nanoseconds; 0: never.
+    asked_ns: AtomicU64,
+    /// When the backend's answer, or the first message of it, was there; 0: never.
+    answered_ns: AtomicU64,
+    /// Spent waiting for the client's body.
+    client_wait_ns: AtomicU64,
+    bytes_in: AtomicU64,
+    code: AtomicU8,
+    failed: OnceLock<Reason>,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            endpoint: OnceLock::new(),
+            attempts: AtomicU32::new(0),
+            asked_ns: AtomicU64::new(0),
+            answered_ns: AtomicU64::new(0),
+            client_wait_ns: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            code: AtomicU8::new(NO_CODE),
+            failed: OnceLock::new(),
+        }
+    }
+}
+
+impl Facts {
+    /// A backend is asked, `elapsed` after the start. Counts an attempt.
+    pub fn asked(&self, elapsed: Duration) {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        // The first attempt counts: what lies between attempts is waiting too.
+        let _later = self.asked_ns.compare_exchange(0, nanoseconds(elapsed), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The backend has answered, or failed to, `elapsed` after the start.
+    pub fn answered(&self, elapsed: Duration) {
+        self.answered_ns.store(nanoseconds(elapsed), Ordering::Relaxed);
+    }
+
+    /// Names the endpoint that was asked, as written in the configuration. The first one stays.
+    pub fn endpoint_is(&self, endpoint: &Arc<str>) {
+        let _first = self.endpoint.set(Arc::clone(endpoint));
+    }
+
+    /// The backend said how the call ended.
+    pub fn code_is(&self, code: Code) {
+        self.code.store(code.number(), Ordering::Relaxed);
+    }
+
+    /// `bytes` of the request's body have come, after waiting for `waited`.
+    pub fn received(&self, bytes: usize, waited: Duration) {
+        self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.client_wait_ns.fetch_add(u64::try_from(waited.as_nanos()).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// The answer has begun and could not be finished.
+    pub fn failed(&self, reason: Reason) {
+        let _first = self.failed.set(reason);
+    }
+
+    /// The endpoint that was asked.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Arc<str>> {
+        self.endpoint.get()
+    }
+
+    /// How often a backend was asked.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
+    /// What the backend said.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        Code::from_number(self.code.load(Ordering::Relaxed).into())
+    }
+
+    /// Bytes of the request's body.
+    #[must_use]
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in.load(Ordering::Relaxed)
+    }
+
+    /// Why the answer broke off.
+    #[must_use]
+    pub fn failure(&self) -> Option<Reason> {
+        self.failed.get().copied()
+    }
+
+    /// Time until the backend had answered, from when it was asked.
+    #[must_use]
+    pub fn upstream(&self) -> Option<Duration> {
+        Some(self.answered_at()?.saturating_sub(self.asked_at()?))
+    }
+
+    /// The gateway's own time before the backend was asked: without waiting for the client's body.
+    #[must_use]
+    pub fn overhead_before(&self) -> Option<Duration> {
+        let waited = Duration::from_nanos(self.client_wait_ns.load(Ordering::Relaxed));
+        Some(self.asked_at()?.saturating_sub(waited))
+    }
+
+    /// When the backend was first asked.
+    #[must_use]
+    pub fn asked_at(&self) -> Option<Duration> {
+        time(&self.asked_ns)
+    }
+
+    /// When the backend had answered.
+    #[must_use]
+    pub fn answered_at(&self) -> Option<Duration> {
+        time(&self.answered_ns)
+    }
+}
+
+/// Never 0, which means never.
+fn nanoseconds(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX).max(1)
+}
+
+fn time(of: &AtomicU64) -> Option<Duration> {
+    match of.load(Ordering::Relaxed) {
+        0 => None,
+        nanoseconds => Some(Duration::from_nanos(nanoseconds)),
+    }
+}

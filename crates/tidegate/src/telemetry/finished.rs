@@ -1,0 +1,41 @@
+//! A request that has ended, as metrics, access log, traces and the tap see it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_transcode::Code;
+
+use super::route::RouteTelemetry;
+use crate::exchange::Exchange;
+use crate::reject::Reason;
+
+/// See the module. Made on the worker, once for each request.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished<'a> {
+    /// What was asked.
+    pub exchange: &'a Exchange,
+    /// Of the route that answered, or of none.
+    pub route: &'a RouteTelemetry,
+    /// As sent; 499 if the client left before there was an answer.
+    pub status: u16,
+    /// What the backend said.
+    pub grpc_status: Option<Code>,
+    /// Why there is no good answer.
+    pub reason: Option<Reason>,
+    /// Body of the request.
+    pub bytes_in: u64,
+    /// Body of the answer, as far as it was handed to the connection.
+    pub bytes_out: u64,
+    /// From the head of the request to the end of the answer.
+    pub duration: Duration,
+    /// Waiting for the backend, to its answer or the first message of it.
+    pub upstream: Option<Duration>,
+    /// The gateway's own time before a backend was asked. `None` if none was, then all of the time is the gateway's.
+    pub overhead_request: Option<Duration>,
+    /// The gateway's own time after the backend's answer. `None` for a stream, whose time is the backend's.
+    pub overhead_response: Option<Duration>,
+    /// How often a backend was asked.
+    pub attempts: u32,
+    /// The endpoint that was asked, as written in the configuration.
+    pub endpoint: Option<&'a Arc<str>>,
+}
