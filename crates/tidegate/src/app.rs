@@ -79,7 +79,7 @@ pub struct App {
     gateway: Arc<Gateway>,
     control: Arc<Control>,
     wheels: Wheels,
-    addresses: Vec<(String, SocketAddr)>,
+    addresses: Vec<(Arc<str>, SocketAddr)>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -97,9 +97,10 @@ impl App {
         refresh::expect(&valid, &registry.lifecycle);
         let settings = valid.listeners.iter().map(Settings::new).collect();
         let certificate_directory = options.certificate_directory.clone();
-        let binding = BindOptions { workers, share_ports: options.share_ports, certificate_directory };
+        let binding =
+            BindOptions { workers, share_ports: options.share_ports, certificate_directory, ..BindOptions::default() };
         let mut listeners = Listeners::bind(settings, &binding).map_err(StartError::Listen)?;
-        let addresses = listeners.addresses().map(|(name, address)| (name.to_owned(), address)).collect();
+        let addresses = listeners.addresses();
         let control = listeners.control();
         let gateway = Arc::new(Gateway::new(snapshot, Arc::default()));
         let start = match valid.runtime.model {
@@ -112,7 +113,7 @@ impl App {
 
     /// Name and real address of each listener, in the order of the configuration.
     pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.addresses.iter().map(|(name, address)| (name.as_str(), *address))
+        self.addresses.iter().map(|(name, address)| (&**name, *address))
     }
 
     /// Runs the control plane on this thread until `stop` is ready, then drains. A second `stop` ends at once.

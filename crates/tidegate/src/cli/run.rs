@@ -28,7 +28,11 @@ pub(super) fn run(path: &Path, share_ports: bool) -> ExitCode {
             tracing::error!(error = %error, "cannot listen");
             ExitCode::from(match error {
                 ListenError::Certificate { .. } => exit::CONFIG,
-                ListenError::Taken { .. } | ListenError::Bind { .. } => exit::UNAVAILABLE,
+                ListenError::Taken { .. }
+                | ListenError::Bind { .. }
+                | ListenError::Stuck { .. }
+                | ListenError::Inherit(_)
+                | ListenError::Handover(_) => exit::UNAVAILABLE,
             })
         }
         Err(StartError::System(error)) => {

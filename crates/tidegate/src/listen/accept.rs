@@ -16,8 +16,8 @@ use crate::tasks;
 use crate::time::now;
 
 use super::connection;
-use super::drain::WorkerState;
-use super::{Handle, Listener, http1};
+use super::drain::Lane;
+use super::{Handle, http1};
 
 /// Connections that may wait to be accepted; the system may allow fewer (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
@@ -35,17 +35,17 @@ const RESERVED_DESCRIPTORS: u64 = 256;
 /// Binds `address` once for each worker, so that the kernel deals connections out to them.
 ///
 /// # Errors
-/// Those of the system; `AddrInUse` also if another process of the same user shares the port, unless `share_ports`.
-pub(super) fn bind(mut address: SocketAddr, workers: usize, share_ports: bool) -> io::Result<Vec<TcpListener>> {
-    if !share_ports && address.port() != 0 {
+/// Those of the system; `AddrInUse` also if another process of the same user shares the port, unless `share`.
+pub(super) fn bind(mut address: SocketAddr, workers: usize, share: bool) -> io::Result<Vec<TcpListener>> {
+    if !share && address.port() != 0 {
         // With SO_REUSEPORT a second process that was started by mistake would bind and take half of the
         // connections. A plain socket does not share, so binding one finds the first process.
         drop(listen(address, false)?);
     }
-    let reuse_port = workers > 1 || share_ports;
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers {
-        let socket = listen(address, reuse_port)?;
+        // Also for a single worker: a later configuration may want a part of what this address covers.
+        let socket = listen(address, true)?;
         // With port 0 the others join the port that the first one was given.
         address = socket.local_addr()?;
         sockets.push(socket);
@@ -66,22 +66,17 @@ fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
 }
 
 /// How many connections clients may hold, by the descriptors that the process may open.
-fn descriptor_allowance() -> usize {
+pub(super) fn descriptor_allowance() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let reserved = (limit / 100 * RESERVED_DESCRIPTORS_PERCENT).max(RESERVED_DESCRIPTORS);
     usize::try_from(limit.saturating_sub(reserved)).unwrap_or(usize::MAX).max(1)
 }
 
-/// Accepts until the worker drains, then once more whatever waits in the queue: a queue that is dropped is reset.
-pub(super) async fn accept<H: Handle>(
-    socket: tokio::net::TcpListener,
-    listener: Arc<Listener>,
-    worker: Arc<WorkerState>,
-    handler: Arc<H>,
-) {
-    let allowance = descriptor_allowance().min(listener.settings.max_connections);
-    let mut acceptor = Acceptor { listener, worker: Arc::clone(&worker), handler, allowance, logged: None };
-    let mut draining = pin!(worker.draining());
+/// Accepts until the lane drains, then once more whatever waits in the queue: a queue that is dropped is reset. Ends
+/// with the last connection of the lane.
+pub(super) async fn accept<H: Handle>(socket: tokio::net::TcpListener, lane: Arc<Lane>, handler: Arc<H>) {
+    let mut acceptor = Acceptor { lane: Arc::clone(&lane), handler, logged: None };
+    let mut draining = pin!(lane.draining());
     loop {
         tokio::select! {
             biased;
@@ -93,49 +88,54 @@ pub(super) async fn accept<H: Handle>(
         }
     }
     // Without the runtime, which may not have heard yet of what has come last.
-    let Ok(socket) = socket.into_std() else {
-        return;
-    };
-    while let Ok((stream, peer)) = socket.accept() {
-        if stream.set_nonblocking(true).is_ok()
-            && let Ok(stream) = TcpStream::from_std(stream)
-        {
-            acceptor.take(stream, peer);
-        }
+    if let Ok(socket) = socket.into_std() {
+        acceptor.empty(&socket);
     }
+    lane.ended().await;
 }
 
 struct Acceptor<H> {
-    listener: Arc<Listener>,
-    worker: Arc<WorkerState>,
+    lane: Arc<Lane>,
     handler: Arc<H>,
-    /// Connections of this listener at once.
-    allowance: usize,
     logged: Option<Instant>,
 }
 
 impl<H: Handle> Acceptor<H> {
-    fn take(&mut self, stream: TcpStream, peer: SocketAddr) {
+    /// Takes everything that waits in the queue.
+    fn empty(&self, socket: &TcpListener) {
+        while let Ok((stream, peer)) = socket.accept() {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                self.take(stream, peer);
+            }
+        }
+    }
+
+    fn take(&self, stream: TcpStream, peer: SocketAddr) {
         // Small answers must not wait for the acknowledgement of the one before. Fails only if the client has gone.
         let _gone = stream.set_nodelay(true);
+        let lane = &self.lane;
+        // Once for each connection: what is exchanged later holds for later ones.
+        let live = lane.listener.live();
         let info = ConnInfo {
-            worker: self.worker.id,
+            worker: lane.worker.id,
             peer,
-            local: self.listener.local,
-            listener: Arc::clone(&self.listener.settings.name),
-            tls: self.listener.tls.is_some(),
+            local: lane.listener.local,
+            listener: Arc::clone(&lane.listener.name),
+            tls: live.tls.is_some(),
         };
-        let Some(permit) = Permit::take(&self.listener, &self.worker, self.allowance) else {
+        let Some(permit) = Permit::take(lane, live.allowance) else {
             self.turn_away(&stream, &info);
             return;
         };
         let handler = Arc::clone(&self.handler);
-        let worker = Arc::clone(&self.worker);
+        let lane = Arc::clone(lane);
         // A future that is passed by value into another stands in it twice. So it is made inside and passed by
         // reference, and the whole is boxed for the same reason: this is the memory of an idle connection.
         let connection = Box::pin(async move {
-            let connection = pin!(connection::serve(stream, info, handler, permit));
-            worker.run_until_cut(connection).await;
+            let connection = pin!(connection::serve(stream, info, live, handler, permit));
+            lane.run_until_cut(connection).await;
         });
         tasks::spawn("connection", connection);
     }
@@ -147,7 +147,7 @@ impl<H: Handle> Acceptor<H> {
         }
         let response = self.handler.refuse(info, Reject::new(Reason::Overloaded).close());
         // If the socket does not take it at once the client learns it from the close.
-        let _full = stream.try_write(&http1::render(response, &self.worker.date));
+        let _full = stream.try_write(&http1::render(response, &self.lane.worker.date));
     }
 
     /// An error of one connection (it has gone already) is passed over. Any other pauses the loop, which never ends.
@@ -159,7 +159,7 @@ impl<H: Handle> Acceptor<H> {
         let now = now();
         if self.logged.is_none_or(|logged| now.saturating_duration_since(logged) >= ERROR_LOG_INTERVAL) {
             self.logged = Some(now);
-            tracing::error!(listener = &*self.listener.settings.name, %error, "cannot accept connections");
+            tracing::error!(listener = &*self.lane.listener.name, %error, "cannot accept connections");
         }
         tokio::time::sleep(ERROR_PAUSE).await;
     }
@@ -167,25 +167,24 @@ impl<H: Handle> Acceptor<H> {
 
 /// The right to one connection; gives it back when dropped.
 pub(super) struct Permit {
-    pub(super) listener: Arc<Listener>,
-    pub(super) worker: Arc<WorkerState>,
+    pub(super) lane: Arc<Lane>,
 }
 
 impl Permit {
-    fn take(listener: &Arc<Listener>, worker: &Arc<WorkerState>, allowance: usize) -> Option<Self> {
-        if listener.open.fetch_add(1, Ordering::Relaxed) >= allowance {
-            listener.open.fetch_sub(1, Ordering::Relaxed);
+    fn take(lane: &Arc<Lane>, allowance: usize) -> Option<Self> {
+        if lane.listener.open.fetch_add(1, Ordering::Relaxed) >= allowance {
+            lane.listener.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        worker.connection_opened();
-        Some(Self { listener: Arc::clone(listener), worker: Arc::clone(worker) })
+        lane.connection_opened();
+        Some(Self { lane: Arc::clone(lane) })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.listener.open.fetch_sub(1, Ordering::Relaxed);
-        self.worker.connection_closed();
+        self.lane.listener.open.fetch_sub(1, Ordering::Relaxed);
+        self.lane.connection_closed();
     }
 }
 

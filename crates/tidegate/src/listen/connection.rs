@@ -2,9 +2,10 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +13,7 @@ use http::{Request, Response};
 use tidegate_config::valid::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
 use crate::body::RequestBody;
 use crate::ids::ConnInfo;
@@ -21,31 +23,36 @@ use crate::telemetry::answer::AnswerBody;
 use crate::time::now;
 
 use super::accept::Permit;
-use super::drain::WorkerState;
+use super::drain::Lane;
 use super::guard::framing::Fault;
 use super::guard::{Guarded, Render, Setup, Traffic};
+use super::listener::Live;
 use super::sniff::{self, Sniffed};
-use super::{Handle, Listener, Settings, http1, http2, tls};
+use super::{Handle, Settings, http1, http2, tls};
+
+/// While draining, a connection that has not carried a request yet may still bring one within this time: a client has
+/// opened it for a reason.
+pub(super) const UNUSED_GRACE: Duration = Duration::from_secs(1);
 
 /// What all requests of a connection share.
 pub(super) struct Conn<H> {
     handler: Arc<H>,
     pub(super) info: Arc<ConnInfo>,
     pub(super) traffic: Arc<Traffic>,
-    pub(super) worker: Arc<WorkerState>,
-    listener: Arc<Listener>,
+    pub(super) lane: Arc<Lane>,
+    live: Arc<Live>,
     pub(super) close_at: Instant,
 }
 
 impl<H: Handle> Conn<H> {
-    pub(super) fn new(handler: Arc<H>, info: ConnInfo, listener: Arc<Listener>, worker: Arc<WorkerState>) -> Arc<Self> {
-        let close_at = now() + spread(listener.settings.timeouts.age, info.peer);
+    pub(super) fn new(handler: Arc<H>, info: ConnInfo, live: Arc<Live>, lane: Arc<Lane>) -> Arc<Self> {
+        let close_at = now() + spread(live.settings.timeouts.age, info.peer);
         let traffic = Arc::new(Traffic::default());
-        Arc::new(Self { handler, info: Arc::new(info), traffic, worker, listener, close_at })
+        Arc::new(Self { handler, info: Arc::new(info), traffic, lane, live, close_at })
     }
 
     pub(super) fn settings(&self) -> &Settings {
-        &self.listener.settings
+        &self.live.settings
     }
 
     /// Answers one vetted request. The result is for [`Conn::settle`]; two steps, because each layer of futures around
@@ -80,14 +87,20 @@ impl<H: Handle> Conn<H> {
 
 impl<H: Handle> Render for Conn<H> {
     fn render(&self, fault: Fault) -> Bytes {
-        http1::render(self.refuse(fault.reject()), &self.worker.date)
+        http1::render(self.refuse(fault.reject()), &self.lane.worker.date)
     }
 }
 
 /// Serves one connection to its end. The permit is given back with it.
-pub(super) async fn serve<H: Handle>(stream: TcpStream, info: ConnInfo, handler: Arc<H>, permit: Permit) {
-    let conn = Conn::new(handler, info, Arc::clone(&permit.listener), Arc::clone(&permit.worker));
-    if conn.listener.tls.is_some() {
+pub(super) async fn serve<H: Handle>(
+    stream: TcpStream,
+    info: ConnInfo,
+    live: Arc<Live>,
+    handler: Arc<H>,
+    permit: Permit,
+) {
+    let conn = Conn::new(handler, info, live, Arc::clone(&permit.lane));
+    if conn.live.tls.is_some() {
         // Boxed, as is HTTP/2 below: a task is as large as its largest branch.
         Box::pin(serve_tls(stream, conn)).await;
     } else {
@@ -97,7 +110,7 @@ pub(super) async fn serve<H: Handle>(stream: TcpStream, info: ConnInfo, handler:
 }
 
 async fn serve_tls<H: Handle>(stream: TcpStream, conn: Arc<Conn<H>>) {
-    let Some(acceptor) = &conn.listener.tls else {
+    let Some(acceptor) = &conn.live.tls else {
         return;
     };
     let handshake = tokio::time::timeout(conn.settings().timeouts.handshake, acceptor.accept(stream));
@@ -125,13 +138,12 @@ where
     let mut sniffed = Sniffed::Http1;
     let mut read = BytesMut::new();
     if conn.settings().speaks(Protocol::Http2) {
-        let sniff = sniff::sniff(&mut stream, &mut read);
-        match tokio::time::timeout_at(deadline.into(), sniff).await {
-            Ok(Ok(seen)) => sniffed = seen,
-            Ok(Err(_)) => return,
+        let sniff = tokio::time::timeout_at(deadline.into(), sniff::sniff(&mut stream, &mut read));
+        match unless_draining(&conn.lane, sniff).await {
+            Some(Ok(Ok(seen))) => sniffed = seen,
+            Some(Ok(Err(_))) => return,
             // Half a preface is no request: the guard, whose deadline is the same, finds out.
-            Err(_) if !read.is_empty() => {}
-            Err(_) => return,
+            Some(Err(_)) | None => {}
         }
         if read.is_empty() {
             return;
@@ -147,6 +159,23 @@ where
         return http1::serve(guarded, conn).await;
     }
     turn_away(guarded).await;
+}
+
+/// The output of `future`, or `None` once the lane has drained for [`UNUSED_GRACE`].
+async fn unless_draining<F: Future>(lane: &Lane, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut grace: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if !lane.is_draining() {
+            return Poll::Pending;
+        }
+        let grace = grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(UNUSED_GRACE)));
+        grace.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 /// Tells a client of HTTP/1 that only HTTP/2 is spoken here, and closes.
@@ -169,22 +198,22 @@ fn spread(age: Duration, peer: SocketAddr) -> Duration {
 /// A request is being answered, until this is dropped.
 pub(super) struct Busy {
     traffic: Arc<Traffic>,
-    worker: Arc<WorkerState>,
+    lane: Arc<Lane>,
 }
 
 impl Busy {
-    pub(super) fn begin(traffic: &Arc<Traffic>, worker: &Arc<WorkerState>) -> Self {
+    pub(super) fn begin(traffic: &Arc<Traffic>, lane: &Arc<Lane>) -> Self {
         traffic.used.store(true, Ordering::Relaxed);
         traffic.answering.fetch_add(1, Ordering::Relaxed);
-        worker.request_begun();
-        Self { traffic: Arc::clone(traffic), worker: Arc::clone(worker) }
+        lane.request_begun();
+        Self { traffic: Arc::clone(traffic), lane: Arc::clone(lane) }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
         self.traffic.answering.fetch_sub(1, Ordering::Relaxed);
-        self.worker.request_ended();
+        self.lane.request_ended();
     }
 }
 

@@ -1,53 +1,63 @@
-//! How listeners end: stop accepting, let running requests finish, cut what is left.
+//! How listening ends: stop accepting, let running requests finish, cut what is left.
 //!
 //! ```text
-//!   Serving ──drain()──▶ Draining ──cut()──▶ Cut
+//!   Serving ──drain──▶ Draining ──cut──▶ Cut
 //! ```
-//! A connection registers for a change once and then looks at an atomic whenever it is polled, so that being ready
-//! to drain costs a request nothing.
+//! The stage belongs to a [`Lane`], so that one listener can end while the others serve. A connection registers for a
+//! change once and then looks at an atomic whenever it is polled, so that being ready to drain costs a request nothing.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Instant;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::ids::WorkerId;
-
-use super::date::DateCache;
+use super::listener::Listener;
+use super::worker::WorkerState;
 
 const SERVING: u8 = 0;
 const DRAINING: u8 = 1;
 const CUT: u8 = 2;
 
-/// The listeners of one worker as seen by its connections. Aligned, so that workers do not share its cache lines.
+/// One listener on one worker, as its connections see it. Aligned, so that workers do not share its cache lines.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(super) struct WorkerState {
-    pub(super) id: WorkerId,
-    pub(super) date: DateCache,
+pub(super) struct Lane {
+    pub(super) listener: Arc<Listener>,
+    pub(super) worker: Arc<WorkerState>,
     stage: AtomicU8,
+    /// The worker takes connections from the sockets.
+    accepting: AtomicBool,
+    /// Nothing is accepted any more, and the last connection has gone.
+    ended: AtomicBool,
     changed: Notify,
     /// The last connection has gone while draining.
     empty: Notify,
     connections: AtomicUsize,
     requests: AtomicUsize,
+    /// When a listener that was taken out of the configuration is cut.
+    cut_at: Mutex<Option<Instant>>,
 }
 
-impl WorkerState {
-    fn new(id: WorkerId) -> Self {
-        Self {
-            id,
-            date: DateCache::new(),
+impl Lane {
+    pub(super) fn new(listener: Arc<Listener>, worker: Arc<WorkerState>) -> Arc<Self> {
+        Arc::new(Self {
+            listener,
+            worker,
             stage: AtomicU8::new(SERVING),
+            accepting: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             changed: Notify::new(),
             empty: Notify::new(),
             connections: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
-        }
+            cut_at: Mutex::new(None),
+        })
     }
 
     /// No new connections, and no further request on the present ones.
@@ -55,9 +65,46 @@ impl WorkerState {
         self.stage.load(Ordering::Relaxed) != SERVING
     }
 
+    /// Ends this lane; what is left at `cut_at` is cut, which is up to [`Lane::ended`]. Without a time it lasts until
+    /// [`Lane::cut`].
+    pub(super) fn drain(&self, cut_at: Option<Instant>) {
+        if cut_at.is_some() {
+            *self.cut_at.lock() = cut_at;
+        }
+        self.set(DRAINING);
+    }
+
+    /// Drops every connection with the requests on it.
+    pub(super) fn cut(&self) {
+        self.set(CUT);
+    }
+
     fn set(&self, stage: u8) {
         self.stage.fetch_max(stage, Ordering::SeqCst);
         self.changed.notify_waiters();
+    }
+
+    /// The worker has begun to accept.
+    pub(super) fn begin(&self) {
+        self.accepting.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the worker has begun to accept.
+    pub(super) fn has_begun(&self) -> bool {
+        self.accepting.load(Ordering::SeqCst)
+    }
+
+    /// Whether nothing will come of this lane any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn open_connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn open_requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
     }
 
     pub(super) fn connection_opened(&self) {
@@ -66,6 +113,7 @@ impl WorkerState {
 
     pub(super) fn connection_closed(&self) {
         if self.connections.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_draining() {
+            // One is stored for whoever comes late; more than one may wait, and each passes it on.
             self.empty.notify_one();
         }
     }
@@ -87,11 +135,26 @@ impl WorkerState {
         }
     }
 
-    /// Waits until no connection is left. To be called while draining.
-    pub(super) async fn emptied(&self) {
-        while self.connections.load(Ordering::SeqCst) > 0 {
+    /// Waits until no connection is left, and cuts what is when the lane's own time has come. To be called while
+    /// draining, after the last connection has been accepted.
+    pub(super) async fn ended(&self) {
+        let cut_at = *self.cut_at.lock();
+        if let Some(cut_at) = cut_at
+            && tokio::time::timeout_at(cut_at.into(), self.emptied()).await.is_err()
+        {
+            let (listener, left) = (&*self.listener.name, self.open_connections());
+            tracing::warn!(listener, left, "the listener has drained for long enough: what is left is cut");
+            self.cut();
+        }
+        self.emptied().await;
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    async fn emptied(&self) {
+        while self.open_connections() > 0 {
             self.empty.notified().await;
         }
+        self.empty.notify_one();
     }
 
     /// Runs `connection` to its end or until everything is cut, and polls it once at each change of stage.
@@ -104,10 +167,13 @@ impl WorkerState {
                 return Poll::Ready(());
             }
             if registered_in != Some(stage) {
-                // A notification has been used up, or this is the first time. The stage is read once more at the next
-                // poll, which a change between the two lines causes.
+                // A notification has been used up, or this is the first time.
                 registered_in = Some(stage);
                 register(changed.as_mut(), &self.changed, cx);
+                // Cut between the two looks: nobody will wake this task for it.
+                if self.stage.load(Ordering::SeqCst) == CUT {
+                    return Poll::Ready(());
+                }
             }
             connection.as_mut().poll(cx)
         })
@@ -119,45 +185,5 @@ impl WorkerState {
 fn register<'a>(mut changed: Pin<&mut Notified<'a>>, notify: &'a Notify, cx: &mut std::task::Context<'_>) {
     while changed.as_mut().poll(cx).is_ready() {
         changed.set(notify.notified());
-    }
-}
-
-/// Ends and observes all listeners of the process. Cheap to share.
-#[derive(Debug)]
-pub struct Control {
-    workers: Vec<Arc<WorkerState>>,
-}
-
-impl Control {
-    pub(super) fn new(workers: usize) -> Arc<Self> {
-        let count = u16::try_from(workers.max(1)).unwrap_or(u16::MAX);
-        Arc::new(Self { workers: (0..count).map(|index| Arc::new(WorkerState::new(WorkerId::new(index)))).collect() })
-    }
-
-    pub(super) fn worker(&self, index: usize) -> Option<&Arc<WorkerState>> {
-        self.workers.get(index)
-    }
-
-    /// Stops accepting after the accept queues have been emptied, closes idle connections, and tells the others to
-    /// close after what they are doing: `Connection: close`, GOAWAY in two steps. May be called again.
-    pub fn drain(&self) {
-        self.workers.iter().for_each(|worker| worker.set(DRAINING));
-    }
-
-    /// Drops every connection with the requests on it.
-    pub fn cut(&self) {
-        self.workers.iter().for_each(|worker| worker.set(CUT));
-    }
-
-    /// Connections that are open now.
-    #[must_use]
-    pub fn open_connections(&self) -> usize {
-        self.workers.iter().map(|worker| worker.connections.load(Ordering::Relaxed)).sum()
-    }
-
-    /// Requests that are being answered now, bodies included.
-    #[must_use]
-    pub fn open_requests(&self) -> usize {
-        self.workers.iter().map(|worker| worker.requests.load(Ordering::Relaxed)).sum()
     }
 }

@@ -28,7 +28,7 @@ use crate::body::{BodyError, RequestBody};
 use crate::telemetry::answer::AnswerBody;
 
 use super::Handle;
-use super::connection::{Busy, Conn};
+use super::connection::{Busy, Conn, UNUSED_GRACE};
 use super::date::DateCache;
 use super::guard::{Guarded, Traffic};
 use super::vet::vet;
@@ -36,9 +36,9 @@ use super::vet::vet;
 /// hyper's buffers grow up to this; above what the guard lets a head have, so that hyper never refuses one itself.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
-/// While draining, a connection that has not carried a request yet may still bring one within this time: a client has
-/// opened it for a reason.
-const UNUSED_GRACE: Duration = Duration::from_secs(1);
+/// While draining, a connection between two requests may bring one more within this time, which is then told to be the
+/// last. A client that is about to send would otherwise lose its request to a close on the way.
+const IDLE_GRACE: Duration = Duration::from_millis(500);
 
 /// How long an answer that must be broken off waits for a client that does not take its last bytes.
 const FLUSH_BEFORE_CLOSE: Duration = Duration::from_millis(100);
@@ -57,10 +57,10 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handle,
 {
-    let worker = Arc::clone(&conn.worker);
+    let lane = Arc::clone(&conn.lane);
     let traffic = Arc::clone(&conn.traffic);
     let service = service_fn(move |request| {
-        let busy = Busy::begin(&conn.traffic, &conn.worker);
+        let busy = Busy::begin(&conn.traffic, &conn.lane);
         let conn = Arc::clone(&conn);
         async move { Ok::<_, Infallible>(answer(&conn, request, busy).await) }
     });
@@ -70,7 +70,7 @@ where
     // An error has been answered by the guard or ends a connection that its client has left: nobody is to be told.
     let _ended = poll_fn(|cx| {
         let poll = http.as_mut().poll(cx);
-        if poll.is_ready() || told || !worker.is_draining() || !may_close(&traffic, &mut grace, cx) {
+        if poll.is_ready() || told || !lane.is_draining() || !may_close(&traffic, &mut grace, cx) {
             return poll;
         }
         told = true;
@@ -80,12 +80,13 @@ where
     .await;
 }
 
-/// Whether a connection may be told to end: it has been used, or it has had its time to be.
+/// Whether an idle connection has had its time to bring one more request; one that comes is answered with
+/// `connection: close`.
 fn may_close(traffic: &Traffic, grace: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> bool {
-    if traffic.used.load(Ordering::Relaxed) {
-        return true;
-    }
-    let grace = grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(UNUSED_GRACE)));
+    let grace = grace.get_or_insert_with(|| {
+        let used = traffic.used.load(Ordering::Relaxed);
+        Box::pin(tokio::time::sleep(if used { IDLE_GRACE } else { UNUSED_GRACE }))
+    });
     grace.as_mut().poll(cx).is_ready()
 }
 
@@ -98,7 +99,7 @@ async fn answer<H: Handle>(conn: &Conn<H>, request: Request<Incoming>, busy: Bus
             let sized = !matches!(body, RequestBody::Empty) && parts.headers.contains_key(CONTENT_LENGTH);
             let handled = conn.handle(Request::from_parts(parts, body)).await;
             let response = conn.settle(handled);
-            if conn.worker.is_draining() || must_close(&conn.traffic, sized) { closing(response) } else { response }
+            if conn.lane.is_draining() || must_close(&conn.traffic, sized) { closing(response) } else { response }
         }
     };
     response.map(|body| Answer { body, broken: None, traffic: Arc::clone(&conn.traffic), _busy: busy })

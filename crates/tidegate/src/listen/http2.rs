@@ -32,7 +32,7 @@ use super::guard::{Guarded, Patience, Timeouts, Traffic};
 use super::vet::vet;
 
 /// Bounds of one HTTP/2 connection, announced in SETTINGS or enforced by the h2 crate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Http2Limits {
     /// Requests at once.
     pub streams: u32,
@@ -145,7 +145,7 @@ impl<H: Handle> Server<H> {
                 h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 continue;
             }
-            if self.conn.worker.is_draining() && self.life.end() {
+            if self.conn.lane.is_draining() && self.life.end() {
                 h2.graceful_shutdown();
                 continue;
             }
@@ -168,7 +168,7 @@ impl<H: Handle> Server<H> {
             return;
         }
         let conn = Arc::clone(&self.conn);
-        let open = Open { busy: Some(Busy::begin(&conn.traffic, &conn.worker)), streams: Arc::clone(&self.streams) };
+        let open = Open { busy: Some(Busy::begin(&conn.traffic, &conn.lane)), streams: Arc::clone(&self.streams) };
         // Boxed: a spawned future is moved, and stands in its task more than once.
         let serving = Box::pin(async move {
             stream(&conn, request, respond).await;
@@ -311,7 +311,7 @@ async fn stream<H: Handle>(conn: &Conn<H>, request: Request<RecvStream>, mut res
             conn.settle(handled)
         }
     };
-    let date = conn.worker.date.now();
+    let date = conn.lane.worker.date.now();
     // An error means that the client has reset the stream or gone: nobody is to be told.
     let _sent = send(response, head_only, date, &mut respond, conn).await;
 }

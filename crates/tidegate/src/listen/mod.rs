@@ -1,42 +1,51 @@
 //! Where clients connect: sockets, TLS, protocols, and the checks before a request reaches the gateway.
 //!
 //! A connection's way: [`accept`] → [`tls`] → [`guard`] → [`sniff`] → [`http1`] or [`http2`] → [`vet`] → [`Handle`].
-//! Everything of a connection runs on the worker that accepted it.
+//! Everything of a connection runs on the worker that accepted it. What is served is exchanged at run time: a [`Plan`]
+//! binds and loads, [`Control::apply`] publishes it.
 
 mod accept;
 mod connection;
+mod control;
 mod date;
 mod devcert;
 mod drain;
 pub mod guard;
+pub mod handover;
 mod http1;
 mod http2;
+mod inherit;
+mod listener;
+mod plan;
 mod sniff;
 mod tls;
 mod vet;
+mod worker;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use http::{Request, Response};
 use tidegate_config::valid;
 
 use crate::body::RequestBody;
 use crate::gateway::Gateway;
-use crate::ids::{ConnInfo, WorkerId};
+use crate::ids::ConnInfo;
 use crate::reject::Reject;
-use crate::tasks;
 use crate::telemetry::answer::AnswerBody;
 
+pub use control::{Control, Listeners};
 pub use devcert::default_directory as default_certificate_directory;
-pub use drain::Control;
 pub use guard::Timeouts;
 pub use guard::framing::HeadLimits;
 pub use http2::Http2Limits;
-pub use tls::TlsError;
+pub use inherit::{InheritError, Inherited};
+pub use listener::ListenerView;
+pub use plan::{ListenerChanges, Plan};
+pub use tls::{CertificateView, TlsError};
+pub use worker::WorkerListeners;
 
 /// What answers requests: the gateway, and scripted peers in the tests of this module.
 pub trait Handle: Send + Sync + 'static {
@@ -70,7 +79,7 @@ impl Handle for Gateway {
 const MAX_CONNECTIONS: usize = 250_000;
 
 /// One listener before it is bound.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Unique; a metric label.
     pub name: Arc<str>,
@@ -106,6 +115,22 @@ impl Settings {
         }
     }
 
+    /// The files that a listener depends on beside the configuration: of its certificate and key.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        match &self.tls {
+            valid::Tls::Files { cert, key } => vec![cert.clone(), key.clone()],
+            valid::Tls::None | valid::Tls::Auto => Vec::new(),
+        }
+    }
+
+    /// SHA-256 over the present content of [`Settings::files`]; the same if nothing in them has changed, whatever has
+    /// happened to the files. Blocks on them.
+    #[must_use]
+    pub fn digest_of_files(&self) -> [u8; 32] {
+        tls::digest_of_files(&self.files())
+    }
+
     fn speaks(&self, protocol: valid::Protocol) -> bool {
         self.protocols.contains(&protocol)
     }
@@ -132,6 +157,18 @@ pub enum ListenError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A worker has not taken up the listeners that it was given.
+    #[error("worker {worker} is stuck: it does not take up listeners")]
+    Stuck {
+        /// Number of the worker.
+        worker: usize,
+    },
+    /// What was passed to this process cannot be used: exit code 69.
+    #[error(transparent)]
+    Inherit(#[from] InheritError),
+    /// Nothing can be taken over from the process that runs: exit code 69.
+    #[error("handover: {0}")]
+    Handover(#[from] handover::HandoverError),
     /// The certificate or its key cannot be used: exit code 78.
     #[error("listener {listener}: {source}")]
     Certificate {
@@ -151,110 +188,8 @@ pub struct BindOptions {
     pub share_ports: bool,
     /// Where development certificates are kept. `None`: [`default_certificate_directory`].
     pub certificate_directory: Option<PathBuf>,
-}
-
-/// One listener that is bound, shared by all workers.
-struct Listener {
-    settings: Settings,
-    /// The address that was really bound.
-    local: SocketAddr,
-    tls: Option<tls::Acceptor>,
-    /// Connections of all workers.
-    open: AtomicUsize,
-}
-
-/// All listeners, bound and not yet served.
-pub struct Listeners {
-    /// For each listener one socket for each worker that has not been taken.
-    bound: Vec<(Arc<Listener>, Vec<Option<std::net::TcpListener>>)>,
-    control: Arc<Control>,
-}
-
-impl Listeners {
-    /// Loads certificates and binds all sockets. Blocks on files; to be called before workers run.
-    ///
-    /// # Errors
-    /// The first listener that cannot be opened; nothing stays bound then.
-    pub fn bind(settings: Vec<Settings>, options: &BindOptions) -> Result<Self, ListenError> {
-        let workers = options.workers.max(1);
-        let mut bound = Vec::with_capacity(settings.len());
-        for settings in settings {
-            let tls = tls::Acceptor::load(&settings, options.certificate_directory.as_deref())
-                .map_err(|source| ListenError::Certificate { listener: Arc::clone(&settings.name), source })?;
-            let sockets = accept::bind(settings.address, workers, options.share_ports).map_err(|source| {
-                let (listener, address) = (Arc::clone(&settings.name), settings.address);
-                match source.kind() {
-                    std::io::ErrorKind::AddrInUse => ListenError::Taken { listener, address },
-                    _ => ListenError::Bind { listener, address, source },
-                }
-            })?;
-            let local = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(settings.address);
-            let listener = Arc::new(Listener { settings, local, tls, open: AtomicUsize::new(0) });
-            bound.push((listener, sockets.into_iter().map(Some).collect()));
-        }
-        Ok(Self { bound, control: Control::new(workers) })
-    }
-
-    /// Name and real address of each listener, in the order of the configuration.
-    pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.bound.iter().map(|(listener, _)| (&*listener.settings.name, listener.local))
-    }
-
-    /// Ends and observes all listeners.
-    #[must_use]
-    pub fn control(&self) -> Arc<Control> {
-        Arc::clone(&self.control)
-    }
-
-    /// The part of `worker`. `None` if it was taken before or there is no such worker.
-    pub fn take(&mut self, worker: WorkerId) -> Option<WorkerListeners> {
-        let state = self.control.worker(worker.index())?;
-        let mut sockets = Vec::with_capacity(self.bound.len());
-        for (listener, per_worker) in &mut self.bound {
-            sockets.push((Arc::clone(listener), per_worker.get_mut(worker.index())?.take()?));
-        }
-        Some(WorkerListeners { sockets, state: Arc::clone(state) })
-    }
-}
-
-/// The sockets of one worker.
-pub struct WorkerListeners {
-    sockets: Vec<(Arc<Listener>, std::net::TcpListener)>,
-    state: Arc<drain::WorkerState>,
-}
-
-impl WorkerListeners {
-    /// Serves until [`Control::drain`], and then until the last connection has gone or [`Control::cut`].
-    /// Must run inside the worker's runtime.
-    ///
-    /// # Errors
-    /// A socket that cannot be registered with the runtime.
-    pub async fn run<H: Handle>(self, handler: Arc<H>) -> std::io::Result<()> {
-        let mut loops = Vec::with_capacity(self.sockets.len());
-        for (listener, socket) in self.sockets {
-            let socket = tokio::net::TcpListener::from_std(socket)?;
-            let accepting = accept::accept(socket, listener, Arc::clone(&self.state), Arc::clone(&handler));
-            loops.push(tasks::spawn("accept", accepting));
-        }
-        for accepting in loops {
-            // A panic has been counted and logged; the other listeners go on.
-            let _ended = accepting.await;
-        }
-        self.state.emptied().await;
-        Ok(())
-    }
-}
-
-impl std::fmt::Debug for Listeners {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.addresses()).finish()
-    }
-}
-
-impl std::fmt::Debug for WorkerListeners {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WorkerListeners").field("worker", &self.state.id).finish_non_exhaustive()
-    }
+    /// Sockets that listen already; a listener without one is bound.
+    pub inherited: Inherited,
 }
 
 #[cfg(test)]

@@ -19,11 +19,14 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::connection::{Conn, serve_plain};
-use super::drain::Control;
+use super::drain::Lane;
+use super::listener::{Listener, Live};
 use super::*;
 use crate::body::{AnyBody, BodyError};
+use crate::ids::WorkerId;
 use crate::reject::Reason;
 
+mod exchange;
 mod http1;
 mod http2;
 mod sockets;
@@ -148,26 +151,33 @@ fn pipe() -> Pipe {
 fn pipe_with(settings: Settings) -> Pipe {
     let (client, server) = tokio::io::duplex(64 * 1024);
     let scripted = Arc::new(Scripted::default());
-    let control = Control::new(1);
-    let worker = Arc::clone(control.worker(0).unwrap());
-    let local = settings.address;
-    let listener = Arc::new(Listener { settings, local, tls: None, open: AtomicUsize::new(0) });
-    let info = ConnInfo { worker: worker.id, peer: local, local, listener: "test".into(), tls: false };
-    let conn = Conn::new(Arc::clone(&scripted), info, listener, Arc::clone(&worker));
-    tokio::spawn(async move { worker.run_until_cut(pin!(serve_plain(server, conn))).await });
+    let (control, lane) = lane(settings);
+    let conn = conn(&scripted, &lane);
+    tokio::spawn(async move { lane.run_until_cut(pin!(serve_plain(server, conn))).await });
     Pipe { client, scripted, control }
+}
+
+/// A listener without sockets.
+fn lane(settings: Settings) -> (Arc<Control>, Arc<Lane>) {
+    let control = Control::new(BindOptions::default());
+    let local = settings.address;
+    let listener = Listener::new(Live::load(settings, None, None).unwrap(), local);
+    let lane = control.serve_without_sockets(&listener);
+    (control, lane)
+}
+
+fn conn(scripted: &Arc<Scripted>, lane: &Arc<Lane>) -> Arc<Conn<Scripted>> {
+    let local = lane.listener.local;
+    let info = ConnInfo { worker: lane.worker.id, peer: local, local, listener: "test".into(), tls: false };
+    Conn::new(Arc::clone(scripted), info, lane.listener.live(), Arc::clone(lane))
 }
 
 #[tokio::test]
 async fn an_idle_connection_is_small() {
-    let Pipe { control, .. } = pipe();
-    let settings = settings(&BOTH);
     let (_, server) = tokio::io::duplex(64);
-    let (worker, local) = (Arc::clone(control.worker(0).unwrap()), settings.address);
-    let listener = Arc::new(Listener { settings, local, tls: None, open: AtomicUsize::new(0) });
-    let info = ConnInfo { worker: worker.id, peer: local, local, listener: "test".into(), tls: false };
-    let conn = Conn::new(Arc::new(Scripted::default()), info, listener, Arc::clone(&worker));
-    let serving = async move { worker.run_until_cut(pin!(serve_plain(server, conn))).await };
+    let (_, lane) = lane(settings(&BOTH));
+    let conn = conn(&Arc::default(), &lane);
+    let serving = async move { lane.run_until_cut(pin!(serve_plain(server, conn))).await };
     let bytes = size_of_val(&serving);
     // hyper's buffer of 8 KiB and the handler's future come on top.
     assert!(bytes <= 2560, "{bytes} bytes");

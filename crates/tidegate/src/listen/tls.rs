@@ -1,9 +1,13 @@
 //! TLS of listeners: certificates, versions, and the protocols offered.
 
-use std::net::SocketAddr;
+mod validity;
+
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -12,7 +16,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::time::unix_ms;
+
 use super::{Settings, devcert};
+
+/// A development certificate that is shown is made anew when it has less than this left. Longer than a browser session,
+/// much shorter than its life.
+const RENEW_BEFORE: Duration = Duration::from_secs(30 * 86_400);
 
 /// Why a listener's certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +42,17 @@ pub enum TlsError {
         path: PathBuf,
     },
     /// Certificate and key are unusable or do not belong together.
-    #[error("certificate and key: {0}")]
+    #[error("{} and {}: {source}", cert.display(), key.display())]
+    Pair {
+        /// File of the certificate.
+        cert: PathBuf,
+        /// File of the key.
+        key: PathBuf,
+        /// What is wrong with them.
+        source: rustls::Error,
+    },
+    /// The TLS library does not take the development certificate or has no randomness.
+    #[error("TLS: {0}")]
     Unusable(#[from] rustls::Error),
     /// No development certificate could be made.
     #[error("development certificate: {0}")]
@@ -60,35 +80,132 @@ impl Identity {
         let key = PrivateKeyDer::from_pem_file(key).map_err(pem(key))?;
         Ok(Self { chain, key })
     }
+
+    /// End of the leaf's validity in seconds since 1970.
+    fn not_after(&self) -> Option<i64> {
+        self.chain.first().and_then(|leaf| validity::not_after(leaf))
+    }
+
+    fn digest(&self) -> Digest {
+        let mut context = Context::new(&SHA256);
+        for part in self.chain.iter().map(|certificate| &**certificate).chain([self.key.secret_der()]) {
+            context.update(&part.len().to_be_bytes());
+            context.update(part);
+        }
+        finish(context)
+    }
+}
+
+/// A certificate that a listener shows, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateView {
+    /// The files of chain and key; none if it is a development certificate.
+    pub files: Vec<PathBuf>,
+    /// End of its validity in seconds since 1970; `None` if the certificate does not say it in an understandable way.
+    pub not_after_unix_s: Option<i64>,
 }
 
 /// Shakes hands with the clients of one listener.
-pub(super) struct Acceptor(TlsAcceptor);
+pub(super) struct Acceptor {
+    acceptor: TlsAcceptor,
+    /// Over chain and key: the same content is no change, whatever has happened to the files.
+    digest: Digest,
+    /// Addresses that a development certificate was made for.
+    made_for: Option<IpAddr>,
+    pub(super) certificate: CertificateView,
+}
+
+/// SHA-256.
+type Digest = [u8; 32];
 
 impl Acceptor {
-    /// Loads what `settings` ask for; `None` for clear text.
-    pub(super) fn load(settings: &Settings, directory: Option<&Path>) -> Result<Option<Self>, TlsError> {
+    /// Loads what `settings` ask for; `None` for clear text. `present` is what has been shown until now: it stays, and
+    /// with it the tickets that clients hold, if nothing of it changes.
+    pub(super) fn load(
+        settings: &Settings,
+        directory: Option<&Path>,
+        present: Option<&Arc<Self>>,
+    ) -> Result<Option<Arc<Self>>, TlsError> {
+        let address = settings.address.ip();
+        let present = present.filter(|present| present.offers(&settings.protocols));
         let identity = match &settings.tls {
             Tls::None => return Ok(None),
             Tls::Files { cert, key } => Identity::from_files(cert, key)?,
             Tls::Auto => {
+                if let Some(present) = present
+                    && present.made_for == Some(address)
+                    && !present.expires_within(RENEW_BEFORE)
+                {
+                    return Ok(Some(Arc::clone(present)));
+                }
                 warn_if_public(&settings.name, settings.address);
-                devcert::identity(directory, settings.address.ip())?
+                devcert::identity(directory, address)?
             }
         };
-        let config = server_config(identity, &settings.protocols)?;
-        Ok(Some(Self(TlsAcceptor::from(Arc::new(config)))))
+        let digest = identity.digest();
+        let made_for = (settings.tls == Tls::Auto).then_some(address);
+        let certificate = CertificateView { files: settings.files(), not_after_unix_s: identity.not_after() };
+        if let Some(present) = present
+            && (present.digest, present.made_for, &present.certificate) == (digest, made_for, &certificate)
+        {
+            return Ok(Some(Arc::clone(present)));
+        }
+        let config = server_config(identity, &settings.protocols).map_err(|source| match &settings.tls {
+            Tls::Files { cert, key } => TlsError::Pair { cert: cert.clone(), key: key.clone(), source },
+            Tls::Auto | Tls::None => TlsError::Unusable(source),
+        })?;
+        let made = Self { acceptor: TlsAcceptor::from(Arc::new(config)), digest, made_for, certificate };
+        if made.expires_within(Duration::ZERO) {
+            let (listener, files) = (&*settings.name, &made.certificate.files);
+            let until = made.certificate.not_after_unix_s;
+            tracing::warn!(listener, ?files, ?until, "the certificate has expired: clients will refuse it");
+        }
+        Ok(Some(Arc::new(made)))
     }
 
     /// One handshake. The caller bounds its time.
     pub(super) async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
-        self.0.accept(stream).await
+        self.acceptor.accept(stream).await
+    }
+
+    fn offers(&self, protocols: &[Protocol]) -> bool {
+        self.acceptor.config().alpn_protocols == alpn(protocols)
+    }
+
+    /// Whether the certificate is known to be of no use at the end of `span` from now on.
+    fn expires_within(&self, span: Duration) -> bool {
+        let at = Duration::from_millis(unix_ms()).saturating_add(span).as_secs();
+        let at = i64::try_from(at).unwrap_or(i64::MAX);
+        self.certificate.not_after_unix_s.is_some_and(|not_after| not_after < at)
     }
 }
 
 /// Whether the client chose HTTP/2. A client without ALPN speaks HTTP/1.
 pub(super) fn is_http2(stream: &TlsStream<TcpStream>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
+}
+
+/// A digest over the content of `files`, whatever their state: one that cannot be read counts as such.
+pub(super) fn digest_of_files(files: &[PathBuf]) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for file in files {
+        match std::fs::read(file) {
+            Ok(bytes) => {
+                context.update(&bytes.len().to_be_bytes());
+                context.update(&bytes);
+            }
+            Err(_) => context.update(&usize::MAX.to_be_bytes()),
+        }
+    }
+    finish(context)
+}
+
+fn finish(context: Context) -> Digest {
+    let mut digest = Digest::default();
+    for (to, from) in digest.iter_mut().zip(context.finish().as_ref()) {
+        *to = *from;
+    }
+    digest
 }
 
 fn warn_if_public(listener: &str, address: SocketAddr) {

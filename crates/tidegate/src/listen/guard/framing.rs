@@ -22,7 +22,7 @@ use super::line::{self, FieldName, RequestLine};
 use super::whole::{self, Whole};
 
 /// Bounds of one request's head.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Request line and fields together, in bytes, line ends included.
     pub head_bytes: usize,

@@ -32,7 +32,7 @@ use framing::{Fault, Follower, HeadLimits, Place};
 use refusal::Farewell;
 
 /// How long a client may take over each part of its work.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// TLS handshake.
     pub handshake: Duration,

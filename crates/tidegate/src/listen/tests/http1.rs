@@ -280,11 +280,28 @@ async fn draining_closes_idle_connections_and_finishes_running_requests() {
 
     let Pipe { mut client, control, .. } = pipe();
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    control.drain();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    // One that was on its way.
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).await.unwrap();
+    assert_eq!((reply.matches("hello").count(), reply.matches("connection: close").count()), (2, 1), "{reply}");
+
+    let Pipe { mut client, control, .. } = pipe();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     let begun = Instant::now();
     tokio::time::sleep(Duration::from_secs(1)).await;
     control.drain();
     client.read_to_string(&mut String::new()).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(2), "idle: at once");
+    assert!(begun.elapsed() < Duration::from_secs(2), "idle: soon");
+
+    let Pipe { mut client, control, .. } = pipe();
+    let begun = Instant::now();
+    control.drain();
+    client.read_to_string(&mut String::new()).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(2), "never used: soon");
 
     let Pipe { mut client, control, .. } = pipe();
     control.drain();

@@ -13,7 +13,7 @@ struct Served {
 
 fn serve(settings: Settings, options: &BindOptions) -> Served {
     let mut listeners = Listeners::bind(vec![settings], options).unwrap();
-    let address = listeners.addresses().next().unwrap().1;
+    let address = listeners.addresses()[0].1;
     let control = listeners.control();
     let scripted = Arc::new(Scripted::default());
     let worker = listeners.take(WorkerId::new(0)).unwrap();
@@ -74,7 +74,7 @@ async fn draining_ends_when_the_last_request_does() {
 async fn connections_in_the_accept_queue_are_served() {
     // Bound, but nobody accepts yet: the kernel completes the handshakes.
     let mut listeners = Listeners::bind(vec![settings(&BOTH)], &one_worker()).unwrap();
-    let address = listeners.addresses().next().unwrap().1;
+    let address = listeners.addresses()[0].1;
     let waiting: Vec<_> = (0..20).map(|_| tokio::spawn(get(address, "/"))).collect();
     eventually(Duration::from_secs(5), || true).await;
     for _ in 0..100 {
