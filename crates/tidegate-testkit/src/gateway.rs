@@ -6,8 +6,9 @@ use std::thread::JoinHandle;
 
 use tempfile::TempDir;
 use tidegate::app::{App, Ended, Options, StartError, Stop};
+use tidegate::reload::{Outcome, ReloadHandle, Trigger};
+use tidegate::snapshot::inputs::Recorder;
 use tidegate::tasks;
-use tidegate_config::source::System;
 use tokio::sync::mpsc;
 
 use crate::client::{Answer, Http1, Http2, Request};
@@ -39,6 +40,7 @@ pub fn complete(yaml: &str) -> String {
 #[derive(Debug)]
 pub struct Gateway {
     addresses: Vec<(String, SocketAddr)>,
+    reloads: ReloadHandle,
     stop: mpsc::Sender<()>,
     thread: Option<JoinHandle<std::io::Result<Ended>>>,
     folder: TempDir,
@@ -87,21 +89,24 @@ impl Gateway {
         shop::write_files(folder.path());
         let file = folder.path().join("tidegate.yaml");
         std::fs::write(&file, complete(yaml)).expect("the folder can be written to");
-        let loaded = tidegate_config::load(&System, &file).map_err(|problems| problems.to_text())?;
+        let recorder = Recorder::new(&file, None);
+        let loaded = recorder.load().map_err(|problems| problems.to_text())?;
         let options = Options {
             share_ports: false,
             state_dir: Some(folder.path().join("state")),
             certificate_directory: Some(folder.path().join("certificates")),
+            unwatched: true,
         };
-        let app = App::start(loaded.valid, &options).map_err(|error| match error {
+        let app = App::start(loaded.valid, &recorder, &options).map_err(|error| match error {
             StartError::Config(problems) => problems.to_text(),
             StartError::Listen(error) => error.to_string(),
             StartError::System(error) => error.to_string(),
         })?;
         let addresses = app.addresses().map(|(name, address)| (name.to_owned(), address)).collect();
+        let reloads = app.reloads();
         let (stop, asked) = mpsc::channel(2);
         let thread = std::thread::spawn(move || app.serve(|| Ok(Asked(asked))));
-        Ok(Self { addresses, stop, thread: Some(thread), folder })
+        Ok(Self { addresses, reloads, stop, thread: Some(thread), folder })
     }
 
     /// Address of the first listener.
@@ -130,6 +135,52 @@ impl Gateway {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Replaces the configuration file by [`complete`]d YAML, as an editor does it, and nothing else: see
+    /// [`Gateway::reload`].
+    ///
+    /// # Panics
+    /// If the folder cannot be written to.
+    pub fn write_config(&self, yaml: &str) {
+        self.write("tidegate.yaml", complete(yaml));
+    }
+
+    /// Replaces a file of its folder, by a rename.
+    ///
+    /// # Panics
+    /// If the folder cannot be written to.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let fresh = self.folder().join(format!("{name}~"));
+        std::fs::write(&fresh, content).expect("the folder can be written to");
+        std::fs::rename(fresh, self.folder().join(name)).expect("the folder can be written to");
+    }
+
+    /// Reads the files again, and waits for what it comes to. Files are not watched.
+    ///
+    /// # Panics
+    /// If nothing is tried.
+    pub async fn reload(&self) -> Outcome {
+        soon(self.reloads.reload(Trigger::Admin)).await.expect("a reload is tried")
+    }
+
+    /// [`Gateway::write_config`], then [`Gateway::reload`], which must succeed.
+    ///
+    /// # Panics
+    /// If it is not applied.
+    pub async fn apply(&self, yaml: &str) -> u64 {
+        self.write_config(yaml);
+        match self.reload().await {
+            Outcome::Applied { generation, .. } => generation,
+            Outcome::Rejected { diagnostics } => panic!("{}", diagnostics.to_text()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks for reloads and tells what they came to.
+    #[must_use]
+    pub fn reloads(&self) -> &ReloadHandle {
+        &self.reloads
     }
 
     /// A new HTTP/1.1 connection.

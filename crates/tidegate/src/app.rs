@@ -5,28 +5,35 @@
 //!   worker 0 … N-1           a runtime each: its sockets, its upstream connections, its timer wheel
 //! ```
 
-use std::future::Future;
+mod stop;
+mod workers;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tidegate_config::valid::{RuntimeModel, Workers};
-use tidegate_config::{Code, Diagnostic, Diagnostics, Valid};
-use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tidegate_config::{Diagnostics, Valid};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 
+pub use self::stop::Stop;
+use self::stop::Signals;
+use self::workers::{per_core, shared};
 use crate::gateway::Gateway;
 use crate::ids::{PerWorker, WorkerId};
 use crate::lifecycle::Lifecycle;
-use crate::listen::{BindOptions, Control, ListenError, Listeners, Settings, WorkerListeners};
-use crate::refresh;
-use crate::snapshot::compile::{self, Inputs};
+use crate::listen::{BindOptions, Control, ListenError, Listeners, Settings};
+use crate::refresh::{self, Followers};
+use crate::reload::{Parts, ReloadHandle, Reloader};
+use crate::snapshot::Snapshot;
+use crate::snapshot::draft::{self, Draft, Surroundings};
+use crate::snapshot::inputs::Recorder;
 use crate::snapshot::registry::Registry;
-use crate::snapshot::{Snapshot, schemas};
 use crate::tasks;
 use crate::time::{self, Wheel};
-use crate::upstream::{Cluster, Policy, Resolver, Wheels, keep_resolved};
+use crate::upstream::Wheels;
 use crate::version;
 
 /// How the process ended.
@@ -54,10 +61,8 @@ pub enum StartError {
 /// # Errors
 /// All problems.
 pub fn draft(valid: &Arc<Valid>) -> Result<Snapshot, Diagnostics> {
-    let wheels = wheels(1);
-    let (registry, snapshot) = build(valid, &wheels, None)?;
-    drop(registry);
-    Ok(snapshot)
+    let recorder = Recorder::new(Path::new(""), None);
+    build(valid, &recorder, &Arc::new(Lifecycle::new()), &wheels(1)).map(|draft| draft.snapshot)
 }
 
 /// Choices of whoever starts the process.
@@ -69,33 +74,39 @@ pub struct Options {
     pub state_dir: Option<PathBuf>,
     /// Where development certificates are kept; `None` is the user's cache directory.
     pub certificate_directory: Option<PathBuf>,
+    /// Files are not watched: a reload comes by HUP or through the handle alone.
+    pub unwatched: bool,
 }
 
 /// The running parts. Requests are answered from [`App::start`] on; [`App::serve`] keeps the control thread going.
 #[derive(Debug)]
 pub struct App {
-    valid: Arc<Valid>,
     registry: Arc<Registry>,
     gateway: Arc<Gateway>,
     control: Arc<Control>,
-    wheels: Wheels,
+    reloads: ReloadHandle,
+    reloader: Reloader,
+    watching: bool,
     addresses: Vec<(Arc<str>, SocketAddr)>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl App {
-    /// Compiles the configuration, opens the listeners and starts the workers.
+    /// Compiles the configuration, which was read through `recorder`, opens the listeners and starts the workers.
     ///
     /// # Errors
     /// [`StartError`]; nothing was served.
-    pub fn start(valid: Valid, options: &Options) -> Result<Self, StartError> {
+    pub fn start(valid: Valid, recorder: &Recorder, options: &Options) -> Result<Self, StartError> {
         let valid = Arc::new(valid);
         let workers = worker_count(&valid);
         // One more slot than workers: the control thread calls backends too (reflection).
         let wheels = wheels(workers + 1);
-        let (registry, snapshot) = build(&valid, &wheels, options.state_dir.clone()).map_err(StartError::Config)?;
-        refresh::expect(&valid, &registry.lifecycle);
-        let settings = valid.listeners.iter().map(Settings::new).collect();
+        let lifecycle = Arc::new(Lifecycle::new());
+        let draft = build(&valid, recorder, &lifecycle, &wheels).map_err(StartError::Config)?;
+        let Draft { snapshot, live, .. } = draft;
+        refresh::expect(&live, &lifecycle);
+        lifecycle.put_in_force(&live.hash);
+        let settings = live.valid.listeners.iter().map(Settings::new).collect();
         let certificate_directory = options.certificate_directory.clone();
         let binding =
             BindOptions { workers, share_ports: options.share_ports, certificate_directory, ..BindOptions::default() };
@@ -103,12 +114,26 @@ impl App {
         let addresses = listeners.addresses();
         let control = listeners.control();
         let gateway = Arc::new(Gateway::new(snapshot, Arc::default()));
-        let start = match valid.runtime.model {
+        let start = match live.valid.runtime.model {
             RuntimeModel::PerCore => per_core,
             RuntimeModel::Shared => shared,
         };
         let threads = start(&mut listeners, workers, &gateway, &wheels)?;
-        Ok(Self { valid, registry, gateway, control, wheels, addresses, threads })
+        let registry = Arc::new(Registry::new(lifecycle, wheels, options.state_dir.as_deref(), live));
+        let parts = Parts {
+            registry: Arc::clone(&registry),
+            gateway: Arc::clone(&gateway),
+            listeners: Arc::clone(&control),
+        };
+        let (reloader, reloads) = Reloader::new(parts, recorder);
+        let watching = !options.unwatched;
+        Ok(Self { registry, gateway, control, reloads, reloader, watching, addresses, threads })
+    }
+
+    /// Asks for reloads, once [`App::serve`] runs.
+    #[must_use]
+    pub fn reloads(&self) -> ReloadHandle {
+        self.reloads.clone()
     }
 
     /// Name and real address of each listener, in the order of the configuration.
@@ -121,135 +146,90 @@ impl App {
     /// # Errors
     /// The system refused a runtime.
     pub fn serve<S: Stop>(self, stop: impl FnOnce() -> std::io::Result<S>) -> std::io::Result<Ended> {
+        let Self { registry, gateway, control, reloads: _, reloader, watching, addresses, threads } = self;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let ended = runtime.block_on(async {
             let mut stop = stop()?;
-            let slot = WorkerId::new(u16::try_from(self.wheels.count() - 1).unwrap_or(u16::MAX));
-            drop(tasks::spawn("control wheel", Arc::clone(self.wheels.get(slot)).run()));
-            let (valid, registry) = (Arc::clone(&self.valid), Arc::clone(&self.registry));
-            refresh::start(&valid, &registry, &self.gateway, slot);
-            let resolver = Arc::new(Resolver::new());
-            for cluster in &registry.clusters {
-                drop(tasks::spawn("resolve", keep_resolved(Arc::downgrade(cluster), Arc::clone(&resolver))));
-            }
+            // Also without anybody to tell: unhandled, HUP would end the process.
+            let hup = signal(SignalKind::hangup())?;
+            let wheels = &registry.wheels;
+            let slot = WorkerId::new(u16::try_from(wheels.count() - 1).unwrap_or(u16::MAX));
+            drop(tasks::spawn("control wheel", Arc::clone(wheels.get(slot)).run()));
+            let followers = Followers::start(&registry, &gateway, slot);
             // Whoever reads this may send a signal at once, so it is said when all of them are heard.
-            self.announce();
+            announce(&addresses, &registry);
+            drop(tasks::spawn("reload", reloader.run(followers, hup, watching)));
             stop.wait().await;
-            let drained = self.drain(&mut stop).await;
+            let drained = drain(&registry, &control, &mut stop).await;
             std::io::Result::Ok(if drained { Ended::Drained } else { Ended::Cut })
         });
         // Whatever has happened: without it the workers would go on, and joining them would never return.
-        self.control.cut();
-        for thread in self.threads {
+        control.cut();
+        for thread in threads {
             // A worker that panicked has said so; there is nothing left to wait for.
             let _ended = thread.join();
         }
         ended
     }
+}
 
-    /// True if every request was answered in time and nobody asked a second time.
-    async fn drain(&self, stop: &mut impl Stop) -> bool {
-        let drain = self.valid.drain;
-        self.registry.lifecycle.begin_drain();
-        tracing::info!(readiness_delay = ?drain.readiness_delay, timeout = ?drain.timeout, "draining");
-        let finished = async {
-            tokio::time::sleep(drain.readiness_delay).await;
-            self.control.drain();
-            let deadline = time::now() + drain.timeout;
-            while self.control.open_requests() > 0 && time::now() < deadline {
-                tokio::time::sleep(time::TICK).await;
-            }
-        };
-        tokio::select! {
-            () = stop.wait() => {}
-            () = finished => {}
+/// True if every request was answered in time and nobody asked a second time.
+async fn drain(registry: &Registry, control: &Control, stop: &mut impl Stop) -> bool {
+    let drain = registry.live().valid.drain;
+    registry.lifecycle.begin_drain();
+    tracing::info!(readiness_delay = ?drain.readiness_delay, timeout = ?drain.timeout, "draining");
+    let finished = async {
+        tokio::time::sleep(drain.readiness_delay).await;
+        control.drain();
+        let deadline = time::now() + drain.timeout;
+        while control.open_requests() > 0 && time::now() < deadline {
+            tokio::time::sleep(time::TICK).await;
         }
-        self.control.open_requests() == 0
+    };
+    tokio::select! {
+        () = stop.wait() => {}
+        () = finished => {}
     }
+    control.open_requests() == 0
+}
 
-    /// Tells the log what was started.
-    fn announce(&self) {
-        for (listener, address) in self.addresses() {
-            tracing::info!(listener, %address, "listening");
-        }
-        tracing::info!(
-            version = version::VERSION,
-            revision = version::REVISION,
-            workers = self.wheels.count() - 1,
-            routes = self.valid.routes.len(),
-            services = self.valid.services.len(),
-            "started"
-        );
+/// Tells the log what was started.
+fn announce(addresses: &[(Arc<str>, SocketAddr)], registry: &Registry) {
+    for (listener, address) in addresses {
+        tracing::info!(listener = &**listener, %address, "listening");
     }
+    let live = registry.live();
+    tracing::info!(
+        version = version::VERSION,
+        revision = version::REVISION,
+        hash = &*live.hash,
+        workers = registry.wheels.count() - 1,
+        routes = live.valid.routes.len(),
+        services = live.valid.services.len(),
+        "started"
+    );
 }
 
 /// Serves until TERM or INT.
 ///
 /// # Errors
 /// [`StartError`]; nothing was served.
-pub fn run(valid: Valid, share_ports: bool) -> Result<Ended, StartError> {
-    let app = App::start(valid, &Options { share_ports, state_dir: state_dir(), certificate_directory: None })?;
+pub fn run(valid: Valid, recorder: &Recorder, share_ports: bool) -> Result<Ended, StartError> {
+    let options = Options { share_ports, state_dir: state_dir(), ..Options::default() };
+    let app = App::start(valid, recorder, &options)?;
     let ended = app.serve(Signals::new).map_err(StartError::System)?;
     tracing::info!(outcome = ?ended, "stopped");
     Ok(ended)
 }
 
-/// What ends the process: signals, or a test.
-pub trait Stop {
-    /// Ready each time somebody asks for the end. Cancel-safe.
-    fn wait(&mut self) -> impl Future<Output = ()>;
-}
-
-/// TERM and INT.
-struct Signals {
-    term: Signal,
-    int: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
-    }
-}
-
-impl Stop for Signals {
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
-        }
-    }
-}
-
-/// Everything that a configuration becomes, short of listening.
+/// Everything that the first configuration becomes, short of listening.
 fn build(
     valid: &Arc<Valid>,
+    recorder: &Recorder,
+    lifecycle: &Arc<Lifecycle>,
     wheels: &Wheels,
-    state_dir: Option<PathBuf>,
-) -> Result<(Arc<Registry>, Snapshot), Diagnostics> {
-    let mut problems = Diagnostics::default();
-    let lifecycle = Arc::new(Lifecycle::new());
-    let schemas = schemas::load(valid, &mut problems);
-    let clusters = clusters(valid, wheels, &mut problems);
-    if problems.has_errors() {
-        return Err(problems);
-    }
-    let hash = Arc::from("");
-    let inputs =
-        Inputs { valid, hash: &hash, schemas: &schemas, clusters: &clusters, lifecycle: &lifecycle, generation: 1 };
-    let snapshot = compile::compile(&inputs)?;
-    Ok((Arc::new(Registry::new(lifecycle, clusters, schemas, state_dir)), snapshot))
-}
-
-fn clusters(valid: &Valid, wheels: &Wheels, problems: &mut Diagnostics) -> Vec<Arc<Cluster>> {
-    let mut clusters = Vec::with_capacity(valid.services.len());
-    for service in &valid.services {
-        match Cluster::new(service, Policy::default(), Arc::clone(wheels)) {
-            Ok(cluster) => clusters.push(cluster),
-            Err(error) => problems.push(Diagnostic::error(Code::Tls, error.to_string()).at(&service.place)),
-        }
-    }
-    clusters
+) -> Result<Draft, Diagnostics> {
+    draft::build(valid, recorder, &Surroundings { lifecycle, wheels, before: None, generation: 1 })
 }
 
 fn wheels(slots: usize) -> Wheels {
@@ -269,65 +249,4 @@ fn state_dir() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".local/state")));
     base.map(|base| base.join("tidegate"))
-}
-
-/// A thread and a runtime for each worker: nothing is stolen, nothing is contended.
-fn per_core(
-    listeners: &mut Listeners,
-    workers: usize,
-    gateway: &Arc<Gateway>,
-    wheels: &Wheels,
-) -> Result<Vec<JoinHandle<()>>, StartError> {
-    let mut threads = Vec::with_capacity(workers);
-    for worker in worker_ids(workers) {
-        let Some(part) = listeners.take(worker) else { continue };
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
-        let (gateway, wheel) = (Arc::clone(gateway), Arc::clone(wheels.get(worker)));
-        let thread = std::thread::Builder::new().name(format!("worker-{}", worker.index()));
-        let thread = thread.spawn(move || runtime.block_on(work(part, gateway, wheel)));
-        threads.push(thread.map_err(StartError::System)?);
-    }
-    Ok(threads)
-}
-
-/// One runtime with as many threads as workers, which runs the same code; slots are then shared between threads.
-fn shared(
-    listeners: &mut Listeners,
-    workers: usize,
-    gateway: &Arc<Gateway>,
-    wheels: &Wheels,
-) -> Result<Vec<JoinHandle<()>>, StartError> {
-    let runtime: Runtime = Builder::new_multi_thread()
-        .worker_threads(workers)
-        .thread_name("worker")
-        .enable_all()
-        .build()
-        .map_err(StartError::System)?;
-    let mut parts = Vec::with_capacity(workers);
-    for worker in worker_ids(workers) {
-        let Some(part) = listeners.take(worker) else { continue };
-        let (gateway, wheel) = (Arc::clone(gateway), Arc::clone(wheels.get(worker)));
-        parts.push(runtime.spawn(work(part, gateway, wheel)));
-    }
-    let thread = std::thread::Builder::new().name("workers".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            for part in parts {
-                // As above.
-                let _ended = part.await;
-            }
-        });
-    });
-    Ok(vec![thread.map_err(StartError::System)?])
-}
-
-fn worker_ids(workers: usize) -> impl Iterator<Item = WorkerId> {
-    (0..u16::try_from(workers).unwrap_or(u16::MAX)).map(WorkerId::new)
-}
-
-/// The life of a worker: serves until it is drained or cut.
-async fn work(listeners: WorkerListeners, gateway: Arc<Gateway>, wheel: Arc<Wheel>) {
-    drop(tasks::spawn("wheel", wheel.run()));
-    if let Err(error) = listeners.run(gateway).await {
-        tracing::error!(%error, "a worker cannot serve");
-    }
 }

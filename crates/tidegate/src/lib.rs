@@ -25,9 +25,10 @@ pub mod snapshot;
 // Row 7: one request.
 pub mod gateway;
 pub mod pipeline;
-// Row 8: where clients connect; descriptors that change.
+// Row 8: where clients connect; what changes while the process runs.
 pub mod listen;
 pub mod refresh;
+pub mod reload;
 // Row 9: the process.
 pub mod app;
 pub mod cli;

@@ -1,7 +1,9 @@
-//! Where the process stands between start and end: what readiness still waits for, and whether it drains.
+//! Where the process stands between start and end: what readiness still waits for, whether it drains, which
+//! configuration is in force and how reloads went.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -12,10 +14,96 @@ use crate::time;
 #[derive(Debug)]
 pub struct Lifecycle {
     started: Instant,
-    loaded_at_ms: u64,
     draining: AtomicBool,
+    in_force: Mutex<InForce>,
+    /// For metrics.
+    pub reloads: Reloads,
     /// At most one entry per listener and service of the configuration.
     pending: Mutex<BTreeSet<String>>,
+}
+
+/// The configuration that is in force.
+#[derive(Debug)]
+struct InForce {
+    hash: Arc<str>,
+    loaded_at_ms: u64,
+    last_reload: ReloadResult,
+}
+
+/// How a reload ended. The words are an interface: metrics and the health path use them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadResult {
+    /// What was read is what is in force.
+    Unchanged,
+    /// Another configuration is in force.
+    Applied,
+    /// It has problems.
+    Rejected,
+    /// It is good, and changes what only a new process can.
+    NeedsRestart,
+}
+
+impl ReloadResult {
+    /// In the order of the metric.
+    pub const ALL: [Self; 4] = [Self::Unchanged, Self::Applied, Self::Rejected, Self::NeedsRestart];
+
+    /// The word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Applied => "applied",
+            Self::Rejected => "rejected",
+            Self::NeedsRestart => "needs_restart",
+        }
+    }
+
+    /// What is in force is what is wanted.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Unchanged | Self::Applied)
+    }
+}
+
+/// Counts of reloads.
+#[derive(Debug)]
+pub struct Reloads {
+    unchanged: AtomicU64,
+    applied: AtomicU64,
+    rejected: AtomicU64,
+    needs_restart: AtomicU64,
+    /// The start counts as one that succeeded.
+    last_successful: AtomicBool,
+    last_success_ms: AtomicU64,
+}
+
+impl Reloads {
+    fn of(&self, result: ReloadResult) -> &AtomicU64 {
+        match result {
+            ReloadResult::Unchanged => &self.unchanged,
+            ReloadResult::Applied => &self.applied,
+            ReloadResult::Rejected => &self.rejected,
+            ReloadResult::NeedsRestart => &self.needs_restart,
+        }
+    }
+
+    /// How many have ended so.
+    #[must_use]
+    pub fn count(&self, result: ReloadResult) -> u64 {
+        self.of(result).load(Ordering::Relaxed)
+    }
+
+    /// What was read last is in force.
+    #[must_use]
+    pub fn last_successful(&self) -> bool {
+        self.last_successful.load(Ordering::Relaxed)
+    }
+
+    /// When that was true last, in milliseconds since 1970.
+    #[must_use]
+    pub fn last_success_ms(&self) -> u64 {
+        self.last_success_ms.load(Ordering::Relaxed)
+    }
 }
 
 impl Lifecycle {
@@ -24,8 +112,20 @@ impl Lifecycle {
     pub fn new() -> Self {
         Self {
             started: time::now(),
-            loaded_at_ms: time::unix_ms(),
             draining: AtomicBool::new(false),
+            in_force: Mutex::new(InForce {
+                hash: "".into(),
+                loaded_at_ms: time::unix_ms(),
+                last_reload: ReloadResult::Applied,
+            }),
+            reloads: Reloads {
+                unchanged: AtomicU64::new(0),
+                applied: AtomicU64::new(0),
+                rejected: AtomicU64::new(0),
+                needs_restart: AtomicU64::new(0),
+                last_successful: AtomicBool::new(true),
+                last_success_ms: AtomicU64::new(time::unix_ms()),
+            },
             pending: Mutex::new(BTreeSet::new()),
         }
     }
@@ -67,10 +167,45 @@ impl Lifecycle {
         time::now().saturating_duration_since(self.started).as_secs()
     }
 
-    /// When the configuration was loaded, RFC 3339.
+    /// Readiness waits for nothing any more that `keep` does not want.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
+        self.pending.lock().retain(|what| keep(what));
+    }
+
+    /// Another configuration is in force from now on.
+    pub fn put_in_force(&self, hash: &Arc<str>) {
+        let mut in_force = self.in_force.lock();
+        in_force.hash = Arc::clone(hash);
+        in_force.loaded_at_ms = time::unix_ms();
+    }
+
+    /// A reload has ended.
+    pub fn reloaded(&self, result: ReloadResult) {
+        self.in_force.lock().last_reload = result;
+        self.reloads.of(result).fetch_add(1, Ordering::Relaxed);
+        self.reloads.last_successful.store(result.is_success(), Ordering::Relaxed);
+        if result.is_success() {
+            self.reloads.last_success_ms.store(time::unix_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// The hash of the configuration in force; empty before there is one.
+    #[must_use]
+    pub fn config_hash(&self) -> Arc<str> {
+        Arc::clone(&self.in_force.lock().hash)
+    }
+
+    /// `ok`, or what was wrong with the last reload: `rejected`, `needs_restart`.
+    #[must_use]
+    pub fn last_reload(&self) -> &'static str {
+        let last = self.in_force.lock().last_reload;
+        if last.is_success() { "ok" } else { last.word() }
+    }
+
+    /// When the configuration in force was loaded, RFC 3339.
     #[must_use]
     pub fn loaded_at(&self) -> String {
-        time::rfc3339(self.loaded_at_ms)
+        time::rfc3339(self.in_force.lock().loaded_at_ms)
     }
 }
 

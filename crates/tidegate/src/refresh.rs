@@ -1,134 +1,189 @@
-//! Descriptors from server reflection: fetched at start and ever after, compiled, and swapped in as a new snapshot.
+//! What is asked of the network for the services in force: descriptors by server reflection, and addresses of names.
 //!
-//! What was fetched last is kept on disk, so that the gateway serves from its first moment although a backend is down.
-//! A set that does not fit the routes changes nothing: what was there before goes on.
+//! A service keeps its follower for as long as its connections and what it is asked for stay the same. What was fetched
+//! last is kept on disk, so that the gateway serves from its first moment although a backend is down. A set that does
+//! not fit the routes changes nothing: what was there before goes on.
+//!
+//! All of it runs on the control thread: taking in a set is one step without a wait, and so is a reload.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegate_config::Valid;
-use tidegate_config::valid::{Action, Descriptors, RpcSelector};
 use tidegate_transcode::Schema;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use crate::gateway::Gateway;
 use crate::ids::WorkerId;
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::compile::{self, Inputs};
-use crate::snapshot::registry::Registry;
+use crate::snapshot::inputs::Digest;
+use crate::snapshot::registry::{Live, Registry, Running, SchemaOrigin};
 use crate::tasks;
 use crate::upstream::reflection::{DescriptorCache, FileSet, FilesDigest, Refresh, follow};
+use crate::upstream::{Resolver, keep_resolved};
 
-/// Everything that a refresh touches.
-#[derive(Debug)]
-struct Refresher {
-    valid: Arc<Valid>,
-    registry: Arc<Registry>,
-    gateway: Arc<Gateway>,
-    cache: Option<DescriptorCache>,
-    generation: AtomicU64,
-}
+/// What readiness calls the descriptors of a service.
+const PENDING: &str = "descriptors:";
 
 /// Readiness waits for the descriptors of all services that are asked by reflection. To be called before the first
 /// request can come, or readiness would be told too early.
-pub fn expect(valid: &Valid, lifecycle: &Lifecycle) {
-    for service in followed(valid).filter_map(|(index, _)| valid.services.get(index)) {
-        lifecycle.wait_for(&format!("descriptors:{}", service.name));
+pub fn expect(live: &Live, lifecycle: &Lifecycle) {
+    for service in live.services.iter().filter(|service| wanted(service).is_some()) {
+        lifecycle.wait_for(&format!("{PENDING}{}", service.cluster.name()));
     }
 }
 
-/// The services that are asked by reflection, and what they are asked for.
-fn followed(valid: &Valid) -> impl Iterator<Item = (usize, Vec<String>)> {
-    let asked = valid.services.iter().enumerate().filter(|(_, service)| service.descriptors == Descriptors::Reflection);
-    asked.map(|(index, _)| (index, wanted(valid, index))).filter(|(_, wanted)| !wanted.is_empty())
-}
-
-/// The gRPC services that routes name, as reflection wants to be asked for them.
-fn wanted(valid: &Valid, service: usize) -> Vec<String> {
-    let mut wanted: Vec<String> = valid
-        .routes
-        .iter()
-        .filter_map(|route| match &route.action {
-            Action::Grpc(grpc) if grpc.service == service => Some(match &grpc.rpc {
-                RpcSelector::Method(rpc) => rpc.rsplit_once('/').map_or(rpc.clone(), |(name, _)| name.to_owned()),
-                RpcSelector::Service(name) => name.clone(),
-                RpcSelector::Package(package) => format!("{package}.*"),
-            }),
-            Action::Grpc(_) | Action::Respond(_) => None,
-        })
-        .collect();
-    wanted.sort();
-    wanted.dedup();
-    wanted
-}
-
-/// Starts to follow the descriptors of all services that are asked by reflection; `worker` is the slot of the control
-/// thread, on whose runtime this must be called. HUP asks all of them at once, from the return of this function on.
-pub fn start(valid: &Arc<Valid>, registry: &Arc<Registry>, gateway: &Arc<Gateway>, worker: WorkerId) {
-    let refresher = Arc::new(Refresher {
-        valid: Arc::clone(valid),
-        registry: Arc::clone(registry),
-        gateway: Arc::clone(gateway),
-        cache: registry.state_dir.clone().map(DescriptorCache::new),
-        generation: AtomicU64::new(gateway.snapshot().generation),
-    });
-    let mut nudges = Vec::new();
-    for (index, wanted) in followed(valid) {
-        let nudge = Arc::new(Notify::new());
-        nudges.push(Arc::clone(&nudge));
-        let refresher = Arc::clone(&refresher);
-        drop(tasks::spawn("descriptors", refresher.follow(index, wanted, worker, nudge)));
-    }
-    // Also without anybody to tell: unhandled, HUP would end the process.
-    match signal(SignalKind::hangup()) {
-        Ok(hup) => drop(tasks::spawn("hup", pass_on(hup, nudges))),
-        Err(error) => tracing::warn!(%error, "HUP will not refresh descriptors"),
+/// What the backend is asked for, if it is asked.
+fn wanted(service: &Running) -> Option<&[String]> {
+    match &service.origin {
+        SchemaOrigin::Reflection(wanted) if !wanted.is_empty() => Some(wanted),
+        SchemaOrigin::Reflection(_) | SchemaOrigin::Files(..) => None,
     }
 }
 
-async fn pass_on(mut hup: Signal, nudges: Vec<Arc<Notify>>) {
-    while hup.recv().await.is_some() {
-        nudges.iter().for_each(|nudge| nudge.notify_one());
+/// The tasks that ask, one for each service. Dropping them ends them.
+#[derive(Debug)]
+pub struct Followers {
+    learner: Arc<Learner>,
+    resolver: Arc<Resolver>,
+    /// The slot of the control thread.
+    worker: WorkerId,
+    running: BTreeMap<Arc<str>, Follower>,
+}
+
+#[derive(Debug)]
+struct Follower {
+    fingerprint: Digest,
+    wanted: Vec<String>,
+    nudge: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
-impl Refresher {
-    /// Follows one service until the process ends.
-    async fn follow(self: Arc<Self>, service: usize, wanted: Vec<String>, worker: WorkerId, nudge: Arc<Notify>) {
-        let (Some(cluster), Some(name)) = (self.registry.clusters.get(service), self.name(service)) else { return };
-        let name = name.to_owned();
-        let known = self.restored(service, &name);
-        let cluster = Arc::downgrade(cluster);
-        let mut failing = false;
-        let refresher = Arc::clone(&self);
-        let report = move |refresh| match refresh {
-            Refresh::Unchanged => failing = false,
-            Refresh::Changed(files) => {
-                failing = false;
-                if refresher.take_in(service, &name, &files) {
-                    refresher.keep(&name, &files);
-                }
-            }
-            // Once for each time that it begins to fail: the attempts are many.
-            Refresh::Failed(error) => {
-                if !failing {
-                    tracing::warn!(service = %name, %error, "no descriptors by reflection; trying again");
-                }
-                failing = true;
-            }
+/// Everything that new descriptors touch.
+#[derive(Debug)]
+struct Learner {
+    registry: Arc<Registry>,
+    gateway: Arc<Gateway>,
+    cache: Option<DescriptorCache>,
+    learned: Arc<Notify>,
+}
+
+impl Followers {
+    /// Starts to follow all services in force; `worker` is the slot of the control thread, on whose runtime this must
+    /// be called.
+    #[must_use]
+    pub fn start(registry: &Arc<Registry>, gateway: &Arc<Gateway>, worker: WorkerId) -> Self {
+        let learner = Learner {
+            registry: Arc::clone(registry),
+            gateway: Arc::clone(gateway),
+            cache: registry.state_dir.clone().map(DescriptorCache::new),
+            learned: Arc::default(),
         };
-        follow(cluster, worker, wanted, known, nudge, report).await;
+        let resolver = Arc::new(Resolver::new());
+        let mut followers = Self { learner: Arc::new(learner), resolver, worker, running: BTreeMap::new() };
+        for service in &registry.live().services {
+            followers.resolve(service);
+        }
+        followers.settle();
+        followers
     }
 
-    fn name(&self, service: usize) -> Option<&str> {
-        self.valid.services.get(service).map(|service| service.name.as_str())
+    /// Follows what is in force now instead of `before`.
+    pub fn follow(&mut self, before: &Live) {
+        let live = self.learner.registry.live();
+        let is_new = |service: &&Running| {
+            let known = before.service(service.cluster.name());
+            known.is_none_or(|known| !Arc::ptr_eq(&known.cluster, &service.cluster))
+        };
+        for service in live.services.iter().filter(is_new) {
+            self.resolve(service);
+        }
+        self.settle();
     }
 
-    /// Takes in what an earlier run has kept.
-    fn restored(&self, service: usize, name: &str) -> Option<FilesDigest> {
+    fn settle(&mut self) {
+        let live = self.learner.registry.live();
+        let followed = |name: &str| live.service(name).filter(|service| wanted(service).is_some());
+        self.running.retain(|name, follower| {
+            followed(name).is_some_and(|service| {
+                service.fingerprint == follower.fingerprint && wanted(service) == Some(&follower.wanted)
+            })
+        });
+        for service in &live.services {
+            if let Some(wanted) = wanted(service)
+                && !self.running.contains_key(service.cluster.name())
+            {
+                let follower = self.begin(service, wanted);
+                self.running.insert(Arc::clone(service.cluster.name()), follower);
+            }
+        }
+        // Only the start waits for descriptors: a reload must not take the process out of service.
+        let lifecycle = &self.learner.registry.lifecycle;
+        lifecycle.retain(|what| what.strip_prefix(PENDING).is_none_or(|name| followed(name).is_some()));
+    }
+
+    /// Ends with the cluster.
+    fn resolve(&self, service: &Running) {
+        let resolving = keep_resolved(Arc::downgrade(&service.cluster), Arc::clone(&self.resolver));
+        drop(tasks::spawn("resolve", resolving));
+    }
+
+    fn begin(&self, service: &Running, wanted: &[String]) -> Follower {
+        let (learner, nudge) = (Arc::clone(&self.learner), Arc::new(Notify::new()));
+        let name = Arc::clone(service.cluster.name());
+        let cluster = Arc::downgrade(&service.cluster);
+        let (asked, worker, nudged) = (wanted.to_vec(), self.worker, Arc::clone(&nudge));
+        let task = tasks::spawn("descriptors", async move {
+            let known = learner.restored(&name);
+            let mut failing = false;
+            let report = move |refresh| match refresh {
+                Refresh::Unchanged => failing = false,
+                Refresh::Changed(files) => {
+                    failing = false;
+                    if learner.take_in(&name, &files) {
+                        learner.keep(&name, &files);
+                    }
+                }
+                // Once for each time that it begins to fail: the attempts are many.
+                Refresh::Failed(error) => {
+                    if !failing {
+                        tracing::warn!(service = &*name, %error, "no descriptors by reflection; trying again");
+                    }
+                    failing = true;
+                }
+            };
+            follow(cluster, worker, asked, known, nudged, report).await;
+        });
+        Follower { fingerprint: service.fingerprint, wanted: wanted.to_vec(), nudge, task }
+    }
+
+    /// Asks all backends at once.
+    pub fn ask_now(&self) {
+        self.running.values().for_each(|follower| follower.nudge.notify_one());
+    }
+
+    /// Is notified when new descriptors were taken in.
+    #[must_use]
+    pub fn learned(&self) -> Arc<Notify> {
+        Arc::clone(&self.learner.learned)
+    }
+}
+
+impl Learner {
+    /// Takes in what an earlier run has kept, if nothing better is known.
+    fn restored(&self, name: &str) -> Option<FilesDigest> {
+        if self.registry.live().service(name)?.schema.is_some() {
+            return None;
+        }
         let files = self.cache.as_ref()?.load(name)?;
-        let taken = self.take_in(service, name, &files);
+        let taken = self.take_in(name, &files);
         tracing::info!(service = name, taken, "descriptors of an earlier run");
         taken.then(|| files.digest())
     }
@@ -141,7 +196,7 @@ impl Refresher {
     }
 
     /// Compiles a snapshot with the new descriptors and publishes it. False if they are of no use.
-    fn take_in(&self, service: usize, name: &str, files: &FileSet) -> bool {
+    fn take_in(&self, name: &str, files: &FileSet) -> bool {
         let schema = match Schema::from_file_descriptors(files.files()) {
             Ok(schema) => Arc::new(schema),
             Err(error) => {
@@ -149,26 +204,29 @@ impl Refresher {
                 return false;
             }
         };
-        let before = self.registry.replace_schema(service, Some(schema));
-        let generation = self.generation.load(Ordering::Relaxed) + 1;
+        let mut live = Live::clone(&self.registry.live());
+        let known = live.services.iter_mut().find(|service| **service.cluster.name() == *name);
+        // A service that a reload has removed while it was asked.
+        let Some(service) = known else { return false };
+        (service.schema, service.stale) = (Some(schema), false);
+        let generation = self.gateway.snapshot().generation.saturating_add(1);
         let compiled = compile::compile(&Inputs {
-            valid: &self.valid,
-            hash: &self.gateway.snapshot().hash,
-            schemas: &self.registry.schemas(),
-            clusters: &self.registry.clusters,
+            valid: &live.valid,
+            hash: &live.hash,
+            services: &live.services,
             lifecycle: &self.registry.lifecycle,
             generation,
         });
         match compiled {
             Ok(snapshot) => {
                 self.gateway.commit(snapshot);
-                self.generation.store(generation, Ordering::Relaxed);
-                self.registry.lifecycle.settle(&format!("descriptors:{name}"));
+                self.registry.replace(live);
+                self.registry.lifecycle.settle(&format!("{PENDING}{name}"));
+                self.learned.notify_one();
                 tracing::info!(service = name, generation, "descriptors taken in");
                 true
             }
             Err(problems) => {
-                self.registry.replace_schema(service, before);
                 tracing::error!(
                     service = name,
                     problems = problems.to_text(),

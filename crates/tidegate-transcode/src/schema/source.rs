@@ -16,6 +16,19 @@ impl Schema {
     pub fn from_protos<P: AsRef<Path>, I: AsRef<Path>>(files: &[P], include_paths: &[I]) -> Result<Self, SchemaError> {
         build::from_set(&compile_protos(files, include_paths)?)
     }
+
+    /// The same, and the paths of all files that were read for it, imports included; not those that are built in.
+    ///
+    /// # Errors
+    /// As [`Schema::from_protos`].
+    pub fn from_protos_with_paths<P: AsRef<Path>, I: AsRef<Path>>(
+        files: &[P],
+        include_paths: &[I],
+    ) -> Result<(Self, Vec<PathBuf>), SchemaError> {
+        let compiler = compile(files, include_paths)?;
+        let read = compiler.files().filter_map(|file| file.path().map(Path::to_path_buf)).collect();
+        Ok((build::from_set(&compiler.encode_file_descriptor_set())?, read))
+    }
 }
 
 /// Compiles `.proto` files into an encoded `FileDescriptorSet` that contains everything they import.
@@ -26,6 +39,13 @@ pub fn compile_protos<P: AsRef<Path>, I: AsRef<Path>>(
     files: &[P],
     include_paths: &[I],
 ) -> Result<Vec<u8>, SchemaError> {
+    Ok(compile(files, include_paths)?.encode_file_descriptor_set())
+}
+
+fn compile<P: AsRef<Path>, I: AsRef<Path>>(
+    files: &[P],
+    include_paths: &[I],
+) -> Result<protox::Compiler, SchemaError> {
     let mut resolver = ChainFileResolver::new();
     for path in include_paths {
         let include = path.as_ref().to_path_buf();
@@ -39,7 +59,7 @@ pub fn compile_protos<P: AsRef<Path>, I: AsRef<Path>>(
     for file in files {
         compiler.open_file(file).map_err(|error| proto_error(&error))?;
     }
-    Ok(compiler.encode_file_descriptor_set())
+    Ok(compiler)
 }
 
 fn proto_error(error: &protox::Error) -> SchemaError {

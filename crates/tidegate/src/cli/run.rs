@@ -8,15 +8,21 @@ use tidegate_config::Loaded;
 use super::{exit, load};
 use crate::app::{self, StartError};
 use crate::listen::ListenError;
+use crate::snapshot::inputs::Recorder;
 use crate::telemetry::logs;
 
 pub(super) fn run(path: &Path, share_ports: bool) -> ExitCode {
-    let Some(Loaded { valid, mut diagnostics }) = load::load(path) else {
-        return ExitCode::from(exit::CONFIG);
+    let recorder = Recorder::new(path, None);
+    let Loaded { valid, mut diagnostics } = match recorder.load() {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            load::report(&problems);
+            return ExitCode::from(exit::CONFIG);
+        }
     };
     load::report(&diagnostics);
     logs::init(&valid.observability.logs);
-    match app::run(valid, share_ports) {
+    match app::run(valid, &recorder, share_ports) {
         Ok(app::Ended::Drained) => ExitCode::SUCCESS,
         Ok(app::Ended::Cut) => ExitCode::from(exit::DRAIN_TIMEOUT),
         Err(StartError::Config(problems)) => {

@@ -12,6 +12,7 @@ use tidegate_config::{Code, Diagnostic, Diagnostics, Place, Valid};
 use tidegate_route::{Methods, RouteSpec, Router, RouterBuilder, Template, TemplateOptions};
 use tidegate_transcode::Schema;
 
+use super::registry::Running;
 use super::{CompiledRoute, Snapshot, Unrouted};
 use crate::action::Action;
 use crate::action::envelope::Shape;
@@ -22,7 +23,6 @@ use crate::action::transcode::{Binding, Transcode};
 use crate::lifecycle::Lifecycle;
 use crate::telemetry::labels::RouteLabels;
 use crate::telemetry::route::{Observe, RouteTelemetry};
-use crate::upstream::Cluster;
 
 /// What a snapshot is made of beside the configuration.
 pub struct Inputs<'a> {
@@ -30,10 +30,8 @@ pub struct Inputs<'a> {
     pub valid: &'a Arc<Valid>,
     /// Over all files of the configuration.
     pub hash: &'a Arc<str>,
-    /// Per service; `None` while nothing is known of it.
-    pub schemas: &'a [Option<Arc<Schema>>],
-    /// Per service.
-    pub clusters: &'a [Arc<Cluster>],
+    /// In the order of the configuration.
+    pub services: &'a [Running],
     /// For the system routes.
     pub lifecycle: &'a Arc<Lifecycle>,
     /// Of the new snapshot.
@@ -98,19 +96,31 @@ impl Compiler<'_> {
     fn grpc(&mut self, route: &Route, grpc: &GrpcAction) {
         let inputs = self.inputs;
         let Some(service) = inputs.valid.services.get(grpc.service) else { return };
-        let schema = inputs.schemas.get(grpc.service).and_then(Option::as_ref);
-        match (&route.path, schema) {
-            (Some(_), None) => {
-                if let Some(template) = template(route) {
-                    let failure = self.failure(route);
-                    let target = selector(&grpc.rpc);
-                    self.push(route, methods(route), template, &service.name, &target, Action::Pending, failure);
-                }
-            }
-            (Some(_), Some(schema)) => self.bound(route, grpc, service, schema),
-            // Paths are in the annotations, which are not known yet.
-            (None, None) => {}
-            (None, Some(schema)) => self.annotated(route, grpc, service, schema),
+        let Some(running) = inputs.services.get(grpc.service) else { return };
+        let Some(schema) = &running.schema else { return self.pending(route, grpc, service) };
+        let (rows, problems) = (self.rows.len(), std::mem::take(&mut self.problems));
+        match route.path {
+            Some(_) => self.bound(route, grpc, service, schema),
+            None => self.annotated(route, grpc, service, schema),
+        }
+        let found = std::mem::replace(&mut self.problems, problems);
+        if found.has_errors() && running.stale {
+            // No fault of the route, perhaps: the backend has not been asked for it yet.
+            self.rows.truncate(rows);
+            return self.pending(route, grpc, service);
+        }
+        for problem in found.problems() {
+            self.problems.push(problem.clone());
+        }
+    }
+
+    /// A route of a service whose methods are not known yet. Without a path of its own it has none: that stands in an
+    /// annotation.
+    fn pending(&mut self, route: &Route, grpc: &GrpcAction, service: &Service) {
+        if let Some(template) = template(route) {
+            let failure = self.failure(route);
+            let target = selector(&grpc.rpc);
+            self.push(route, methods(route), template, &service.name, &target, Action::Pending, failure);
         }
     }
 
@@ -186,7 +196,7 @@ impl Compiler<'_> {
         binding: &Binding<'_>,
     ) -> Option<Action> {
         let inputs = self.inputs;
-        let cluster = inputs.clusters.get(grpc.service)?;
+        let cluster = &inputs.services.get(grpc.service)?.cluster;
         let success = self.success_shape(route, schema, binding);
         match Transcode::compile(schema, binding, route, Arc::clone(cluster), success) {
             Ok(transcode) => Some(Action::Transcode(Arc::new(transcode))),
@@ -294,7 +304,7 @@ impl Compiler<'_> {
         let Ok(template) = Template::parse(&path.path) else { return };
         let inputs = self.inputs;
         let services = inputs.valid.services.iter().map(|service| Box::from(service.name.as_str()));
-        let services = services.zip(inputs.clusters.iter().cloned()).collect();
+        let services = services.zip(inputs.services.iter().map(|running| Arc::clone(&running.cluster))).collect();
         let name = format!("system-{name}");
         let telemetry = self.telemetry(&name, "", None, template.as_str());
         let route = CompiledRoute {

@@ -1,6 +1,9 @@
 //! Everything that was compiled from one configuration. Never changed after it is published.
 
 pub mod compile;
+pub mod diff;
+pub mod draft;
+pub mod inputs;
 pub mod registry;
 pub mod schemas;
 

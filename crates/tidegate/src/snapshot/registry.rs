@@ -1,48 +1,98 @@
-//! What outlives snapshots: clusters with their connections, and the schema of each service.
+//! What outlives snapshots: where the process stands, and the services of the configuration in force with their
+//! connections and descriptors.
+//!
+//! Everything here is replaced on the control thread alone, each time as a whole; others read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tidegate_config::Valid;
 use tidegate_transcode::Schema;
 
+use super::inputs::Digest;
 use crate::lifecycle::Lifecycle;
-use crate::upstream::Cluster;
+use crate::upstream::{Cluster, Wheels};
 
-/// Shared state of the process. One entry per service, in the order of the configuration.
+/// Shared state of the process.
 #[derive(Debug)]
 pub struct Registry {
     /// Where the process stands.
     pub lifecycle: Arc<Lifecycle>,
-    /// The running services.
-    pub clusters: Vec<Arc<Cluster>>,
-    /// What is known of each service; `None` while reflection has not answered and nothing was kept from before.
-    schemas: Mutex<Vec<Option<Arc<Schema>>>>,
+    /// The timer wheels of all threads.
+    pub wheels: Wheels,
     /// Where the last good descriptors of reflection are kept.
     pub state_dir: Option<PathBuf>,
+    live: Mutex<Arc<Live>>,
+}
+
+/// The configuration in force, and what runs for it.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// The configuration.
+    pub valid: Arc<Valid>,
+    /// Its name: 16 hexadecimal digits over everything that was read for it.
+    pub hash: Arc<str>,
+    /// In the order of the configuration.
+    pub services: Vec<Running>,
+}
+
+/// A service as it runs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Its connections.
+    pub cluster: Arc<Cluster>,
+    /// Over everything that shapes the connections, the content of certificates included: a service that keeps its
+    /// name and its fingerprint keeps its cluster.
+    pub fingerprint: Digest,
+    /// Where the schema came from.
+    pub origin: SchemaOrigin,
+    /// What is known of its methods; `None` while reflection has not answered and nothing was kept from before.
+    pub schema: Option<Arc<Schema>>,
+    /// The schema is what an earlier configuration knew of the service, so it may lack what the routes name.
+    pub stale: bool,
+}
+
+/// Where a schema came from; equal if it would be the same again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SchemaOrigin {
+    /// Files: the setting as text, and each file that was read.
+    Files(String, Vec<(PathBuf, Option<Digest>)>),
+    /// The backend, which is asked for these services.
+    Reflection(Vec<String>),
 }
 
 impl Registry {
-    /// A registry with a schema, or none yet, for each cluster.
+    /// The state of a process that begins with `live`.
     #[must_use]
-    pub fn new(
-        lifecycle: Arc<Lifecycle>,
-        clusters: Vec<Arc<Cluster>>,
-        schemas: Vec<Option<Arc<Schema>>>,
-        state_dir: Option<PathBuf>,
-    ) -> Self {
-        Self { lifecycle, clusters, schemas: Mutex::new(schemas), state_dir }
+    pub fn new(lifecycle: Arc<Lifecycle>, wheels: Wheels, state_dir: Option<&Path>, live: Live) -> Self {
+        Self { lifecycle, wheels, state_dir: state_dir.map(Path::to_owned), live: Mutex::new(Arc::new(live)) }
     }
 
-    /// What is known of each service at this moment.
+    /// What is in force at this moment.
     #[must_use]
-    pub fn schemas(&self) -> Vec<Option<Arc<Schema>>> {
-        self.schemas.lock().clone()
+    pub fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.lock())
     }
 
-    /// Replaces the schema of a service and gives back the one before.
-    pub fn replace_schema(&self, service: usize, schema: Option<Arc<Schema>>) -> Option<Arc<Schema>> {
-        let mut schemas = self.schemas.lock();
-        schemas.get_mut(service).and_then(|slot| std::mem::replace(slot, schema))
+    /// Puts `live` in force. Clusters that it does not have end with the last request that uses them.
+    pub fn replace(&self, live: Live) {
+        let before = std::mem::replace(&mut *self.live.lock(), Arc::new(live));
+        // Outside of the lock: this may close connections.
+        drop(before);
+    }
+
+    /// The clusters in force, in the order of the configuration.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+        self.live.lock().services.iter().map(|service| Arc::clone(&service.cluster)).collect()
+    }
+}
+
+impl Live {
+    /// The service of this name.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&Running> {
+        self.services.iter().find(|service| **service.cluster.name() == *name)
     }
 }

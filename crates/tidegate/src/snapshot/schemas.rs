@@ -1,32 +1,119 @@
-//! Schemas that can be had without the network: descriptor sets, `.proto` files, and what is built in.
+//! Where the schema of a service comes from: files, or what is known of a backend that is asked by reflection.
+//!
+//! Files are read again only if they have changed. What reflection has told survives for as long as it is asked of the
+//! same backend; of another one it is kept as the last good until that has answered.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegate_config::valid::{Descriptors, Service};
-use tidegate_config::{Code, Diagnostic, Diagnostics, Valid};
+use tidegate_config::valid::{Action, Descriptors, RpcSelector, Service};
+use tidegate_config::{Code, Diagnostic, Valid};
 use tidegate_transcode::Schema;
 
-/// Loads the schema of each service; `None` where reflection has to ask the backend. Reads files, so it blocks.
-pub fn load(valid: &Valid, problems: &mut Diagnostics) -> Vec<Option<Arc<Schema>>> {
-    valid.services.iter().map(|service| load_one(service, problems)).collect()
+use super::inputs::{Digest, Recorder};
+use super::registry::{Running, SchemaOrigin};
+
+/// What is known of a service, in the fields of [`Running`].
+pub struct Known {
+    pub(super) origin: SchemaOrigin,
+    pub(super) schema: Option<Arc<Schema>>,
+    pub(super) stale: bool,
 }
 
-fn load_one(service: &Service, problems: &mut Diagnostics) -> Option<Arc<Schema>> {
-    let loaded = match &service.descriptors {
-        Descriptors::Reflection => return None,
-        Descriptors::Set(path) => match std::fs::read(path) {
-            Ok(bytes) => Schema::from_descriptor_set(&bytes).map_err(|error| error.to_string()),
-            Err(error) => Err(format!("cannot read {}: {error}", path.display())),
-        },
-        Descriptors::Protos { files, include } => {
-            Schema::from_protos(files, include).map_err(|error| error.to_string())
-        }
+/// The schema of the service with this index, as far as it can be had without the network. `before` is the service of
+/// the same name that ran until now, and `same` says that it keeps its connections. Reads files, so it blocks.
+///
+/// # Errors
+/// Files that cannot be used.
+pub fn know(
+    valid: &Valid,
+    index: usize,
+    recorder: &Recorder,
+    before: Option<&Running>,
+    same: bool,
+) -> Result<Known, Diagnostic> {
+    let Some(service) = valid.services.get(index) else {
+        return Ok(Known { origin: SchemaOrigin::Reflection(Vec::new()), schema: None, stale: false });
     };
-    match loaded {
-        Ok(schema) => Some(Arc::new(schema)),
-        Err(message) => {
-            problems.push(Diagnostic::error(Code::Descriptors, message).at(&service.descriptors_place));
-            None
+    if service.descriptors == Descriptors::Reflection {
+        return Ok(asked(wanted(valid, index), before, same));
+    }
+    let setting = format!("{:?}", service.descriptors);
+    if let Some(known) = before.and_then(|before| unchanged(&setting, before, recorder)) {
+        return Ok(known);
+    }
+    match load(service, recorder) {
+        Ok((schema, files)) => {
+            let origin = SchemaOrigin::Files(setting, files);
+            Ok(Known { origin, schema: Some(Arc::new(schema)), stale: false })
+        }
+        Err(message) => Err(Diagnostic::error(Code::Descriptors, message).at(&service.descriptors_place)),
+    }
+}
+
+fn asked(wanted: Vec<String>, before: Option<&Running>, same: bool) -> Known {
+    let Some(before) = before else {
+        return Known { origin: SchemaOrigin::Reflection(wanted), schema: None, stale: false };
+    };
+    match &before.origin {
+        // Asking for more than is wanted does no harm, and asking anew would.
+        SchemaOrigin::Reflection(asked) if same && wanted.iter().all(|one| asked.contains(one)) => {
+            Known { origin: before.origin.clone(), schema: before.schema.clone(), stale: before.stale }
+        }
+        _ => {
+            let stale = before.schema.is_some();
+            Known { origin: SchemaOrigin::Reflection(wanted), schema: before.schema.clone(), stale }
         }
     }
+}
+
+/// The schema from before, if the setting and all files are the same.
+fn unchanged(setting: &str, before: &Running, recorder: &Recorder) -> Option<Known> {
+    let SchemaOrigin::Files(then, files) = &before.origin else { return None };
+    let same = then == setting && files.iter().all(|(path, digest)| recorder.digest(path) == *digest);
+    same.then(|| Known { origin: before.origin.clone(), schema: before.schema.clone(), stale: false })
+}
+
+type Files = Vec<(PathBuf, Option<Digest>)>;
+
+fn load(service: &Service, recorder: &Recorder) -> Result<(Schema, Files), String> {
+    match &service.descriptors {
+        Descriptors::Reflection => Err("reflection has no files".to_owned()),
+        Descriptors::Set(path) => {
+            let bytes = recorder.file(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+            let schema = Schema::from_descriptor_set(&bytes).map_err(|error| error.to_string())?;
+            Ok((schema, vec![(path.clone(), Some(Digest::of(&[&bytes])))]))
+        }
+        Descriptors::Protos { files, include } => {
+            // Before they are compiled: should one change meanwhile, the next look sees another digest than this.
+            let named: Files = files.iter().map(|path| (path.clone(), recorder.digest(path))).collect();
+            let compiled = Schema::from_protos_with_paths(files, include);
+            let (schema, read) = compiled.map_err(|error| error.to_string())?;
+            let imported = read.into_iter().filter(|path| !files.contains(path)).collect::<Vec<_>>();
+            let imported = imported.into_iter().map(|path| {
+                let digest = recorder.digest(&path);
+                (path, digest)
+            });
+            Ok((schema, named.into_iter().chain(imported).collect()))
+        }
+    }
+}
+
+/// The gRPC services that routes name, as reflection wants to be asked for them; sorted.
+fn wanted(valid: &Valid, service: usize) -> Vec<String> {
+    let mut wanted: Vec<String> = valid
+        .routes
+        .iter()
+        .filter_map(|route| match &route.action {
+            Action::Grpc(grpc) if grpc.service == service => Some(match &grpc.rpc {
+                RpcSelector::Method(rpc) => rpc.rsplit_once('/').map_or(rpc.clone(), |(name, _)| name.to_owned()),
+                RpcSelector::Service(name) => name.clone(),
+                RpcSelector::Package(package) => format!("{package}.*"),
+            }),
+            Action::Grpc(_) | Action::Respond(_) => None,
+        })
+        .collect();
+    wanted.sort();
+    wanted.dedup();
+    wanted
 }

@@ -173,6 +173,11 @@ impl Endpoint {
         });
     }
 
+    /// The addresses that are known, in their order.
+    pub(super) fn ips(&self) -> Vec<IpAddr> {
+        self.addresses.borrow().iter().map(SocketAddr::ip).collect()
+    }
+
     /// At least one address is known.
     pub(super) fn is_resolved(&self) -> bool {
         !self.addresses.borrow().is_empty()

@@ -95,6 +95,16 @@ impl Cluster {
         }))
     }
 
+    /// Takes the addresses that `before` knows of hosts that both have.
+    pub fn take_over_addresses(&self, before: &Self) {
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.host_to_resolve().is_some()) {
+            let known = before.endpoints.iter().find(|known| known.host_to_resolve() == endpoint.host_to_resolve());
+            if let Some(known) = known {
+                endpoint.set_addresses(&known.ips());
+            }
+        }
+    }
+
     /// Name of the service.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {

@@ -1,0 +1,75 @@
+//! The threads that serve requests.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::StartError;
+use crate::gateway::Gateway;
+use crate::ids::WorkerId;
+use crate::listen::{Listeners, WorkerListeners};
+use crate::tasks;
+use crate::time::Wheel;
+use crate::upstream::Wheels;
+
+/// A thread and a runtime for each worker: nothing is stolen, nothing is contended.
+pub(super) fn per_core(
+    listeners: &mut Listeners,
+    workers: usize,
+    gateway: &Arc<Gateway>,
+    wheels: &Wheels,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let mut threads = Vec::with_capacity(workers);
+    for worker in worker_ids(workers) {
+        let Some(part) = listeners.take(worker) else { continue };
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
+        let (gateway, wheel) = (Arc::clone(gateway), Arc::clone(wheels.get(worker)));
+        let thread = std::thread::Builder::new().name(format!("worker-{}", worker.index()));
+        let thread = thread.spawn(move || runtime.block_on(work(part, gateway, wheel)));
+        threads.push(thread.map_err(StartError::System)?);
+    }
+    Ok(threads)
+}
+
+/// One runtime with as many threads as workers, which runs the same code; slots are then shared between threads.
+pub(super) fn shared(
+    listeners: &mut Listeners,
+    workers: usize,
+    gateway: &Arc<Gateway>,
+    wheels: &Wheels,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let runtime: Runtime = Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name("worker")
+        .enable_all()
+        .build()
+        .map_err(StartError::System)?;
+    let mut parts = Vec::with_capacity(workers);
+    for worker in worker_ids(workers) {
+        let Some(part) = listeners.take(worker) else { continue };
+        let (gateway, wheel) = (Arc::clone(gateway), Arc::clone(wheels.get(worker)));
+        parts.push(runtime.spawn(work(part, gateway, wheel)));
+    }
+    let thread = std::thread::Builder::new().name("workers".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            for part in parts {
+                // As above.
+                let _ended = part.await;
+            }
+        });
+    });
+    Ok(vec![thread.map_err(StartError::System)?])
+}
+
+fn worker_ids(workers: usize) -> impl Iterator<Item = WorkerId> {
+    (0..u16::try_from(workers).unwrap_or(u16::MAX)).map(WorkerId::new)
+}
+
+/// The life of a worker: serves until it is drained or cut.
+async fn work(listeners: WorkerListeners, gateway: Arc<Gateway>, wheel: Arc<Wheel>) {
+    drop(tasks::spawn("wheel", wheel.run()));
+    if let Err(error) = listeners.run(gateway).await {
+        tracing::error!(%error, "a worker cannot serve");
+    }
+}

@@ -1,0 +1,349 @@
+//! Another configuration without a restart: read, validate, build, and then commit one snapshot.
+//!
+//! ```text
+//!   file, HUP, admin ──▶ read ──▶ validate ──▶ build ──▶ commit
+//!                         │          │           │          infallible: one pointer, then listeners, followers
+//!                         └──────────┴───────────┴──▶ Rejected, NeedsRestart, Unchanged: nothing has changed
+//! ```
+//! A reload is one step of the control thread without a wait, and so is taking in new descriptors: neither ever sees
+//! half of the other. What runs is kept as far as it has not changed: connections to backends, schemas, followers,
+//! listeners. Whatever has begun ends on the snapshot that it began with.
+
+mod handle;
+mod history;
+mod outcome;
+mod restart;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_config::{Code, Diagnostic, Diagnostics, Loaded, Severity, Valid};
+use tokio::signal::unix::Signal;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, interval_at};
+
+use self::handle::Order;
+pub use self::handle::ReloadHandle;
+pub use self::history::{Generation, History, LastReload};
+pub use self::outcome::{Outcome, Refusal, Trigger};
+use self::watch::Watch;
+use crate::gateway::Gateway;
+use crate::listen::{self, ListenError, Settings};
+use crate::refresh::Followers;
+use crate::snapshot::diff::Diff;
+use crate::snapshot::draft::{self, Draft, Surroundings};
+use crate::snapshot::inputs::{Digest, Inputs, Recorder};
+use crate::snapshot::registry::Registry;
+use crate::time;
+
+/// Between two looks at the files, for changes that no watch has told: network file systems tell none.
+const POLL: Duration = Duration::from_secs(30);
+
+/// Replaces the configuration. Lives on the control thread.
+#[derive(Debug)]
+pub struct Reloader {
+    parts: Parts,
+    main: PathBuf,
+    /// The text of a main file that can be read but once.
+    stdin: Option<Arc<[u8]>>,
+    /// What stands in place of the main file.
+    put: Option<Put>,
+    /// What the configuration in force was read from.
+    applied: Inputs,
+    /// What the last reload has read.
+    seen: Inputs,
+    /// How the last reload failed, if it did.
+    failed: Option<Outcome>,
+    history: Arc<History>,
+    orders: mpsc::Receiver<Order>,
+    /// Keeps the queue of orders open.
+    _handle: ReloadHandle,
+}
+
+/// What a reload changes.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The services.
+    pub registry: Arc<Registry>,
+    /// The snapshot.
+    pub gateway: Arc<Gateway>,
+    /// The listeners.
+    pub listeners: Arc<listen::Control>,
+}
+
+/// A text in place of the main file.
+#[derive(Clone, Debug)]
+struct Put {
+    text: Arc<[u8]>,
+    /// What the file has had when the text was put in its place.
+    file: Option<Digest>,
+}
+
+/// Everything that can fail has been done.
+struct Ready {
+    draft: Draft,
+    plan: listen::Plan,
+    warnings: usize,
+}
+
+impl Reloader {
+    /// Takes over a process that has begun with the snapshot of the gateway, which was built through `recorder`.
+    #[must_use]
+    pub fn new(parts: Parts, recorder: &Recorder) -> (Self, ReloadHandle) {
+        let snapshot = parts.gateway.snapshot();
+        let history = Arc::new(History::new(Generation {
+            generation: snapshot.generation,
+            hash: Arc::clone(&snapshot.hash),
+            trigger: Trigger::Start,
+            at_ms: time::unix_ms(),
+            diff: Arc::default(),
+        }));
+        let (handle, orders) = ReloadHandle::new(Arc::clone(&history));
+        let reloader = Self {
+            parts,
+            main: recorder.main().to_owned(),
+            stdin: recorder.text(),
+            put: None,
+            applied: recorder.inputs(),
+            seen: Inputs::default(),
+            failed: None,
+            history,
+            orders,
+            _handle: handle.clone(),
+        };
+        (reloader, handle)
+    }
+
+    /// Serves orders, HUP and changes of files until the process drains. Without `watching` only the first two.
+    pub async fn run(mut self, mut followers: Followers, mut hup: Signal, watching: bool) {
+        let mut watch = if watching { Watch::new() } else { Watch::off() };
+        watch.aim(self.folders());
+        let mut poll = interval_at(Instant::now() + POLL, POLL);
+        let learned = followers.learned();
+        loop {
+            let cause = tokio::select! {
+                order = self.orders.recv() => order.map_or(Cause::End, Cause::Order),
+                told = hup.recv() => told.map_or(Cause::End, |()| Cause::Reload(Trigger::Hup)),
+                () = watch.settled() => Cause::Reload(Trigger::File),
+                _ = poll.tick(), if watching => Cause::Reload(Trigger::Poll),
+                () = learned.notified() => Cause::Reload(Trigger::Descriptors),
+            };
+            if self.parts.registry.lifecycle.is_draining() {
+                return;
+            }
+            match cause {
+                Cause::End => return,
+                Cause::Order(order) => self.serve(order, &mut followers),
+                Cause::Reload(trigger) => drop(self.reload(trigger, &mut followers)),
+            }
+            watch.aim(self.folders());
+        }
+    }
+
+    fn folders(&self) -> BTreeSet<PathBuf> {
+        self.applied.folders().into_iter().chain(self.seen.folders()).collect()
+    }
+
+    fn serve(&mut self, order: Order, followers: &mut Followers) {
+        // Whoever does not wait for the answer any more does not need it.
+        match order {
+            Order::Reload { trigger, answer } => drop(answer.send(self.reload(trigger, followers))),
+            Order::Put { text, if_match, answer } => drop(answer.send(self.put(text, &if_match, followers))),
+        }
+    }
+
+    /// Reads again what has changed, if anything has, and puts it in force.
+    fn reload(&mut self, trigger: Trigger, followers: &mut Followers) -> Outcome {
+        let outcome = match self.wanted(trigger) {
+            Some(put) => self.attempt(trigger, put, followers),
+            None => Outcome::Unchanged,
+        };
+        self.report(trigger, &outcome);
+        if trigger == Trigger::Hup {
+            followers.ask_now();
+        }
+        outcome
+    }
+
+    fn put(&mut self, text: Arc<[u8]>, if_match: &str, followers: &mut Followers) -> Result<Outcome, Refusal> {
+        let hash = self.parts.registry.lifecycle.config_hash();
+        let tag = if_match.trim();
+        let tag = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(tag);
+        if tag != "*" && *tag != *hash {
+            return Err(Refusal::PreconditionFailed { hash });
+        }
+        let file = Inputs::digest_now(&self.main);
+        let outcome = self.attempt(Trigger::Put, Some(Put { text, file }), followers);
+        self.report(Trigger::Put, &outcome);
+        Ok(outcome)
+    }
+
+    /// What is to stand in place of the main file in the next attempt; `None` if there is no reason for one.
+    fn wanted(&self, trigger: Trigger) -> Option<Option<Put>> {
+        let mut now = self.applied.again();
+        let mut kept = None;
+        if let Some(put) = &self.put {
+            let live = self.parts.registry.live();
+            let files = live.valid.files.iter().map(|name| Path::new(&**name)).filter(|path| *path != self.main);
+            let asked = matches!(trigger, Trigger::Hup | Trigger::Admin);
+            if asked || Inputs::digest_now(&self.main) != put.file || now.differs_in(&self.applied, files) {
+                return Some(None);
+            }
+            now.take_file(&self.main, &self.applied);
+            kept = Some(put.clone());
+        }
+        (self.failed.is_some() || now != self.applied).then_some(kept)
+    }
+
+    fn attempt(&mut self, trigger: Trigger, put: Option<Put>, followers: &mut Followers) -> Outcome {
+        let text = put.as_ref().map(|put| Arc::clone(&put.text)).or_else(|| self.stdin.clone());
+        let recorder = Recorder::new(&self.main, text);
+        let built = self.build(&recorder);
+        self.seen = recorder.inputs();
+        match built {
+            Ok(ready) => {
+                self.put = put;
+                self.commit(trigger, ready, followers)
+            }
+            Err(Outcome::Unchanged) => {
+                self.put = put;
+                Outcome::Unchanged
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Everything that can fail. Leaves no trace if it does.
+    fn build(&self, recorder: &Recorder) -> Result<Ready, Outcome> {
+        let Loaded { valid, mut diagnostics } = recorder.load().map_err(rejected)?;
+        let Parts { registry, gateway, listeners } = &self.parts;
+        let live = registry.live();
+        let around = Surroundings {
+            lifecycle: &registry.lifecycle,
+            wheels: &registry.wheels,
+            before: Some(&live),
+            generation: gateway.snapshot().generation.saturating_add(1),
+        };
+        let draft = match draft::build(&Arc::new(valid), recorder, &around) {
+            Ok(draft) => draft,
+            Err(more) => {
+                more.problems().iter().for_each(|problem| diagnostics.push(problem.clone()));
+                return Err(rejected(diagnostics));
+            }
+        };
+        if draft.inputs == self.applied {
+            return Err(Outcome::Unchanged);
+        }
+        let fields = restart::fields(&live.valid, &draft.live.valid);
+        if !fields.is_empty() {
+            return Err(Outcome::NeedsRestart { fields });
+        }
+        let settings = draft.live.valid.listeners.iter().map(Settings::new).collect();
+        match listeners.plan(settings) {
+            Ok(plan) => Ok(Ready { draft, plan, warnings: diagnostics.warnings() }),
+            Err(error) => {
+                diagnostics.push(cannot_listen(&draft.live.valid, &error));
+                Err(rejected(diagnostics))
+            }
+        }
+    }
+
+    /// Puts `ready` in force. Cannot fail.
+    fn commit(&mut self, trigger: Trigger, ready: Ready, followers: &mut Followers) -> Outcome {
+        let Ready { draft: Draft { snapshot, live, inputs }, plan, warnings } = ready;
+        let Parts { registry, gateway, listeners } = &self.parts;
+        let before = registry.live();
+        let is_yaml = |path: &Path| live.valid.files.iter().any(|name| Path::new(&**name) == path);
+        let files: Vec<&Path> =
+            inputs.changed_files(&self.applied).into_iter().filter(|path| !is_yaml(path) && *path != self.main).collect();
+        let diff = Arc::new(Diff::between(&before.valid, &live.valid, &files));
+        let (generation, hash) = (snapshot.generation, Arc::clone(&live.hash));
+        registry.replace(live);
+        gateway.commit(snapshot);
+        listeners.apply(plan);
+        followers.follow(&before);
+        registry.lifecycle.put_in_force(&hash);
+        self.applied = inputs;
+        tracing::info!(
+            generation,
+            hash = &*hash,
+            by = trigger.word(),
+            changes = diff.summary(),
+            warnings,
+            "reloaded"
+        );
+        let at_ms = time::unix_ms();
+        self.history.applied(Generation { generation, hash, trigger, at_ms, diff: Arc::clone(&diff) });
+        Outcome::Applied { generation, diff }
+    }
+
+    /// Logs and counts, unless it is known already and nobody waits for it.
+    fn report(&mut self, trigger: Trigger, outcome: &Outcome) {
+        let recovered = self.failed.is_some();
+        let known = match &self.failed {
+            Some(failed) => outcome.fails_like(failed),
+            None => trigger == Trigger::Poll && matches!(outcome, Outcome::Unchanged),
+        };
+        self.failed = (!outcome.result().is_success()).then(|| outcome.clone());
+        if known && trigger.is_automatic() {
+            return;
+        }
+        let by = trigger.word();
+        match outcome {
+            // Told by the commit.
+            Outcome::Applied { .. } => {}
+            Outcome::Unchanged if trigger.is_automatic() && !recovered => tracing::debug!(by, "nothing has changed"),
+            Outcome::Unchanged => tracing::info!(by, "nothing to reload: what was read is in force"),
+            Outcome::Rejected { diagnostics } => {
+                let first = first_error(diagnostics);
+                let problems = diagnostics.errors();
+                tracing::error!(by, problems, first, "configuration refused; the one before stays in force");
+            }
+            Outcome::NeedsRestart { fields } => {
+                let keys = fields.join(", ");
+                tracing::error!(by, keys, "configuration refused: it changes what needs a restart");
+            }
+        }
+        self.parts.registry.lifecycle.reloaded(outcome.result());
+        self.history.ended(LastReload { trigger, at_ms: time::unix_ms(), outcome: outcome.clone() });
+    }
+}
+
+/// Why the loop has woken up.
+enum Cause {
+    Reload(Trigger),
+    Order(Order),
+    End,
+}
+
+fn rejected(diagnostics: Diagnostics) -> Outcome {
+    Outcome::Rejected { diagnostics: Arc::new(diagnostics) }
+}
+
+fn cannot_listen(valid: &Valid, error: &ListenError) -> Diagnostic {
+    let (name, code) = match error {
+        ListenError::Taken { listener, .. } | ListenError::Bind { listener, .. } => (Some(listener), Code::PortInUse),
+        ListenError::Certificate { listener, .. } => (Some(listener), Code::Tls),
+        ListenError::Stuck { .. } | ListenError::Inherit(_) | ListenError::Handover(_) => (None, Code::PortInUse),
+    };
+    let problem = Diagnostic::error(code, error.to_string());
+    let listener = name.and_then(|name| valid.listeners.iter().find(|listener| *listener.name == **name));
+    match listener {
+        Some(listener) => problem.at(&listener.place),
+        None => problem,
+    }
+}
+
+/// The first error in one line: `tidegate.yaml:3: unknown key "timout" (did you mean "timeout"?)`.
+fn first_error(diagnostics: &Diagnostics) -> String {
+    let sorted = diagnostics.sorted();
+    let Some(first) = sorted.into_iter().find(|problem| problem.severity == Severity::Error) else {
+        return String::new();
+    };
+    let place = first.place.as_ref().map_or_else(String::new, |place| format!("{place}: "));
+    let help = first.help.as_ref().map_or_else(String::new, |help| format!(" ({help})"));
+    format!("{place}{}{help}", first.message)
+}

@@ -1,0 +1,129 @@
+//! A configuration that is compiled and not published: everything that can fail has been done.
+//!
+//! Building one changes nothing that runs. Clusters and schemas of services that have not changed are taken over.
+
+use std::sync::Arc;
+
+use tidegate_config::valid::{Descriptors, Service, Tls};
+use tidegate_config::{Code, Diagnostic, Diagnostics, Valid};
+
+use super::Snapshot;
+use super::compile::{self, Inputs as CompilerInputs};
+use super::inputs::{Digest, Inputs, Recorder};
+use super::registry::{Live, Running};
+use super::schemas;
+use crate::lifecycle::Lifecycle;
+use crate::upstream::{Cluster, Policy, Wheels};
+
+/// What can be committed.
+#[derive(Debug)]
+pub struct Draft {
+    /// What new requests will get.
+    pub snapshot: Snapshot,
+    /// What will run for it.
+    pub live: Live,
+    /// Everything that was read.
+    pub inputs: Inputs,
+}
+
+/// What a draft is built with beside its configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// For the system routes.
+    pub lifecycle: &'a Arc<Lifecycle>,
+    /// For new clusters.
+    pub wheels: &'a Wheels,
+    /// What runs until now.
+    pub before: Option<&'a Live>,
+    /// Of the new snapshot.
+    pub generation: u64,
+}
+
+/// Compiles `valid`, which was read through `recorder`; the descriptors and certificates that it names are read
+/// through it too. Blocks on files: for the control thread.
+///
+/// # Errors
+/// All problems that only descriptors, certificates, templates and expressions can show.
+pub fn build(valid: &Arc<Valid>, recorder: &Recorder, around: &Surroundings<'_>) -> Result<Draft, Diagnostics> {
+    let mut problems = Diagnostics::default();
+    let mut services = Vec::with_capacity(valid.services.len());
+    for (index, service) in valid.services.iter().enumerate() {
+        match running(valid, index, service, recorder, around) {
+            Ok(service) => services.push(service),
+            Err(found) => found.into_iter().for_each(|problem| problems.push(problem)),
+        }
+    }
+    for listener in &valid.listeners {
+        if let Tls::Files { cert, key } = &listener.tls {
+            recorder.digest(cert);
+            recorder.digest(key);
+        }
+    }
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    let inputs = recorder.inputs();
+    let hash = inputs.hash(recorder.main());
+    let snapshot = compile::compile(&CompilerInputs {
+        valid,
+        hash: &hash,
+        services: &services,
+        lifecycle: around.lifecycle,
+        generation: around.generation,
+    })?;
+    Ok(Draft { snapshot, live: Live { valid: Arc::clone(valid), hash, services }, inputs })
+}
+
+/// The service as it will run: with the connections from before if nothing that shapes them has changed.
+fn running(
+    valid: &Valid,
+    index: usize,
+    service: &Service,
+    recorder: &Recorder,
+    around: &Surroundings<'_>,
+) -> Result<Running, Vec<Diagnostic>> {
+    let before = around.before.and_then(|live| live.service(&service.name));
+    let fingerprint = fingerprint(service, recorder);
+    let kept = before.filter(|before| before.fingerprint == fingerprint);
+    let cluster = match kept {
+        Some(kept) => Ok(Arc::clone(&kept.cluster)),
+        None => connect_anew(service, before, around),
+    };
+    let known = schemas::know(valid, index, recorder, before, kept.is_some());
+    match (cluster, known) {
+        (Ok(cluster), Ok(known)) => {
+            let schemas::Known { origin, schema, stale } = known;
+            Ok(Running { cluster, fingerprint, origin, schema, stale })
+        }
+        (cluster, known) => Err(cluster.err().into_iter().chain(known.err()).collect()),
+    }
+}
+
+fn connect_anew(
+    service: &Service,
+    before: Option<&Running>,
+    around: &Surroundings<'_>,
+) -> Result<Arc<Cluster>, Diagnostic> {
+    let made = Cluster::new(service, Policy::default(), Arc::clone(around.wheels));
+    let cluster = made.map_err(|error| Diagnostic::error(Code::Tls, error.to_string()).at(&service.place))?;
+    if let Some(before) = before {
+        // Names that were resolved a moment ago need not be waited for.
+        cluster.take_over_addresses(&before.cluster);
+    }
+    Ok(cluster)
+}
+
+/// Over all settings of the service but its descriptors, and over the content of its certificates. They are read
+/// before they are used: should one change in between, the next look sees another digest than this.
+fn fingerprint(service: &Service, recorder: &Recorder) -> Digest {
+    let connections = Service { descriptors: Descriptors::Reflection, ..service.clone() };
+    // Without places: a service that moves to another line is the same.
+    let mut parts = vec![format!("{connections:-?}").into_bytes()];
+    if let Some(tls) = &service.tls {
+        let client = tls.client.iter().flat_map(|(chain, key)| [chain, key]);
+        for path in tls.ca.iter().chain(client) {
+            parts.push(format!("{:?}", recorder.digest(path)).into_bytes());
+        }
+    }
+    Digest::of(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>())
+}
