@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use rustix::process::{Signal, getpid, kill_process};
 use tempfile::TempDir;
 use tidegate::app::{App, Ended, Options, StartError, Stop};
 use tidegate::reload::{Outcome, ReloadHandle, Trigger};
@@ -40,6 +42,7 @@ pub fn complete(yaml: &str) -> String {
 #[derive(Debug)]
 pub struct Gateway {
     addresses: Vec<(String, SocketAddr)>,
+    gateway: Arc<tidegate::gateway::Gateway>,
     reloads: ReloadHandle,
     stop: mpsc::Sender<()>,
     thread: Option<JoinHandle<std::io::Result<Ended>>>,
@@ -103,10 +106,10 @@ impl Gateway {
             StartError::System(error) => error.to_string(),
         })?;
         let addresses = app.addresses().map(|(name, address)| (name.to_owned(), address)).collect();
-        let reloads = app.reloads();
+        let (gateway, reloads) = (Arc::clone(app.gateway()), app.reloads());
         let (stop, asked) = mpsc::channel(2);
         let thread = std::thread::spawn(move || app.serve(|| Ok(Asked(asked))));
-        Ok(Self { addresses, reloads, stop, thread: Some(thread), folder })
+        Ok(Self { addresses, gateway, reloads, stop, thread: Some(thread), folder })
     }
 
     /// Address of the first listener.
@@ -164,7 +167,23 @@ impl Gateway {
         soon(self.reloads.reload(Trigger::Admin)).await.expect("a reload is tried")
     }
 
-    /// [`Gateway::write_config`], then [`Gateway::reload`], which must succeed.
+    /// Looks at the files as if a change had been told.
+    ///
+    /// # Panics
+    /// If nothing is tried.
+    pub async fn look(&self) -> Outcome {
+        soon(self.reloads.reload(Trigger::File)).await.expect("a reload is tried")
+    }
+
+    /// Sends HUP to this process.
+    ///
+    /// # Panics
+    /// If the process may not.
+    pub fn hang_up(&self) {
+        kill_process(getpid(), Signal::HUP).expect("a process may signal itself");
+    }
+
+    /// [`Gateway::write_config`], then [`Gateway::reload`], which must succeed. Gives the generation.
     ///
     /// # Panics
     /// If it is not applied.
@@ -175,6 +194,18 @@ impl Gateway {
             Outcome::Rejected { diagnostics } => panic!("{}", diagnostics.to_text()),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The hash of the configuration in force.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        self.gateway.snapshot().hash.to_string()
+    }
+
+    /// The generation in force.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.gateway.snapshot().generation
     }
 
     /// Asks for reloads and tells what they came to.

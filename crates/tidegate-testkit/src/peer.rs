@@ -43,6 +43,7 @@ pub struct Peer {
 struct Shared {
     scripts: Mutex<HashMap<String, Script>>,
     connections: AtomicUsize,
+    open: AtomicUsize,
     calls: AtomicUsize,
     /// Permits for scripts that hold.
     gate: Semaphore,
@@ -68,6 +69,7 @@ impl Peer {
         let shared = Arc::new(Shared {
             scripts: Mutex::new(HashMap::new()),
             connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
             gate: Semaphore::new(0),
             cut_after: AtomicUsize::new(usize::MAX),
@@ -115,6 +117,12 @@ impl Peer {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
+    /// How many connections are open now.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
     /// Lets `scripts` scripts that hold go on.
     pub fn release(&self, scripts: usize) {
         self.shared.gate.add_permits(scripts);
@@ -142,7 +150,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, seen: mpsc::Sender<C
     while let Ok((socket, _)) = listener.accept().await {
         shared.connections.fetch_add(1, Ordering::SeqCst);
         let _ = socket.set_nodelay(true);
-        connections.spawn(serve(socket, Arc::clone(&shared), seen.clone()));
+        shared.open.fetch_add(1, Ordering::SeqCst);
+        let (shared, seen) = (Arc::clone(&shared), seen.clone());
+        connections.spawn(async move {
+            serve(socket, Arc::clone(&shared), seen).await;
+            shared.open.fetch_sub(1, Ordering::SeqCst);
+        });
     }
 }
 

@@ -51,8 +51,17 @@ impl Program {
         let folder = TempDir::new().expect("a temporary folder");
         shop::write_files(folder.path());
         std::fs::write(folder.path().join("tidegate.yaml"), gateway::complete(yaml)).expect("a file");
+        Self::run_in(binary, folder, "tidegate.yaml", arguments)
+    }
+
+    /// The same in a folder that has its files already; `config` is the main one.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn run_in(binary: &str, folder: TempDir, config: &str, arguments: &[&str]) -> Self {
         let mut command = command(binary, folder.path());
-        command.args(["run", "-c", "tidegate.yaml"]).args(arguments).stdout(Stdio::null());
+        command.args(["run", "-c", config]).args(arguments).stdout(Stdio::null());
         let mut child = command.spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("standard error is piped")).lines();
         let (writing, log) = watch::channel(Arc::new(Vec::new()));
@@ -62,6 +71,17 @@ impl Program {
             }
         });
         Self { child, log, folder }
+    }
+
+    /// The same with the configuration on standard input.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn run_with_input(binary: &str, folder: TempDir, yaml: &str) -> Self {
+        let mut program = Self::run_in(binary, folder, "-", &[]);
+        let mut stdin = program.child.stdin.take().expect("standard input is piped");
+        stdin.write_all(yaml.as_bytes()).await.expect("the program reads its input");
+        program
     }
 
     /// The real address of the listener `name`, as the log tells it.

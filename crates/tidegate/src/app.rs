@@ -136,6 +136,12 @@ impl App {
         self.reloads.clone()
     }
 
+    /// What the listeners hand requests to; it has the snapshot in force.
+    #[must_use]
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
     /// Name and real address of each listener, in the order of the configuration.
     pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
         self.addresses.iter().map(|(name, address)| (&**name, *address))

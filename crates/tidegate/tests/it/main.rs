@@ -12,6 +12,7 @@ mod hostile;
 mod metadata;
 mod program;
 mod refusals;
+mod reload;
 mod routing;
 mod streams;
 mod unary;
