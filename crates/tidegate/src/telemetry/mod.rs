@@ -4,6 +4,7 @@ pub mod answer;
 pub mod finished;
 pub mod labels;
 pub mod logs;
+pub mod metrics;
 pub mod route;
 
 use finished::Finished;

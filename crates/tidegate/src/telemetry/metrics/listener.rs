@@ -1,0 +1,210 @@
+//! What goes on at one listener: connections, handshakes, requests in flight.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::ids::{PerWorker, WorkerId};
+
+use super::budget::{Admission, Budget};
+use super::histogram::Histogram;
+use super::table::DURATIONS;
+
+/// A listener in the cells of routes. Numbers are never used again, so a late request cannot count for another listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub(super) u32);
+
+/// What a client's connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionType {
+    /// HTTP/1.0 or HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+impl ConnectionType {
+    pub(super) const WORDS: [&'static str; 2] = ["http1", "http2"];
+}
+
+/// Why a connection was closed before it could send a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionRefusal {
+    /// There are as many as the listener or the process may have.
+    Limit,
+    /// The TLS handshake failed.
+    TlsFailed,
+    /// The TLS handshake took too long.
+    TlsTimeout,
+    /// The client speaks a protocol that the listener does not.
+    Protocol,
+}
+
+impl ConnectionRefusal {
+    pub(super) const WORDS: [&'static str; 4] = ["limit", "tls_failed", "tls_timeout", "protocol"];
+}
+
+/// What has to be admitted before it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    Gauges,
+    Refusal(usize),
+    Handshakes,
+}
+
+/// The numbers of one worker. On cache lines of its own, as neighbours belong to other workers.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Cells {
+    /// Gauges are kept as what began and what ended: a scrape between the two reads of a sum cannot go below zero.
+    requests: Open,
+    connections: [Open; 2],
+    refusals: [AtomicU64; 4],
+    handshakes: Mutex<Option<Box<Histogram<14>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Open {
+    /// The ends are read first, so what is open is never taken for less than it is.
+    fn count(&self) -> u64 {
+        let ended = self.ended.load(Ordering::Acquire);
+        self.begun.load(Ordering::Acquire).saturating_sub(ended)
+    }
+}
+
+/// Something that a gauge counts until this is dropped, on whichever thread.
+#[derive(Debug)]
+pub struct Gauged {
+    cells: Arc<Cells>,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Request,
+    Connection(ConnectionType),
+}
+
+impl Cells {
+    fn open(&self, what: What) -> &Open {
+        let [http1, http2] = &self.connections;
+        match what {
+            What::Request => &self.requests,
+            What::Connection(ConnectionType::Http1) => http1,
+            What::Connection(ConnectionType::Http2) => http2,
+        }
+    }
+}
+
+impl Drop for Gauged {
+    fn drop(&mut self) {
+        self.cells.open(self.what).ended.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Series of one listener; lives as long as the listener is in the configuration, across reloads.
+#[derive(Debug)]
+pub struct ListenerSeries {
+    pub(super) id: ListenerId,
+    pub(super) name: Arc<str>,
+    /// Behind an `Arc` each, because guards outlive calls, and a count that all workers share would be slow.
+    workers: PerWorker<Arc<Cells>>,
+    admission: Admission<Key>,
+}
+
+impl ListenerSeries {
+    pub(super) fn new(id: ListenerId, name: Arc<str>, slots: usize, budget: Arc<Budget>) -> Self {
+        Self { id, name, workers: PerWorker::new(slots, |_| Arc::default()), admission: Admission::new(budget) }
+    }
+
+    /// For [`super::Sample::listener`].
+    #[must_use]
+    pub fn id(&self) -> ListenerId {
+        self.id
+    }
+
+    /// A request has begun; it is in flight until the guard is dropped.
+    #[must_use]
+    pub fn request(&self, worker: WorkerId) -> Gauged {
+        self.gauged(worker, What::Request)
+    }
+
+    /// A connection has turned out to speak `protocol`; it is open until the guard is dropped.
+    #[must_use]
+    pub fn connection(&self, worker: WorkerId, protocol: ConnectionType) -> Gauged {
+        self.gauged(worker, What::Connection(protocol))
+    }
+
+    fn gauged(&self, worker: WorkerId, what: What) -> Gauged {
+        let cells = Arc::clone(self.workers.get(worker));
+        cells.open(what).begun.fetch_add(1, Ordering::Release);
+        Gauged { cells, what }
+    }
+
+    /// A connection was closed before it could send a request.
+    pub fn refused(&self, worker: WorkerId, why: ConnectionRefusal) {
+        let [limit, tls_failed, tls_timeout, protocol] = &self.workers.get(worker).refusals;
+        let cell = match why {
+            ConnectionRefusal::Limit => limit,
+            ConnectionRefusal::TlsFailed => tls_failed,
+            ConnectionRefusal::TlsTimeout => tls_timeout,
+            ConnectionRefusal::Protocol => protocol,
+        };
+        cell.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A handshake was completed.
+    pub fn handshake(&self, worker: WorkerId, duration: Duration) {
+        let mut slot = self.workers.get(worker).handshakes.lock();
+        slot.get_or_insert_default().observe(DURATIONS, duration, None);
+    }
+
+    /// Requests in flight.
+    pub(super) fn requests(&self) -> u64 {
+        self.workers.iter().map(|cells| cells.requests.count()).sum()
+    }
+
+    /// Open connections, in the order of [`ConnectionType::WORDS`].
+    pub(super) fn connections(&self) -> [u64; 2] {
+        let sum = |protocol| self.workers.iter().map(|cells| cells.open(What::Connection(protocol)).count()).sum();
+        [sum(ConnectionType::Http1), sum(ConnectionType::Http2)]
+    }
+
+    /// In the order of [`ConnectionRefusal::WORDS`].
+    pub(super) fn refusals(&self) -> [u64; 4] {
+        let mut sums = [0; 4];
+        for cells in self.workers.iter() {
+            for (sum, count) in sums.iter_mut().zip(&cells.refusals) {
+                *sum += count.load(Ordering::Relaxed);
+            }
+        }
+        sums
+    }
+
+    pub(super) fn handshakes(&self) -> Histogram<14> {
+        let mut sum = Histogram::default();
+        for cells in self.workers.iter() {
+            if let Some(histogram) = &*cells.handshakes.lock() {
+                sum.add(histogram);
+            }
+        }
+        sum
+    }
+
+    /// Whether these may be shown; asked at each scrape, as for services.
+    pub(super) fn admit(&self, key: Key) -> bool {
+        let series = match key {
+            Key::Gauges => 1 + ConnectionType::WORDS.len(),
+            Key::Refusal(_) => 1,
+            Key::Handshakes => Histogram::<14>::SERIES,
+        };
+        self.admission.admit(key, series)
+    }
+}

@@ -1,0 +1,130 @@
+//! What attempts at the backends of one service came to, and how its descriptors are kept up to date.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tidegate_transcode::Code;
+
+use crate::ids::{PerWorker, WorkerId};
+
+use super::budget::{Admission, Budget};
+use super::histogram::Histogram;
+use super::table::DURATIONS;
+
+/// gRPC status codes.
+const CODES: usize = 17;
+
+/// What asking a backend for its descriptors came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaRefresh {
+    /// They are the known ones.
+    Unchanged,
+    /// New ones serve now.
+    Applied,
+    /// New ones do not fit the routes.
+    Rejected,
+    /// The backend did not answer, or not with descriptors.
+    Failed,
+}
+
+impl SchemaRefresh {
+    pub(super) const WORDS: [&'static str; 4] = ["unchanged", "applied", "rejected", "failed"];
+}
+
+/// What has to be admitted before it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    Code(usize),
+    Requests,
+    Connects,
+    Refresh(usize),
+}
+
+/// The numbers of one worker, or the sum of all.
+#[derive(Debug, Default)]
+pub(super) struct Cells {
+    /// By number of the code.
+    pub(super) codes: [u64; CODES],
+    pub(super) requests: Histogram<14>,
+    pub(super) connects: Histogram<14>,
+}
+
+/// Series of one service; lives as long as the service is in the configuration, across reloads.
+#[derive(Debug)]
+pub struct ServiceSeries {
+    pub(super) name: Arc<str>,
+    workers: PerWorker<Mutex<Option<Box<Cells>>>>,
+    refreshes: [AtomicU64; 4],
+    admission: Admission<Key>,
+}
+
+impl ServiceSeries {
+    pub(super) fn new(name: Arc<str>, slots: usize, budget: Arc<Budget>) -> Self {
+        let workers = PerWorker::new(slots, |_| Mutex::new(None));
+        Self { name, workers, refreshes: Default::default(), admission: Admission::new(budget) }
+    }
+
+    /// Counts an attempt that has ended; `duration` is from sending to the end of the answer.
+    pub fn attempted(&self, worker: WorkerId, code: Code, duration: Duration) {
+        let mut slot = self.workers.get(worker).lock();
+        let cells = slot.get_or_insert_default();
+        if let Some(count) = cells.codes.get_mut(usize::from(code.number())) {
+            *count += 1;
+        }
+        cells.requests.observe(DURATIONS, duration, None);
+    }
+
+    /// Counts a connection that was made, and how long that took.
+    pub fn connected(&self, worker: WorkerId, duration: Duration) {
+        let mut slot = self.workers.get(worker).lock();
+        slot.get_or_insert_default().connects.observe(DURATIONS, duration, None);
+    }
+
+    /// Counts that descriptors were asked for.
+    pub fn schema_refreshed(&self, result: SchemaRefresh) {
+        let [unchanged, applied, rejected, failed] = &self.refreshes;
+        let cell = match result {
+            SchemaRefresh::Unchanged => unchanged,
+            SchemaRefresh::Applied => applied,
+            SchemaRefresh::Rejected => rejected,
+            SchemaRefresh::Failed => failed,
+        };
+        cell.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The sum over all workers.
+    pub(super) fn sum(&self) -> Cells {
+        let mut sum = Cells::default();
+        for slot in self.workers.iter() {
+            if let Some(cells) = &*slot.lock() {
+                for (count, more) in sum.codes.iter_mut().zip(cells.codes) {
+                    *count += more;
+                }
+                sum.requests.add(&cells.requests);
+                sum.connects.add(&cells.connects);
+            }
+        }
+        sum
+    }
+
+    /// In the order of [`SchemaRefresh::WORDS`].
+    pub(super) fn refreshes(&self) -> impl Iterator<Item = u64> {
+        self.refreshes.iter().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Whether what had an event may be shown. Asked at each scrape and not at the event: there are few of these series,
+    /// and their cells are there anyway.
+    pub(super) fn admit(&self, key: Key) -> bool {
+        let series = match key {
+            Key::Code(_) | Key::Refresh(_) => 1,
+            Key::Requests | Key::Connects => Histogram::<14>::SERIES,
+        };
+        self.admission.admit(key, series)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.workers.iter().all(|slot| slot.lock().is_none()) && self.refreshes().all(|count| count == 0)
+    }
+}

@@ -1,0 +1,182 @@
+//! The families: name, type, labels and help of each. Names are an interface; `docs/metrics.md` shows this table.
+
+/// Upper bounds of buckets in nanoseconds, rising; the one without bound is left out.
+pub type Bounds = [u64];
+
+const US: u64 = 1_000;
+const MS: u64 = 1_000_000;
+
+/// For requests, calls, connects and handshakes.
+pub(super) const DURATIONS: &Bounds = &[
+    500 * US,
+    MS,
+    2_500 * US,
+    5 * MS,
+    10 * MS,
+    25 * MS,
+    50 * MS,
+    100 * MS,
+    250 * MS,
+    500 * MS,
+    1_000 * MS,
+    2_500 * MS,
+    5_000 * MS,
+    10_000 * MS,
+];
+
+/// For what the gateway itself spends on a request.
+pub(super) const OVERHEADS: &Bounds =
+    &[25 * US, 50 * US, 100 * US, 250 * US, 500 * US, MS, 2_500 * US, 5 * MS, 10 * MS, 50 * MS];
+
+/// For how late the loop of a worker turns.
+pub(super) const LAGS: &Bounds =
+    &[100 * US, 250 * US, 500 * US, MS, 2_500 * US, 5 * MS, 10 * MS, 25 * MS, 50 * MS, 100 * MS, 500 * MS, 1_000 * MS];
+
+/// What kind of number a family holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises, until the process or the series ends; its name ends in `_total`.
+    Counter,
+    /// Any number.
+    Gauge,
+    /// Counts of durations up to these bounds.
+    Histogram(&'static Bounds),
+}
+
+/// One family.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Name as the text format writes it, with prefix and `_total`.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// Names of its labels, in the order of their values.
+    pub labels: &'static [&'static str],
+    /// One sentence without a full stop.
+    pub help: &'static str,
+}
+
+impl Family {
+    /// The base unit that the name ends in.
+    #[must_use]
+    pub fn unit(&self) -> Option<&'static str> {
+        let name = self.name.strip_suffix("_total").unwrap_or(self.name);
+        ["seconds", "bytes"].into_iter().find(|unit| name.ends_with(unit))
+    }
+}
+
+macro_rules! families {
+    ($($id:ident: $kind:expr, $name:literal [$($label:literal)*] $help:literal;)*) => {
+        $(
+            pub(super) static $id: Family =
+                Family { name: $name, kind: $kind, labels: &[$($label),*], help: $help };
+        )*
+
+        /// All families in the order of the page.
+        pub static FAMILIES: &[&Family] = &[$(&$id),*];
+    };
+}
+
+use Kind::{Counter, Gauge, Histogram};
+
+families! {
+    HTTP_REQUESTS: Counter, "tidegate_http_requests_total" ["listener" "route" "service" "method" "code" "reason"]
+        "Requests answered; route is empty if none matched, reason is empty unless the gateway refused";
+    HTTP_REQUEST_DURATION: Histogram(DURATIONS), "tidegate_http_request_duration_seconds" ["route" "method"]
+        "Time from the head of a request to the end of its answer";
+    OVERHEAD: Histogram(OVERHEADS), "tidegate_overhead_seconds" ["route" "phase"]
+        "Time spent in the gateway itself, without waiting for backends or clients; phase is request or response";
+    HTTP_REQUESTS_IN_FLIGHT: Gauge, "tidegate_http_requests_in_flight" ["listener"]
+        "Requests whose answer has not ended";
+    HTTP_REQUEST_BYTES: Counter, "tidegate_http_request_bytes_total" ["route"]
+        "Bytes of request bodies, as on the wire";
+    HTTP_RESPONSE_BYTES: Counter, "tidegate_http_response_bytes_total" ["route"]
+        "Bytes of response bodies, as on the wire";
+    CONNECTIONS: Gauge, "tidegate_connections" ["listener" "protocol"]
+        "Open connections of clients by protocol, http1 or http2";
+    CONNECTIONS_REJECTED: Counter, "tidegate_connections_rejected_total" ["listener" "reason"]
+        "Connections of clients that were closed before they could send a request; reason is limit, tls_failed, tls_timeout or protocol";
+    TLS_HANDSHAKE_DURATION: Histogram(DURATIONS), "tidegate_tls_handshake_duration_seconds" ["listener"]
+        "Time that completed TLS handshakes with clients took";
+    CERTIFICATE_NOT_AFTER: Gauge, "tidegate_tls_certificate_not_after_timestamp_seconds" ["certificate"]
+        "When a certificate expires, in seconds since 1970";
+    UPSTREAM_REQUESTS: Counter, "tidegate_upstream_requests_total" ["service" "code"]
+        "Attempts at backends by their outcome, the name of a gRPC status";
+    UPSTREAM_REQUEST_DURATION: Histogram(DURATIONS), "tidegate_upstream_request_duration_seconds" ["service"]
+        "Time that attempts at backends took, from sending to the end of the answer";
+    UPSTREAM_CONNECT_DURATION: Histogram(DURATIONS), "tidegate_upstream_connect_duration_seconds" ["service"]
+        "Time that it took to connect to backends, TLS and HTTP/2 settings included";
+    UPSTREAM_CONNECTIONS: Gauge, "tidegate_upstream_connections" ["service" "state"]
+        "Connections to backends by state: idle, connecting, ready, transient_failure or shutdown";
+    UPSTREAM_ENDPOINT_UP: Gauge, "tidegate_upstream_endpoint_up" ["service" "endpoint"]
+        "1 if an address behind the endpoint, as the configuration writes it, takes requests, 0 otherwise";
+    UPSTREAM_ADDRESSES: Gauge, "tidegate_upstream_addresses" ["service" "state"]
+        "Addresses of backends after name resolution by state: healthy, unhealthy or ejected";
+    TRANSCODE_ERRORS: Counter, "tidegate_transcode_errors_total" ["route" "stage"]
+        "Requests and answers that could not be converted; stage is path, query, body, encode or decode";
+    TRANSCODE_DURATION: Histogram(OVERHEADS), "tidegate_transcode_duration_seconds" ["route" "direction"]
+        "Time that conversions between JSON and protobuf took, measured on one request in 16; direction is request or response";
+    SCHEMA_STALE: Gauge, "tidegate_schema_stale" ["service"]
+        "1 if the descriptors of the service could not be refreshed or do not fit the routes, 0 otherwise";
+    SCHEMA_DIGESTS: Gauge, "tidegate_schema_digests" ["service"]
+        "Different descriptor sets that the backends of the service have answered with";
+    SCHEMA_REFRESHES: Counter, "tidegate_schema_refreshes_total" ["service" "result"]
+        "Times that descriptors were asked for; result is unchanged, applied, rejected or failed";
+    CONFIG_RELOADS: Counter, "tidegate_config_reloads_total" ["result"]
+        "Reloads of the configuration; result is unchanged, applied, rejected or needs_restart";
+    CONFIG_LAST_RELOAD_SUCCESSFUL: Gauge, "tidegate_config_last_reload_successful" []
+        "1 if the configuration that was read last is the one that serves, 0 otherwise";
+    CONFIG_LAST_RELOAD_SUCCESS: Gauge, "tidegate_config_last_reload_success_timestamp_seconds" []
+        "When the configuration was last read successfully, in seconds since 1970";
+    CONFIG_INFO: Gauge, "tidegate_config_info" ["hash"]
+        "Always 1; hash names the configuration that serves";
+    DRAINING: Gauge, "tidegate_draining" []
+        "1 if the process is about to stop, 0 otherwise";
+    BUILD_INFO: Gauge, "tidegate_build_info" ["version" "revision" "rustc"]
+        "Always 1; what the program was built from";
+    LOGS_DROPPED: Counter, "tidegate_logs_dropped_total" []
+        "Log lines that were dropped because their writer did not keep up";
+    SPANS_DROPPED: Counter, "tidegate_spans_dropped_total" []
+        "Spans that were dropped because the collector did not keep up";
+    PANICS: Counter, "tidegate_panics_total" []
+        "Requests and tasks that ended in a panic";
+    SERIES_REFUSED: Counter, "tidegate_metrics_series_refused_total" []
+        "Events that would have begun a new series and did not because metrics.max_series was reached";
+    LOOP_LAG: Histogram(LAGS), "tidegate_loop_lag_seconds" ["worker"]
+        "How much later than asked for the loop of a worker woke up";
+    MEMORY: Gauge, "tidegate_memory_bytes" ["kind"]
+        "Memory of the process; kind is resident, or limit where a cgroup sets one";
+    PROCESS_CPU: Counter, "process_cpu_seconds_total" []
+        "Processor time of the process, user and system";
+    PROCESS_RESIDENT: Gauge, "process_resident_memory_bytes" []
+        "Resident memory of the process";
+    PROCESS_VIRTUAL: Gauge, "process_virtual_memory_bytes" []
+        "Virtual memory of the process";
+    PROCESS_OPEN_FDS: Gauge, "process_open_fds" []
+        "Open file descriptors";
+    PROCESS_MAX_FDS: Gauge, "process_max_fds" []
+        "File descriptors that the process may open";
+    PROCESS_START_TIME: Gauge, "process_start_time_seconds" []
+        "When the process started, in seconds since 1970";
+    PROCESS_THREADS: Gauge, "process_threads" []
+        "Threads of the process";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_types_follow_the_conventions_of_prometheus() {
+        let mut seen = std::collections::BTreeSet::new();
+        for family in FAMILIES {
+            assert!(seen.insert(family.name), "{} stands twice", family.name);
+            assert!(["tidegate_", "process_"].iter().any(|prefix| family.name.starts_with(prefix)), "{}", family.name);
+            assert_eq!(family.name.ends_with("_total"), family.kind == Counter, "{}", family.name);
+            assert!(!family.help.ends_with('.') && !family.help.contains('\n'), "{}", family.name);
+            if let Histogram(bounds) = family.kind {
+                assert!(bounds.is_sorted() && family.unit() == Some("seconds"), "{}", family.name);
+            }
+        }
+    }
+}
