@@ -37,11 +37,24 @@ pub fn unix_ms() -> u64 {
 }
 
 /// `unix_ms` as RFC 3339 in UTC with whole seconds: `2026-11-20T10:00:00Z`.
+#[must_use]
+pub fn rfc3339(unix_ms: u64) -> String {
+    let stamp = rfc3339_ms(unix_ms);
+    let seconds = stamp.first_chunk::<19>().map_or("", |seconds| std::str::from_utf8(seconds).unwrap_or(""));
+    format!("{seconds}Z")
+}
+
+/// `unix_ms` as RFC 3339 in UTC with milliseconds, as ASCII and without an allocation: `2026-11-20T10:00:00.123Z`.
+///
+/// Times beyond the year 9999, which the form cannot tell, become its last moment.
 ///
 /// Source: the days-to-civil algorithm of Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 #[must_use]
-pub fn rfc3339(unix_ms: u64) -> String {
-    let seconds = unix_ms / 1000;
+pub fn rfc3339_ms(unix_ms: u64) -> [u8; 24] {
+    /// 9999-12-31T23:59:59.999Z.
+    const LAST: u64 = 253_402_300_799_999;
+    let unix_ms = unix_ms.min(LAST);
+    let (seconds, milliseconds) = (unix_ms / 1000, unix_ms % 1000);
     let days = seconds / 86_400;
     let since_march_0000 = days + 719_468;
     let era = since_march_0000 / 146_097;
@@ -53,7 +66,19 @@ pub fn rfc3339(unix_ms: u64) -> String {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    let two = |number: u64| [digit(number / 10), digit(number)];
+    let ([y1, y2], [y3, y4], [mo1, mo2], [d1, d2]) = (two(year / 100), two(year % 100), two(month), two(day));
+    let ([h1, h2], [mi1, mi2], [s1, s2]) = (two(hour), two(minute), two(second));
+    let (f1, [f2, f3]) = (digit(milliseconds / 100), two(milliseconds % 100));
+    [
+        y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', mi1, mi2, b':', s1, s2, b'.', f1, f2, f3,
+        b'Z',
+    ]
+}
+
+/// The last decimal digit of `number`.
+fn digit(number: u64) -> u8 {
+    b'0' + u8::try_from(number % 10).unwrap_or(0)
 }
 
 /// Deadlines of one worker.

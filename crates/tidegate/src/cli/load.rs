@@ -27,7 +27,12 @@ pub(super) fn add(diagnostics: &mut Diagnostics, more: &Diagnostics) {
 /// Prints problems to standard error, if there are any.
 pub(super) fn report(problems: &Diagnostics) {
     if problems.errors() + problems.warnings() > 0 {
-        // Nobody to tell if standard error is gone.
-        let _ = std::io::stderr().lock().write_all(problems.to_text().as_bytes());
+        say(&problems.to_text());
     }
+}
+
+/// Prints to standard error, past the log.
+pub(super) fn say(text: &str) {
+    // Nobody to tell if standard error is gone.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

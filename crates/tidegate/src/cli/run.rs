@@ -21,7 +21,14 @@ pub(super) fn run(path: &Path, share_ports: bool) -> ExitCode {
         }
     };
     load::report(&diagnostics);
-    logs::init(&valid.observability.logs);
+    // Held to the end: whatever happens, its last lines are written.
+    let _log = match logs::init(&valid.observability.logs, log_directives().as_deref()) {
+        Ok(log) => log,
+        Err(error) => {
+            load::say(&format!("cannot start the log: {error}\n"));
+            return ExitCode::from(exit::FAILED);
+        }
+    };
     match app::run(valid, &recorder, share_ports) {
         Ok(app::Ended::Drained) => ExitCode::SUCCESS,
         Ok(app::Ended::Cut) => ExitCode::from(exit::DRAIN_TIMEOUT),
@@ -46,4 +53,10 @@ pub(super) fn run(path: &Path, share_ports: bool) -> ExitCode {
             ExitCode::from(exit::FAILED)
         }
     }
+}
+
+/// Levels of the process log from the environment. A name of our own comes first: `RUST_LOG` may be meant for others.
+fn log_directives() -> Option<String> {
+    let named = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+    named("TIDEGATE_LOG").or_else(|| named("RUST_LOG"))
 }

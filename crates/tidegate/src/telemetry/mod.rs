@@ -1,11 +1,14 @@
 //! What the process tells about itself: one place that every finished request passes.
 
+pub mod access;
 pub mod answer;
+mod escape;
 pub mod finished;
 pub mod labels;
 pub mod logs;
 pub mod metrics;
 pub mod route;
+mod writer;
 
 use finished::Finished;
 
