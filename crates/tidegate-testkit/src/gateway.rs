@@ -17,11 +17,12 @@ use crate::client::{Answer, Http1, Http2, Request};
 use crate::{shop, soon};
 
 /// Top-level keys that a configuration gets if it does not have them.
-const USUAL: [(&str, &str); 4] = [
+const USUAL: [(&str, &str); 5] = [
     ("version:", "version: 1"),
     ("listeners:", "listeners: [{ name: main, address: \"127.0.0.1:0\" }]"),
     ("drain:", "drain: { readiness_delay: 0s, timeout: 5s }"),
     ("runtime:", "runtime: { workers: 2 }"),
+    ("observability:", "observability: { logs: { access: null } }"),
 ];
 
 /// `yaml` with what every configuration needs and a test rarely cares about: version, one listener on a free port, two

@@ -17,23 +17,27 @@ use tidegate_config::valid::{RuntimeModel, Workers};
 use tidegate_config::{Diagnostics, Valid};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
-pub use self::stop::Stop;
 use self::stop::Signals;
+pub use self::stop::Stop;
 use self::workers::{per_core, shared};
+use crate::action::metrics::{Order, Page};
 use crate::gateway::Gateway;
+use crate::heartbeat::Heartbeat;
 use crate::ids::{PerWorker, WorkerId};
 use crate::lifecycle::Lifecycle;
 use crate::listen::{BindOptions, Control, ListenError, Listeners, Settings};
 use crate::refresh::{self, Followers};
 use crate::reload::{Parts, ReloadHandle, Reloader};
+use crate::scrape;
 use crate::snapshot::Snapshot;
 use crate::snapshot::draft::{self, Draft, Surroundings};
 use crate::snapshot::inputs::Recorder;
-use crate::snapshot::registry::Registry;
+use crate::snapshot::registry::{Process, Registry};
 use crate::tasks;
+use crate::telemetry::Telemetry;
 use crate::time::{self, Wheel};
-use crate::upstream::Wheels;
 use crate::version;
 
 /// How the process ended.
@@ -62,7 +66,8 @@ pub enum StartError {
 /// All problems.
 pub fn draft(valid: &Arc<Valid>) -> Result<Snapshot, Diagnostics> {
     let recorder = Recorder::new(Path::new(""), None);
-    build(valid, &recorder, &Arc::new(Lifecycle::new()), &wheels(1)).map(|draft| draft.snapshot)
+    let (process, _orders) = process(valid, 1);
+    build(valid, &recorder, &process).map(|draft| draft.snapshot)
 }
 
 /// Choices of whoever starts the process.
@@ -87,6 +92,8 @@ pub struct App {
     reloads: ReloadHandle,
     reloader: Reloader,
     watching: bool,
+    /// Who wants the page of metrics.
+    pages: mpsc::Receiver<Order>,
     addresses: Vec<(Arc<str>, SocketAddr)>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -100,34 +107,38 @@ impl App {
         let valid = Arc::new(valid);
         let workers = worker_count(&valid);
         // One more slot than workers: the control thread calls backends too (reflection).
-        let wheels = wheels(workers + 1);
-        let lifecycle = Arc::new(Lifecycle::new());
-        let draft = build(&valid, recorder, &lifecycle, &wheels).map_err(StartError::Config)?;
-        let Draft { snapshot, live, .. } = draft;
-        refresh::expect(&live, &lifecycle);
+        let (process, pages) = process(&valid, workers + 1);
+        let Process { lifecycle, telemetry, .. } = &process;
+        let Draft { snapshot, live, .. } = build(&valid, recorder, &process).map_err(StartError::Config)?;
+        refresh::expect(&live, lifecycle);
         lifecycle.put_in_force(&live.hash);
         let settings = live.valid.listeners.iter().map(Settings::new).collect();
         let certificate_directory = options.certificate_directory.clone();
-        let binding =
-            BindOptions { workers, share_ports: options.share_ports, certificate_directory, ..BindOptions::default() };
+        let binding = BindOptions {
+            workers,
+            share_ports: options.share_ports,
+            certificate_directory,
+            telemetry: Arc::clone(telemetry),
+            ..BindOptions::default()
+        };
         let mut listeners = Listeners::bind(settings, &binding).map_err(StartError::Listen)?;
         let addresses = listeners.addresses();
         let control = listeners.control();
-        let gateway = Arc::new(Gateway::new(snapshot, Arc::default()));
+        let gateway = Arc::new(Gateway::new(snapshot, Arc::clone(telemetry)));
         let start = match live.valid.runtime.model {
             RuntimeModel::PerCore => per_core,
             RuntimeModel::Shared => shared,
         };
-        let threads = start(&mut listeners, workers, &gateway, &wheels)?;
-        let registry = Arc::new(Registry::new(lifecycle, wheels, options.state_dir.as_deref(), live));
-        let parts = Parts {
-            registry: Arc::clone(&registry),
-            gateway: Arc::clone(&gateway),
-            listeners: Arc::clone(&control),
-        };
+        telemetry.access.start().map_err(StartError::System)?;
+        let threads = start(&mut listeners, workers, &gateway, &process)?;
+        let registry = Arc::new(Registry::new(process, options.state_dir.as_deref(), live));
+        let parts =
+            Parts { registry: Arc::clone(&registry), gateway: Arc::clone(&gateway), listeners: Arc::clone(&control) };
         let (reloader, reloads) = Reloader::new(parts, recorder);
         let watching = !options.unwatched;
-        Ok(Self { registry, gateway, control, reloads, reloader, watching, addresses, threads })
+        registry.tell_metrics(&gateway.snapshot());
+        registry.process.telemetry.metrics.config.serves(&registry.live().hash, time::unix_ms());
+        Ok(Self { registry, gateway, control, reloads, reloader, watching, pages, addresses, threads })
     }
 
     /// Asks for reloads, once [`App::serve`] runs.
@@ -152,18 +163,19 @@ impl App {
     /// # Errors
     /// The system refused a runtime.
     pub fn serve<S: Stop>(self, stop: impl FnOnce() -> std::io::Result<S>) -> std::io::Result<Ended> {
-        let Self { registry, gateway, control, reloads: _, reloader, watching, addresses, threads } = self;
+        let Self { registry, gateway, control, reloads: _, reloader, watching, pages, addresses, threads } = self;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let ended = runtime.block_on(async {
             let mut stop = stop()?;
             // Also without anybody to tell: unhandled, HUP would end the process.
             let hup = signal(SignalKind::hangup())?;
-            let wheels = &registry.wheels;
+            let wheels = &registry.process.wheels;
             let slot = WorkerId::new(u16::try_from(wheels.count() - 1).unwrap_or(u16::MAX));
             drop(tasks::spawn("control wheel", Arc::clone(wheels.get(slot)).run()));
             let followers = Followers::start(&registry, &gateway, slot);
             // Whoever reads this may send a signal at once, so it is said when all of them are heard.
             announce(&addresses, &registry);
+            drop(tasks::spawn("metrics", scrape::serve(pages, Arc::clone(&registry), Arc::clone(&control))));
             drop(tasks::spawn("reload", reloader.run(followers, hup, watching)));
             stop.wait().await;
             let drained = drain(&registry, &control, &mut stop).await;
@@ -182,7 +194,7 @@ impl App {
 /// True if every request was answered in time and nobody asked a second time.
 async fn drain(registry: &Registry, control: &Control, stop: &mut impl Stop) -> bool {
     let drain = registry.live().valid.drain;
-    registry.lifecycle.begin_drain();
+    registry.process.lifecycle.begin_drain();
     tracing::info!(readiness_delay = ?drain.readiness_delay, timeout = ?drain.timeout, "draining");
     let finished = async {
         tokio::time::sleep(drain.readiness_delay).await;
@@ -209,7 +221,7 @@ fn announce(addresses: &[(Arc<str>, SocketAddr)], registry: &Registry) {
         version = version::VERSION,
         revision = version::REVISION,
         hash = &*live.hash,
-        workers = registry.wheels.count() - 1,
+        workers = registry.process.wheels.count() - 1,
         routes = live.valid.routes.len(),
         services = live.valid.services.len(),
         "started"
@@ -229,17 +241,21 @@ pub fn run(valid: Valid, recorder: &Recorder, share_ports: bool) -> Result<Ended
 }
 
 /// Everything that the first configuration becomes, short of listening.
-fn build(
-    valid: &Arc<Valid>,
-    recorder: &Recorder,
-    lifecycle: &Arc<Lifecycle>,
-    wheels: &Wheels,
-) -> Result<Draft, Diagnostics> {
-    draft::build(valid, recorder, &Surroundings { lifecycle, wheels, before: None, generation: 1 })
+fn build(valid: &Arc<Valid>, recorder: &Recorder, process: &Process) -> Result<Draft, Diagnostics> {
+    draft::build(valid, recorder, &Surroundings { process, before: None, generation: 1 })
 }
 
-fn wheels(slots: usize) -> Wheels {
-    Arc::new(PerWorker::new(slots, |_| Wheel::new()))
+/// What the process has beside its configurations, for `slots` threads: the workers and the control thread.
+fn process(valid: &Valid, slots: usize) -> (Process, mpsc::Receiver<Order>) {
+    let (page, pages) = Page::new();
+    let process = Process {
+        lifecycle: Arc::new(Lifecycle::new()),
+        heartbeat: Heartbeat::new(slots.saturating_sub(1)),
+        telemetry: Telemetry::new(slots, &valid.observability),
+        page,
+        wheels: Arc::new(PerWorker::new(slots, |_| Wheel::new())),
+    };
+    (process, pages)
 }
 
 fn worker_count(valid: &Valid) -> usize {

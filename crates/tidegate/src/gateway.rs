@@ -32,8 +32,8 @@ impl Gateway {
     }
 
     /// Publishes another snapshot. Requests that have begun end on theirs.
-    pub fn commit(&self, snapshot: Snapshot) {
-        self.snapshot.store(Arc::new(snapshot));
+    pub fn commit(&self, snapshot: Arc<Snapshot>) {
+        self.snapshot.store(snapshot);
     }
 
     /// The snapshot that new requests get.
@@ -122,7 +122,7 @@ mod tests {
     use tidegate_config::source::Memory;
 
     use super::*;
-    use crate::ids::WorkerId;
+    use crate::ids::{ListenerId, WorkerId};
 
     const CONFIG: &str = "version: 1\n\
         listeners: [{ name: a, address: '127.0.0.1:0' }]\n\
@@ -135,8 +135,14 @@ mod tests {
         let valid = tidegate_config::load(&source, Path::new("a.yaml")).unwrap().valid;
         let gateway = Gateway::new(crate::app::draft(&Arc::new(valid)).unwrap(), Arc::default());
         let address = "127.0.0.1:1".parse().unwrap();
-        let conn =
-            ConnInfo { worker: WorkerId::new(0), peer: address, local: address, listener: "a".into(), tls: false };
+        let conn = ConnInfo {
+            worker: WorkerId::new(0),
+            peer: address,
+            local: address,
+            listener: "a".into(),
+            listener_id: ListenerId::default(),
+            tls: false,
+        };
         let conn = Arc::new(conn);
         let size = size_of_val(&gateway.handle(&conn, Request::new(RequestBody::Empty)));
         assert!(size <= 4_608, "{size} bytes");

@@ -61,6 +61,11 @@ impl<T> PerWorker<T> {
     }
 }
 
+/// A listener by number, as counters know it. Numbers are never used again in the life of a process, so that what ends
+/// late is never counted for another listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub u32);
+
 /// What is known of a client's connection from accept on. Shared by all its requests.
 #[derive(Clone, Debug)]
 pub struct ConnInfo {
@@ -72,6 +77,8 @@ pub struct ConnInfo {
     pub local: SocketAddr,
     /// Name of the listener in the configuration.
     pub listener: Arc<str>,
+    /// The same by number.
+    pub listener_id: ListenerId,
     /// The connection is encrypted, so the scheme is `https`.
     pub tls: bool,
 }

@@ -10,6 +10,7 @@ pub mod time;
 pub mod version;
 // Row 1: one exchange, refusals, where the process stands, what it tells.
 pub mod exchange;
+pub mod heartbeat;
 pub mod lifecycle;
 pub mod reject;
 pub mod telemetry;
@@ -29,6 +30,7 @@ pub mod pipeline;
 pub mod listen;
 pub mod refresh;
 pub mod reload;
+pub mod scrape;
 // Row 9: the process.
 pub mod app;
 pub mod cli;

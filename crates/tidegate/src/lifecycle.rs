@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -16,8 +16,6 @@ pub struct Lifecycle {
     started: Instant,
     draining: AtomicBool,
     in_force: Mutex<InForce>,
-    /// For metrics.
-    pub reloads: Reloads,
     /// At most one entry per listener and service of the configuration.
     pending: Mutex<BTreeSet<String>>,
 }
@@ -65,47 +63,6 @@ impl ReloadResult {
     }
 }
 
-/// Counts of reloads.
-#[derive(Debug)]
-pub struct Reloads {
-    unchanged: AtomicU64,
-    applied: AtomicU64,
-    rejected: AtomicU64,
-    needs_restart: AtomicU64,
-    /// The start counts as one that succeeded.
-    last_successful: AtomicBool,
-    last_success_ms: AtomicU64,
-}
-
-impl Reloads {
-    fn of(&self, result: ReloadResult) -> &AtomicU64 {
-        match result {
-            ReloadResult::Unchanged => &self.unchanged,
-            ReloadResult::Applied => &self.applied,
-            ReloadResult::Rejected => &self.rejected,
-            ReloadResult::NeedsRestart => &self.needs_restart,
-        }
-    }
-
-    /// How many have ended so.
-    #[must_use]
-    pub fn count(&self, result: ReloadResult) -> u64 {
-        self.of(result).load(Ordering::Relaxed)
-    }
-
-    /// What was read last is in force.
-    #[must_use]
-    pub fn last_successful(&self) -> bool {
-        self.last_successful.load(Ordering::Relaxed)
-    }
-
-    /// When that was true last, in milliseconds since 1970.
-    #[must_use]
-    pub fn last_success_ms(&self) -> u64 {
-        self.last_success_ms.load(Ordering::Relaxed)
-    }
-}
-
 impl Lifecycle {
     /// A process that has just started and is ready.
     #[must_use]
@@ -118,14 +75,6 @@ impl Lifecycle {
                 loaded_at_ms: time::unix_ms(),
                 last_reload: ReloadResult::Applied,
             }),
-            reloads: Reloads {
-                unchanged: AtomicU64::new(0),
-                applied: AtomicU64::new(0),
-                rejected: AtomicU64::new(0),
-                needs_restart: AtomicU64::new(0),
-                last_successful: AtomicBool::new(true),
-                last_success_ms: AtomicU64::new(time::unix_ms()),
-            },
             pending: Mutex::new(BTreeSet::new()),
         }
     }
@@ -182,11 +131,6 @@ impl Lifecycle {
     /// A reload has ended.
     pub fn reloaded(&self, result: ReloadResult) {
         self.in_force.lock().last_reload = result;
-        self.reloads.of(result).fetch_add(1, Ordering::Relaxed);
-        self.reloads.last_successful.store(result.is_success(), Ordering::Relaxed);
-        if result.is_success() {
-            self.reloads.last_success_ms.store(time::unix_ms(), Ordering::Relaxed);
-        }
     }
 
     /// The hash of the configuration in force; empty before there is one.

@@ -125,7 +125,7 @@ impl Followers {
             }
         }
         // Only the start waits for descriptors: a reload must not take the process out of service.
-        let lifecycle = &self.learner.registry.lifecycle;
+        let lifecycle = &self.learner.registry.process.lifecycle;
         lifecycle.retain(|what| what.strip_prefix(PENDING).is_none_or(|name| followed(name).is_some()));
     }
 
@@ -214,14 +214,16 @@ impl Learner {
             valid: &live.valid,
             hash: &live.hash,
             services: &live.services,
-            lifecycle: &self.registry.lifecycle,
+            process: &self.registry.process,
             generation,
         });
         match compiled {
             Ok(snapshot) => {
-                self.gateway.commit(snapshot);
+                let snapshot = Arc::new(snapshot);
+                self.gateway.commit(Arc::clone(&snapshot));
                 self.registry.replace(live);
-                self.registry.lifecycle.settle(&format!("{PENDING}{name}"));
+                self.registry.tell_metrics(&snapshot);
+                self.registry.process.lifecycle.settle(&format!("{PENDING}{name}"));
                 self.learned.notify_one();
                 tracing::info!(service = name, generation, "descriptors taken in");
                 true

@@ -70,10 +70,7 @@ pub fn rfc3339_ms(unix_ms: u64) -> [u8; 24] {
     let ([y1, y2], [y3, y4], [mo1, mo2], [d1, d2]) = (two(year / 100), two(year % 100), two(month), two(day));
     let ([h1, h2], [mi1, mi2], [s1, s2]) = (two(hour), two(minute), two(second));
     let (f1, [f2, f3]) = (digit(milliseconds / 100), two(milliseconds % 100));
-    [
-        y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', mi1, mi2, b':', s1, s2, b'.', f1, f2, f3,
-        b'Z',
-    ]
+    [y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', mi1, mi2, b':', s1, s2, b'.', f1, f2, f3, b'Z']
 }
 
 /// The last decimal digit of `number`.

@@ -42,10 +42,7 @@ pub fn compile_protos<P: AsRef<Path>, I: AsRef<Path>>(
     Ok(compile(files, include_paths)?.encode_file_descriptor_set())
 }
 
-fn compile<P: AsRef<Path>, I: AsRef<Path>>(
-    files: &[P],
-    include_paths: &[I],
-) -> Result<protox::Compiler, SchemaError> {
+fn compile<P: AsRef<Path>, I: AsRef<Path>>(files: &[P], include_paths: &[I]) -> Result<protox::Compiler, SchemaError> {
     let mut resolver = ChainFileResolver::new();
     for path in include_paths {
         let include = path.as_ref().to_path_buf();

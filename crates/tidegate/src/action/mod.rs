@@ -2,6 +2,9 @@
 
 pub mod envelope;
 pub mod failure;
+pub mod grpc_health;
+pub mod health;
+pub mod metrics;
 pub mod respond;
 pub mod system;
 pub mod transcode;
@@ -23,6 +26,10 @@ pub enum Action {
     Respond(respond::Respond),
     /// A path of the gateway itself.
     System(system::System),
+    /// The page of metrics.
+    Metrics(metrics::Page),
+    /// A method of the gateway's own health service.
+    GrpcHealth(grpc_health::GrpcHealth),
     /// The descriptors of the service are not known yet, so nothing can be asked of it.
     Pending,
 }
@@ -44,6 +51,8 @@ impl Action {
             Self::Transcode(transcode) => transcode.run(exchange, parts, body, path, captures).await,
             Self::Respond(respond) => Ok(respond.run()),
             Self::System(system) => Ok(system.run()),
+            Self::Metrics(page) => page.answer(&parts.headers).await,
+            Self::GrpcHealth(health) => Box::pin(health.run(exchange, &parts, body)).await,
             Self::Pending => Err(Reject::new(Reason::NoHealthyEndpoint).detail("the service is not known yet")),
         }
     }

@@ -9,24 +9,23 @@ use super::StartError;
 use crate::gateway::Gateway;
 use crate::ids::WorkerId;
 use crate::listen::{Listeners, WorkerListeners};
+use crate::snapshot::registry::Process;
 use crate::tasks;
-use crate::time::Wheel;
-use crate::upstream::Wheels;
 
 /// A thread and a runtime for each worker: nothing is stolen, nothing is contended.
 pub(super) fn per_core(
     listeners: &mut Listeners,
     workers: usize,
     gateway: &Arc<Gateway>,
-    wheels: &Wheels,
+    process: &Process,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut threads = Vec::with_capacity(workers);
     for worker in worker_ids(workers) {
         let Some(part) = listeners.take(worker) else { continue };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
-        let (gateway, wheel) = (Arc::clone(gateway), Arc::clone(wheels.get(worker)));
+        let (gateway, process) = (Arc::clone(gateway), process.clone());
         let thread = std::thread::Builder::new().name(format!("worker-{}", worker.index()));
-        let thread = thread.spawn(move || runtime.block_on(work(part, gateway, wheel)));
+        let thread = thread.spawn(move || runtime.block_on(work(worker, part, gateway, process)));
         threads.push(thread.map_err(StartError::System)?);
     }
     Ok(threads)
@@ -37,7 +36,7 @@ pub(super) fn shared(
     listeners: &mut Listeners,
     workers: usize,
     gateway: &Arc<Gateway>,
-    wheels: &Wheels,
+    process: &Process,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let runtime: Runtime = Builder::new_multi_thread()
         .worker_threads(workers)
@@ -48,8 +47,8 @@ pub(super) fn shared(
     let mut parts = Vec::with_capacity(workers);
     for worker in worker_ids(workers) {
         let Some(part) = listeners.take(worker) else { continue };
-        let (gateway, wheel) = (Arc::clone(gateway), Arc::clone(wheels.get(worker)));
-        parts.push(runtime.spawn(work(part, gateway, wheel)));
+        let (gateway, process) = (Arc::clone(gateway), process.clone());
+        parts.push(runtime.spawn(work(worker, part, gateway, process)));
     }
     let thread = std::thread::Builder::new().name("workers".to_owned()).spawn(move || {
         runtime.block_on(async {
@@ -67,8 +66,11 @@ fn worker_ids(workers: usize) -> impl Iterator<Item = WorkerId> {
 }
 
 /// The life of a worker: serves until it is drained or cut.
-async fn work(listeners: WorkerListeners, gateway: Arc<Gateway>, wheel: Arc<Wheel>) {
-    drop(tasks::spawn("wheel", wheel.run()));
+async fn work(worker: WorkerId, listeners: WorkerListeners, gateway: Arc<Gateway>, process: Process) {
+    drop(tasks::spawn("wheel", Arc::clone(process.wheels.get(worker)).run()));
+    let telemetry = process.telemetry;
+    let lag = move |lag| telemetry.metrics.loop_lag(worker, lag);
+    drop(tasks::spawn("heartbeat", process.heartbeat.beat(worker, lag)));
     if let Err(error) = listeners.run(gateway).await {
         tracing::error!(%error, "a worker cannot serve");
     }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use crate::ids::ConnInfo;
 use crate::reject::{Reason, Reject};
 use crate::tasks;
+use crate::telemetry::metrics::ConnectionRefusal;
 use crate::time::now;
 
 use super::connection;
@@ -123,9 +124,11 @@ impl<H: Handle> Acceptor<H> {
             peer,
             local: lane.listener.local,
             listener: Arc::clone(&lane.listener.name),
+            listener_id: lane.listener.series.id(),
             tls: live.tls.is_some(),
         };
         let Some(permit) = Permit::take(lane, live.allowance) else {
+            lane.listener.series.refused(info.worker, ConnectionRefusal::Limit);
             self.turn_away(&stream, &info);
             return;
         };

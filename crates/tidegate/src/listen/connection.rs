@@ -20,6 +20,7 @@ use crate::ids::ConnInfo;
 use crate::reject::{Reason, Reject};
 use crate::tasks;
 use crate::telemetry::answer::AnswerBody;
+use crate::telemetry::metrics::{ConnectionRefusal, ConnectionType, Gauged};
 use crate::time::now;
 
 use super::accept::Permit;
@@ -73,6 +74,11 @@ impl<H: Handle> Conn<H> {
         self.handler.refuse(&self.info, reject)
     }
 
+    /// The connection speaks `protocol`, until the guard is dropped.
+    fn opened(&self, protocol: ConnectionType) -> Gauged {
+        self.lane.listener.series.connection(self.info.worker, protocol)
+    }
+
     fn setup(self: &Arc<Self>, deadline: Instant) -> Setup {
         let render: Arc<dyn Render> = Arc::<Self>::clone(self);
         Setup {
@@ -113,18 +119,25 @@ async fn serve_tls<H: Handle>(stream: TcpStream, conn: Arc<Conn<H>>) {
     let Some(acceptor) = &conn.live.tls else {
         return;
     };
+    let (begun, worker, series) = (now(), conn.info.worker, &conn.lane.listener.series);
     let handshake = tokio::time::timeout(conn.settings().timeouts.handshake, acceptor.accept(stream));
-    let Ok(Ok(stream)) = handshake.await else {
-        return;
+    let stream = match handshake.await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(_)) => return series.refused(worker, ConnectionRefusal::TlsFailed),
+        Err(_) => return series.refused(worker, ConnectionRefusal::TlsTimeout),
     };
+    series.handshake(worker, now().saturating_duration_since(begun));
     let deadline = now() + conn.settings().timeouts.head;
     if tls::is_http2(&stream) {
+        let _open = conn.opened(ConnectionType::Http2);
         return http2::serve(Guarded::http2(stream, Bytes::new(), conn.setup(deadline)), conn).await;
     }
     let guarded = Guarded::http1(stream, Bytes::new(), conn.settings().head, conn.setup(deadline));
     if conn.settings().speaks(Protocol::Http1) {
+        let _open = conn.opened(ConnectionType::Http1);
         return http1::serve(guarded, conn).await;
     }
+    conn.lane.listener.series.refused(conn.info.worker, ConnectionRefusal::Protocol);
     turn_away(guarded).await;
 }
 
@@ -151,13 +164,16 @@ where
     }
     let read = read.freeze();
     if sniffed == Sniffed::Http2 {
+        let _open = conn.opened(ConnectionType::Http2);
         let guarded = Guarded::http2(stream, read, conn.setup(deadline));
         return Box::pin(http2::serve(guarded, conn)).await;
     }
     let guarded = Guarded::http1(stream, read, conn.settings().head, conn.setup(deadline));
     if conn.settings().speaks(Protocol::Http1) {
+        let _open = conn.opened(ConnectionType::Http1);
         return http1::serve(guarded, conn).await;
     }
+    conn.lane.listener.series.refused(conn.info.worker, ConnectionRefusal::Protocol);
     turn_away(guarded).await;
 }
 
@@ -199,6 +215,7 @@ fn spread(age: Duration, peer: SocketAddr) -> Duration {
 pub(super) struct Busy {
     traffic: Arc<Traffic>,
     lane: Arc<Lane>,
+    _in_flight: Gauged,
 }
 
 impl Busy {
@@ -206,7 +223,8 @@ impl Busy {
         traffic.used.store(true, Ordering::Relaxed);
         traffic.answering.fetch_add(1, Ordering::Relaxed);
         lane.request_begun();
-        Self { traffic: Arc::clone(traffic), lane: Arc::clone(lane) }
+        let in_flight = lane.listener.series.request(lane.worker.id);
+        Self { traffic: Arc::clone(traffic), lane: Arc::clone(lane), _in_flight: in_flight }
     }
 }
 

@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use tidegate_config::valid;
 
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::ListenerSeries;
+
 use super::tls::{self, CertificateView, TlsError};
 use super::{Settings, accept};
 
@@ -21,6 +24,8 @@ pub(super) struct Listener {
     live: ArcSwap<Live>,
     /// Connections of all workers.
     pub(super) open: AtomicUsize,
+    /// Where what happens here is counted.
+    pub(super) series: Arc<ListenerSeries>,
 }
 
 /// What holds for connections that are accepted now; those that are there keep what they were accepted with.
@@ -55,9 +60,10 @@ impl Live {
 }
 
 impl Listener {
-    pub(super) fn new(live: Arc<Live>, local: SocketAddr) -> Arc<Self> {
+    pub(super) fn new(live: Arc<Live>, local: SocketAddr, telemetry: &Telemetry) -> Arc<Self> {
         let (name, configured) = (Arc::clone(&live.settings.name), live.settings.address);
-        Arc::new(Self { name, configured, local, live: ArcSwap::new(live), open: AtomicUsize::new(0) })
+        let series = telemetry.metrics.listener(&name);
+        Arc::new(Self { name, configured, local, live: ArcSwap::new(live), open: AtomicUsize::new(0), series })
     }
 
     /// What holds for a connection that is accepted now.

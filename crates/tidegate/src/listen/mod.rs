@@ -34,6 +34,7 @@ use crate::body::RequestBody;
 use crate::gateway::Gateway;
 use crate::ids::ConnInfo;
 use crate::reject::Reject;
+use crate::telemetry::Telemetry;
 use crate::telemetry::answer::AnswerBody;
 
 pub use control::{Control, Listeners};
@@ -190,6 +191,8 @@ pub struct BindOptions {
     pub certificate_directory: Option<PathBuf>,
     /// Sockets that listen already; a listener without one is bound.
     pub inherited: Inherited,
+    /// Where connections are counted.
+    pub telemetry: Arc<Telemetry>,
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ fn open(
         inherited => inherited,
     };
     let local = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(address);
-    let listener = Listener::new(live, local);
+    let listener = Listener::new(live, local, &options.telemetry);
     let mut entry = Entry { listener, lanes: Vec::with_capacity(workers.len()), sockets };
     let mut starts = Vec::with_capacity(workers.len());
     for (worker, sockets) in workers.iter().zip(deal(&entry.sockets, workers.len()).map_err(failed)?) {

@@ -23,6 +23,7 @@ use super::drain::Lane;
 use super::listener::{Listener, Live};
 use super::*;
 use crate::body::{AnyBody, BodyError};
+use crate::ids::ListenerId;
 use crate::ids::WorkerId;
 use crate::reject::Reason;
 
@@ -161,14 +162,21 @@ fn pipe_with(settings: Settings) -> Pipe {
 fn lane(settings: Settings) -> (Arc<Control>, Arc<Lane>) {
     let control = Control::new(BindOptions::default());
     let local = settings.address;
-    let listener = Listener::new(Live::load(settings, None, None).unwrap(), local);
+    let listener = Listener::new(Live::load(settings, None, None).unwrap(), local, &Telemetry::default());
     let lane = control.serve_without_sockets(&listener);
     (control, lane)
 }
 
 fn conn(scripted: &Arc<Scripted>, lane: &Arc<Lane>) -> Arc<Conn<Scripted>> {
     let local = lane.listener.local;
-    let info = ConnInfo { worker: lane.worker.id, peer: local, local, listener: "test".into(), tls: false };
+    let info = ConnInfo {
+        worker: lane.worker.id,
+        peer: local,
+        local,
+        listener: "test".into(),
+        listener_id: ListenerId::default(),
+        tls: false,
+    };
     Conn::new(Arc::clone(scripted), info, lane.listener.live(), Arc::clone(lane))
 }
 

@@ -36,7 +36,7 @@ use crate::refresh::Followers;
 use crate::snapshot::diff::Diff;
 use crate::snapshot::draft::{self, Draft, Surroundings};
 use crate::snapshot::inputs::{Digest, Inputs, Recorder};
-use crate::snapshot::registry::Registry;
+use crate::snapshot::registry::{Process, Registry};
 use crate::time;
 
 /// Between two looks at the files, for changes that no watch has told: network file systems tell none.
@@ -131,7 +131,7 @@ impl Reloader {
                 _ = poll.tick(), if watching => Cause::Reload(Trigger::Poll),
                 () = learned.notified() => Cause::Reload(Trigger::Descriptors),
             };
-            if self.parts.registry.lifecycle.is_draining() {
+            if self.parts.registry.process.lifecycle.is_draining() {
                 return;
             }
             match cause {
@@ -169,7 +169,7 @@ impl Reloader {
     }
 
     fn put(&mut self, text: Arc<[u8]>, if_match: &str, followers: &mut Followers) -> Result<Outcome, Refusal> {
-        let hash = self.parts.registry.lifecycle.config_hash();
+        let hash = self.parts.registry.process.lifecycle.config_hash();
         let tag = if_match.trim();
         let tag = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(tag);
         if tag != "*" && *tag != *hash {
@@ -222,8 +222,7 @@ impl Reloader {
         let Parts { registry, gateway, listeners } = &self.parts;
         let live = registry.live();
         let around = Surroundings {
-            lifecycle: &registry.lifecycle,
-            wheels: &registry.wheels,
+            process: &registry.process,
             before: Some(&live),
             generation: gateway.snapshot().generation.saturating_add(1),
         };
@@ -257,24 +256,24 @@ impl Reloader {
         let Parts { registry, gateway, listeners } = &self.parts;
         let before = registry.live();
         let is_yaml = |path: &Path| live.valid.files.iter().any(|name| Path::new(&**name) == path);
-        let files: Vec<&Path> =
-            inputs.changed_files(&self.applied).into_iter().filter(|path| !is_yaml(path) && *path != self.main).collect();
+        let files: Vec<&Path> = inputs
+            .changed_files(&self.applied)
+            .into_iter()
+            .filter(|path| !is_yaml(path) && *path != self.main)
+            .collect();
         let diff = Arc::new(Diff::between(&before.valid, &live.valid, &files));
         let (generation, hash) = (snapshot.generation, Arc::clone(&live.hash));
         registry.replace(live);
-        gateway.commit(snapshot);
+        let snapshot = Arc::new(snapshot);
+        gateway.commit(Arc::clone(&snapshot));
+        registry.process.telemetry.configure(&snapshot.valid.observability);
         listeners.apply(plan);
+        registry.tell_metrics(&snapshot);
+        registry.process.telemetry.metrics.config.serves(&hash, time::unix_ms());
         followers.follow(&before);
-        registry.lifecycle.put_in_force(&hash);
+        registry.process.lifecycle.put_in_force(&hash);
         self.applied = inputs;
-        tracing::info!(
-            generation,
-            hash = &*hash,
-            by = trigger.word(),
-            changes = diff.summary(),
-            warnings,
-            "reloaded"
-        );
+        tracing::info!(generation, hash = &*hash, by = trigger.word(), changes = diff.summary(), warnings, "reloaded");
         let at_ms = time::unix_ms();
         self.history.applied(Generation { generation, hash, trigger, at_ms, diff: Arc::clone(&diff) });
         Outcome::Applied { generation, diff }
@@ -307,7 +306,9 @@ impl Reloader {
                 tracing::error!(by, keys, "configuration refused: it changes what needs a restart");
             }
         }
-        self.parts.registry.lifecycle.reloaded(outcome.result());
+        let Process { lifecycle, telemetry, .. } = &self.parts.registry.process;
+        lifecycle.reloaded(outcome.result());
+        telemetry.metrics.config.reloaded(outcome.result(), time::unix_ms());
         self.history.ended(LastReload { trigger, at_ms: time::unix_ms(), outcome: outcome.clone() });
     }
 }

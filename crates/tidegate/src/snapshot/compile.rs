@@ -5,22 +5,23 @@
 use std::sync::Arc;
 
 use tidegate_config::valid::{
-    Action as ConfigAction, Body, ErrorFormat, GrpcAction, Methods as ConfigMethods, Policy, Route, RpcSelector,
-    Service, SystemRoute,
+    Action as ConfigAction, Body, ErrorFormat, GrpcAction, Methods as ConfigMethods, Policy, Required, Route,
+    RpcSelector, Service,
 };
 use tidegate_config::{Code, Diagnostic, Diagnostics, Place, Valid};
 use tidegate_route::{Methods, RouteSpec, Router, RouterBuilder, Template, TemplateOptions};
 use tidegate_transcode::Schema;
 
-use super::registry::Running;
+use super::registry::{Process, Running};
 use super::{CompiledRoute, Snapshot, Unrouted};
 use crate::action::Action;
 use crate::action::envelope::Shape;
 use crate::action::failure::{FailureStyle, Format};
+use crate::action::grpc_health::{self, GrpcHealth};
+use crate::action::health::{Health, WatchedService};
 use crate::action::respond::Respond;
 use crate::action::system::{Kind, System};
 use crate::action::transcode::{Binding, Transcode};
-use crate::lifecycle::Lifecycle;
 use crate::telemetry::labels::RouteLabels;
 use crate::telemetry::route::{Observe, RouteTelemetry};
 
@@ -32,8 +33,8 @@ pub struct Inputs<'a> {
     pub hash: &'a Arc<str>,
     /// In the order of the configuration.
     pub services: &'a [Running],
-    /// For the system routes.
-    pub lifecycle: &'a Arc<Lifecycle>,
+    /// What the process has beside its configurations.
+    pub process: &'a Process,
     /// Of the new snapshot.
     pub generation: u64,
 }
@@ -44,7 +45,9 @@ pub struct Inputs<'a> {
 /// All problems that only descriptors, templates and expressions can show.
 pub fn compile(inputs: &Inputs<'_>) -> Result<Snapshot, Diagnostics> {
     let observe = Arc::new(Observe::new(&inputs.valid.observability));
-    let mut compiler = Compiler { inputs, observe, index: None, rows: Vec::new(), problems: Diagnostics::default() };
+    let health = Arc::new(health(inputs));
+    let problems = Diagnostics::default();
+    let mut compiler = Compiler { inputs, observe, health, index: None, rows: Vec::new(), problems };
     for (index, route) in inputs.valid.routes.iter().enumerate() {
         compiler.index = Some(index);
         compiler.route(route);
@@ -54,9 +57,22 @@ pub fn compile(inputs: &Inputs<'_>) -> Result<Snapshot, Diagnostics> {
     compiler.finish()
 }
 
+/// The services as the health paths see them.
+fn health(inputs: &Inputs<'_>) -> Health {
+    let valid = inputs.valid;
+    let services = inputs.services.iter().enumerate().map(|(index, running)| WatchedService {
+        name: Arc::clone(running.cluster.name()),
+        cluster: Arc::clone(&running.cluster),
+        required: valid.readiness.require.contains(&Required::Service(index)),
+    });
+    let Process { lifecycle, heartbeat, .. } = inputs.process;
+    Health::new(Arc::clone(lifecycle), Arc::clone(heartbeat), services.collect(), valid.health_detail)
+}
+
 struct Compiler<'a> {
     inputs: &'a Inputs<'a>,
     observe: Arc<Observe>,
+    health: Arc<Health>,
     /// Of the route that is being compiled.
     index: Option<usize>,
     rows: Vec<Row>,
@@ -281,7 +297,8 @@ impl Compiler<'_> {
             rpc_method: rpc.map(Arc::from),
             template: template.into(),
         };
-        Arc::new(RouteTelemetry { labels, observe: Arc::clone(&self.observe) })
+        let series = self.inputs.process.telemetry.metrics.route(&labels);
+        Arc::new(RouteTelemetry { labels, series, observe: Arc::clone(&self.observe) })
     }
 
     fn system_routes(&mut self) {
@@ -295,32 +312,42 @@ impl Compiler<'_> {
         ];
         for (path, kind, name) in all {
             if let Some(path) = path {
-                self.system_route(path, kind, name);
+                let action = Action::System(System::new(kind, Arc::clone(&self.health)));
+                self.built_in(name, "GET", &path.path, path.place.clone(), action);
+            }
+        }
+        if let Some(path) = &inputs.valid.observability.metrics.public_path {
+            let metrics = Action::Metrics(inputs.process.page.clone());
+            self.built_in("metrics", "GET", &path.path, path.place.clone(), metrics);
+        }
+        for (path, rpc) in grpc_health::PATHS {
+            let action = Action::GrpcHealth(GrpcHealth::new(rpc, Arc::clone(&self.health)));
+            self.built_in("grpc-health", "POST", path, None, action);
+            if let Some(row) = self.rows.last_mut() {
+                // Nobody asked for it by name, so any route of the configuration goes first.
+                row.annotated = true;
             }
         }
     }
 
-    fn system_route(&mut self, path: &SystemRoute, kind: Kind, name: &str) {
-        let Ok(template) = Template::parse(&path.path) else { return };
-        let inputs = self.inputs;
-        let services = inputs.valid.services.iter().map(|service| Box::from(service.name.as_str()));
-        let services = services.zip(inputs.services.iter().map(|running| Arc::clone(&running.cluster))).collect();
+    /// A row that the gateway answers itself.
+    fn built_in(&mut self, name: &str, method: &str, path: &str, place: Option<Place>, action: Action) {
+        let Ok(template) = Template::parse(path) else { return };
         let name = format!("system-{name}");
-        let telemetry = self.telemetry(&name, "", None, template.as_str());
         let route = CompiledRoute {
-            origin: path.place.as_ref().map_or_else(|| "built in".into(), |place| place.to_string().into()),
+            origin: place.as_ref().map_or_else(|| "built in".into(), |place| place.to_string().into()),
             hosts: Vec::new(),
-            methods: Some(vec!["GET".to_owned()]),
-            template,
+            methods: Some(vec![method.to_owned()]),
             service: "".into(),
             target: name.replace('-', " ").into(),
-            action: Action::System(System::new(kind, Arc::clone(inputs.lifecycle), services)),
+            action,
             failure: Arc::new(FailureStyle::plain(&name, Format::Problem)),
-            telemetry,
+            telemetry: self.telemetry(&name, "", None, template.as_str()),
             index: None,
+            template,
             name: name.into(),
         };
-        self.rows.push(Row { route, place: path.place.clone(), annotated: false });
+        self.rows.push(Row { route, place, annotated: false });
     }
 
     fn finish(mut self) -> Result<Snapshot, Diagnostics> {

@@ -112,13 +112,8 @@ impl Diff {
             let plural = if names.len() == 1 { "" } else { "s" };
             let shown: Vec<&str> = names.iter().take(MAX_NAMES).copied().collect();
             let rest = if names.len() > MAX_NAMES { ", …" } else { "" };
-            let _ = write!(
-                text,
-                "{separator}{} {what}{plural} {} ({}{rest})",
-                names.len(),
-                kind.word(),
-                shown.join(", ")
-            );
+            let _ =
+                write!(text, "{separator}{} {what}{plural} {} ({}{rest})", names.len(), kind.word(), shown.join(", "));
         }
         if self.more > 0 {
             let _ = write!(text, ", {} more", self.more);

@@ -10,10 +10,9 @@ use tidegate_config::{Code, Diagnostic, Diagnostics, Valid};
 use super::Snapshot;
 use super::compile::{self, Inputs as CompilerInputs};
 use super::inputs::{Digest, Inputs, Recorder};
-use super::registry::{Live, Running};
+use super::registry::{Live, Process, Running};
 use super::schemas;
-use crate::lifecycle::Lifecycle;
-use crate::upstream::{Cluster, Policy, Wheels};
+use crate::upstream::{Cluster, Policy};
 
 /// What can be committed.
 #[derive(Debug)]
@@ -29,10 +28,8 @@ pub struct Draft {
 /// What a draft is built with beside its configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
-    /// For the system routes.
-    pub lifecycle: &'a Arc<Lifecycle>,
-    /// For new clusters.
-    pub wheels: &'a Wheels,
+    /// What the process has beside its configurations.
+    pub process: &'a Process,
     /// What runs until now.
     pub before: Option<&'a Live>,
     /// Of the new snapshot.
@@ -68,7 +65,7 @@ pub fn build(valid: &Arc<Valid>, recorder: &Recorder, around: &Surroundings<'_>)
         valid,
         hash: &hash,
         services: &services,
-        lifecycle: around.lifecycle,
+        process: around.process,
         generation: around.generation,
     })?;
     Ok(Draft { snapshot, live: Live { valid: Arc::clone(valid), hash, services }, inputs })
@@ -104,7 +101,9 @@ fn connect_anew(
     before: Option<&Running>,
     around: &Surroundings<'_>,
 ) -> Result<Arc<Cluster>, Diagnostic> {
-    let made = Cluster::new(service, Policy::default(), Arc::clone(around.wheels));
+    let Process { telemetry, wheels, .. } = around.process;
+    let series = telemetry.metrics.service(&Arc::from(service.name.as_str()));
+    let made = Cluster::new(service, Policy::default(), Arc::clone(wheels), series);
     let cluster = made.map_err(|error| Diagnostic::error(Code::Tls, error.to_string()).at(&service.place))?;
     if let Some(before) = before {
         // Names that were resolved a moment ago need not be waited for.

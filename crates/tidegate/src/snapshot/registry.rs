@@ -10,20 +10,39 @@ use parking_lot::Mutex;
 use tidegate_config::Valid;
 use tidegate_transcode::Schema;
 
+use super::Snapshot;
 use super::inputs::Digest;
+use crate::action::metrics::Page;
+use crate::heartbeat::Heartbeat;
 use crate::lifecycle::Lifecycle;
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::Live as Named;
+use crate::time;
 use crate::upstream::{Cluster, Wheels};
 
 /// Shared state of the process.
 #[derive(Debug)]
 pub struct Registry {
-    /// Where the process stands.
-    pub lifecycle: Arc<Lifecycle>,
-    /// The timer wheels of all threads.
-    pub wheels: Wheels,
+    /// What the process has beside its configurations.
+    pub process: Process,
     /// Where the last good descriptors of reflection are kept.
     pub state_dir: Option<PathBuf>,
     live: Mutex<Arc<Live>>,
+}
+
+/// What the process has beside its configurations. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Where the process stands.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Whether the workers turn.
+    pub heartbeat: Arc<Heartbeat>,
+    /// What it tells about itself.
+    pub telemetry: Arc<Telemetry>,
+    /// Where the page of metrics is asked for.
+    pub page: Page,
+    /// The timer wheels of all threads.
+    pub wheels: Wheels,
 }
 
 /// The configuration in force, and what runs for it.
@@ -65,8 +84,8 @@ pub enum SchemaOrigin {
 impl Registry {
     /// The state of a process that begins with `live`.
     #[must_use]
-    pub fn new(lifecycle: Arc<Lifecycle>, wheels: Wheels, state_dir: Option<&Path>, live: Live) -> Self {
-        Self { lifecycle, wheels, state_dir: state_dir.map(Path::to_owned), live: Mutex::new(Arc::new(live)) }
+    pub fn new(process: Process, state_dir: Option<&Path>, live: Live) -> Self {
+        Self { process, state_dir: state_dir.map(Path::to_owned), live: Mutex::new(Arc::new(live)) }
     }
 
     /// What is in force at this moment.
@@ -80,6 +99,22 @@ impl Registry {
         let before = std::mem::replace(&mut *self.live.lock(), Arc::new(live));
         // Outside of the lock: this may close connections.
         drop(before);
+    }
+
+    /// `snapshot` is in force, with what is [`Registry::live`]: series of what it does not have go after a while.
+    pub fn tell_metrics(&self, snapshot: &Snapshot) {
+        let metrics = &self.process.telemetry.metrics;
+        let live = self.live();
+        for method in snapshot.routes.iter().filter_map(|route| route.methods.as_ref()).flatten() {
+            metrics.name_method(method);
+        }
+        let listeners = live.valid.listeners.iter();
+        let named = Named {
+            routes: snapshot.routes.iter().map(|route| Arc::clone(&route.telemetry.series)).collect(),
+            services: live.services.iter().map(|running| Arc::clone(running.cluster.series())).collect(),
+            listeners: listeners.map(|listener| metrics.listener(&listener.name.as_str().into())).collect(),
+        };
+        metrics.retain(&named, time::now());
     }
 
     /// The clusters in force, in the order of the configuration.

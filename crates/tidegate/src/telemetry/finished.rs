@@ -39,3 +39,15 @@ pub struct Finished<'a> {
     /// The endpoint that was asked, as written in the configuration.
     pub endpoint: Option<&'a Arc<str>>,
 }
+
+impl Finished<'_> {
+    /// The gateway's own share of the duration. Of a stream only what lies before its first message can be told.
+    #[must_use]
+    pub fn overhead(&self) -> Option<Duration> {
+        match (self.overhead_request, self.overhead_response) {
+            (Some(before), after) => Some(before.saturating_add(after.unwrap_or_default())),
+            (None, _) if self.attempts == 0 => Some(self.duration),
+            (None, _) => None,
+        }
+    }
+}

@@ -8,17 +8,125 @@ pub mod labels;
 pub mod logs;
 pub mod metrics;
 pub mod route;
+pub mod tap;
 mod writer;
 
-use finished::Finished;
+use std::sync::Arc;
+
+use http::Version;
+use tidegate_config::valid::{AccessOutput, Observability};
+use tidegate_transcode::Code;
+
+use self::access::{AccessLine, AccessWriter};
+use self::finished::Finished;
+use self::metrics::{Metrics, Sample};
+use self::tap::Tap;
+use crate::time;
 
 /// All of it that belongs to the process and outlives configurations.
-#[derive(Debug, Default)]
-pub struct Telemetry {}
+#[derive(Debug)]
+pub struct Telemetry {
+    /// Counters and histograms.
+    pub metrics: Metrics,
+    /// One line for each request.
+    pub access: AccessWriter,
+    /// Live views of requests.
+    pub tap: Tap,
+}
 
 impl Telemetry {
+    /// For `slots` threads: the workers and the control thread. Nothing is written before
+    /// [`AccessWriter::start`].
+    #[must_use]
+    pub fn new(slots: usize, observability: &Observability) -> Arc<Self> {
+        let output = observability.logs.access.as_ref().map_or(AccessOutput::Stdout, |access| access.output.clone());
+        Arc::new(Self {
+            metrics: Metrics::new(slots, observability.metrics.max_series),
+            access: AccessWriter::new(slots, output),
+            tap: Tap::default(),
+        })
+    }
+
+    /// Another configuration is in force.
+    pub fn configure(&self, observability: &Observability) {
+        self.metrics.set_max_series(observability.metrics.max_series);
+        if let Some(access) = &observability.logs.access {
+            self.access.set_output(access.output.clone());
+        }
+    }
+
     /// A request has ended. Called once for each, on its worker.
     pub fn finish(&self, finished: &Finished<'_>) {
-        let _ = finished;
+        let worker = finished.exchange.worker();
+        finished.route.series.finished(worker, &self.sample(finished));
+        let access = finished.route.observe.access.as_ref();
+        let tapped = self.tap.is_on();
+        if access.is_none() && !tapped {
+            return;
+        }
+        let line = line(finished);
+        if let Some(settings) = access {
+            self.access.record(worker, settings, &line);
+        }
+        if tapped {
+            self.tap.offer(&line);
+        }
+    }
+
+    fn sample(&self, finished: &Finished<'_>) -> Sample {
+        Sample {
+            listener: finished.exchange.conn.listener_id,
+            method: self.metrics.method(&finished.exchange.method),
+            status: finished.status,
+            reason: finished.reason,
+            duration: finished.duration,
+            overhead_request: finished.overhead_request,
+            overhead_response: finished.overhead_response,
+            bytes_in: finished.bytes_in,
+            bytes_out: finished.bytes_out,
+            exemplar: None,
+        }
+    }
+}
+
+impl Default for Telemetry {
+    /// For one thread, with nothing configured.
+    fn default() -> Self {
+        Self {
+            metrics: Metrics::new(1, usize::MAX),
+            access: AccessWriter::new(1, AccessOutput::Stdout),
+            tap: Tap::default(),
+        }
+    }
+}
+
+fn line<'a>(finished: &'a Finished<'_>) -> AccessLine<'a> {
+    let exchange = finished.exchange;
+    let labels = &finished.route.labels;
+    let named = |name: &'a str| (!name.is_empty()).then_some(name);
+    AccessLine {
+        unix_ms: time::unix_ms(),
+        request_id: Some(exchange.request_id.as_str()),
+        listener: Some(&exchange.conn.listener),
+        client_ip: Some(exchange.conn.peer.ip()),
+        method: Some(exchange.method.as_str().as_bytes()),
+        host: exchange.host.as_ref().map(|host| host.as_bytes()),
+        path: Some(exchange.uri.path().as_bytes()),
+        http_version: Some(if exchange.version == Version::HTTP_2 { "2" } else { "1.1" }),
+        route: named(&labels.route),
+        service: named(&labels.service),
+        endpoint: finished.endpoint.map(|endpoint| &**endpoint),
+        rpc_method: labels.rpc_method.as_deref(),
+        status: Some(finished.status),
+        grpc_status: finished.grpc_status.map(Code::name),
+        reason: finished.reason.map(|reason| reason.word()),
+        bytes_in: Some(finished.bytes_in),
+        bytes_out: Some(finished.bytes_out),
+        duration: Some(finished.duration),
+        overhead: finished.overhead(),
+        upstream: finished.upstream,
+        attempts: (finished.attempts > 0).then_some(finished.attempts),
+        user_agent: exchange.user_agent.as_ref().map(|agent| agent.as_bytes()),
+        ..AccessLine::default()
     }
 }

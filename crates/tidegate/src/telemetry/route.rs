@@ -5,12 +5,15 @@ use std::sync::Arc;
 use tidegate_config::valid::{AccessLog, Observability};
 
 use super::labels::RouteLabels;
+use super::metrics::RouteSeries;
 
 /// Telemetry of one route, or of requests without one.
 #[derive(Debug)]
 pub struct RouteTelemetry {
     /// Its names.
     pub labels: RouteLabels,
+    /// Where its requests are counted.
+    pub series: Arc<RouteSeries>,
     /// What the configuration that it belongs to wants to be told.
     pub observe: Arc<Observe>,
 }

@@ -28,6 +28,7 @@ use tidegate_transcode::{Code, FrameReader};
 use self::answer::Coding;
 pub use self::error::{CallError, Failure, Malformed};
 pub use self::sender::{CallSender, SendStopped};
+use super::attempt::Attempt;
 use super::endpoint::Endpoint;
 use super::h2_stream::H2Stream;
 use crate::time::{Deadline, Wheel, now};
@@ -115,6 +116,7 @@ pub struct Call {
     reader: FrameReader,
     max_message: usize,
     trailers: Option<HeaderMap>,
+    attempt: Attempt,
 }
 
 impl std::fmt::Debug for Call {
@@ -130,6 +132,7 @@ impl Call {
         wheel: Arc<Wheel>,
         deadline: CallDeadline,
         max_message: usize,
+        attempt: Attempt,
     ) -> Self {
         let deadline = deadline.at();
         Self {
@@ -143,6 +146,7 @@ impl Call {
             reader: FrameReader::new(max_message),
             max_message,
             trailers: None,
+            attempt,
         }
     }
 
@@ -309,6 +313,7 @@ impl Call {
                 if let Err(cut) = self.reader.finish() {
                     return Poll::Ready(Err(self.fail(Malformed::Frame(cut).into())));
                 }
+                self.attempt.ended(Code::Ok);
                 self.trailers = Some(trailers);
                 self.stream = None;
                 self.timer = None;
@@ -336,7 +341,8 @@ impl Call {
     }
 
     /// Ends the call, and resets it unless it has ended by itself.
-    fn fail(&mut self, error: CallError) -> CallError {
+    pub(super) fn fail(&mut self, error: CallError) -> CallError {
+        self.attempt.ended(error.code());
         self.stream = None;
         self.timer = None;
         error

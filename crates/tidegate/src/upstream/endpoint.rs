@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::h2_pool::{Pool, PoolLimits};
 use crate::dial::{TlsClient, TlsError, server_name};
 use crate::ids::{PerWorker, WorkerId};
+use crate::telemetry::metrics::ServiceSeries;
 
 /// What the connections to an endpoint are doing, in the words that gRPC uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub(super) struct EndpointSettings {
     pub(super) connections: (u32, u32),
     /// How many workers share them.
     pub(super) workers: usize,
+    /// Where connects are counted.
+    pub(super) series: Arc<ServiceSeries>,
 }
 
 /// HTTP/2 pings while calls are open.
@@ -101,6 +104,7 @@ pub(super) struct Endpoint {
     keepalive_doublings: AtomicU32,
     addresses: watch::Sender<Arc<[SocketAddr]>>,
     pools: PerWorker<Pool>,
+    pub(super) series: Arc<ServiceSeries>,
 }
 
 /// Sixteen minutes instead of ten seconds is as good as no pings.
@@ -113,7 +117,7 @@ impl Endpoint {
     /// # Errors
     /// `Name` if the host cannot stand in a URI or in a certificate.
     pub(super) fn new(name: &str, settings: EndpointSettings, slots: usize) -> Result<Arc<Self>, TlsError> {
-        let EndpointSettings { host, port, tls, connect_timeout, keepalive, connections, workers } = settings;
+        let EndpointSettings { host, port, tls, connect_timeout, keepalive, connections, workers, series } = settings;
         let written = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let authority = Authority::try_from(written).map_err(|_| TlsError::Name(host.clone()))?;
         let tls = match tls {
@@ -132,6 +136,7 @@ impl Endpoint {
             pools: PerWorker::new(slots, |worker| Pool::new(PoolLimits::deal_out(connections, worker, workers))),
             host,
             port,
+            series,
         }))
     }
 

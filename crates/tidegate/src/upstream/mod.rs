@@ -3,6 +3,7 @@
 //! A [`Cluster`] is the running form of a service. It knows no routes and no policies, and refuses nothing by itself
 //! but what it cannot deliver.
 
+mod attempt;
 mod balance;
 mod call;
 mod endpoint;
@@ -12,10 +13,12 @@ pub mod reflection;
 mod resolve;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tidegate_config::valid::Service;
 
+use self::attempt::Attempt;
 pub use self::balance::Policy;
 use self::balance::Turn;
 pub use self::call::{
@@ -27,7 +30,8 @@ use self::h2_pool::OpenError;
 pub use self::resolve::{Resolver, keep_resolved};
 use crate::dial::{TlsClient, TlsError};
 use crate::ids::{PerWorker, WorkerId};
-use crate::time::Wheel;
+use crate::telemetry::metrics::ServiceSeries;
+use crate::time::{Wheel, now};
 
 /// The timer wheels of the workers; a call's deadline is kept by the wheel of its worker. If there is more than one,
 /// the last belongs to the control thread, which has a connection of its own beside the workers' `connections`.
@@ -43,6 +47,8 @@ pub struct Cluster {
     max_message: usize,
     wheels: Wheels,
     turns: PerWorker<Turn>,
+    /// Where attempts are counted.
+    series: Arc<ServiceSeries>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -59,7 +65,12 @@ impl Cluster {
     ///
     /// # Errors
     /// TLS files or names that cannot be used.
-    pub fn new(service: &Service, policy: Policy, wheels: Wheels) -> Result<Arc<Self>, TlsError> {
+    pub fn new(
+        service: &Service,
+        policy: Policy,
+        wheels: Wheels,
+        series: Arc<ServiceSeries>,
+    ) -> Result<Arc<Self>, TlsError> {
         let tls = match &service.tls {
             Some(tls) => {
                 let identity = tls.client.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path()));
@@ -82,6 +93,7 @@ impl Cluster {
                     .map(|ping| Keepalive { interval: ping.interval, timeout: ping.timeout }),
                 connections: (service.connections.min, service.connections.max),
                 workers,
+                series: Arc::clone(&series),
             };
             Endpoint::new(&endpoint.text, settings, slots)
         });
@@ -92,6 +104,7 @@ impl Cluster {
             max_message: usize::try_from(service.max_message).unwrap_or(usize::MAX),
             turns: PerWorker::new(slots, |_| Turn::default()),
             wheels,
+            series,
         }))
     }
 
@@ -149,25 +162,29 @@ impl Cluster {
             if let Some(request) = &mut request {
                 call::address(request, endpoint, &path, authority.as_ref())?;
             }
+            let begun = now();
             let opening = h2_pool::open(endpoint, worker, &mut request, end && first.is_empty());
             let opened = match deadline.within(wheel, opening).await {
                 Some(opened) => opened,
-                None => return Err(CallError::DeadlineExceeded),
+                None => return Err(self.unopened(worker, begun, CallError::DeadlineExceeded)),
             };
             match opened {
                 Ok(mut stream) => {
                     let sent = if first.is_empty() { Ok(()) } else { stream.send(first, end) };
-                    let call = Call::new(stream, Arc::clone(endpoint), Arc::clone(wheel), deadline, self.max_message);
-                    return match sent {
+                    let attempt = Attempt::new(&self.series, worker, begun);
+                    let wheel = Arc::clone(wheel);
+                    let mut call = Call::new(stream, Arc::clone(endpoint), wheel, deadline, self.max_message, attempt);
+                    return match sent.map_err(|error| call.lost(error)) {
                         Ok(()) => Ok(call),
-                        Err(error) => Err(call.lost(error)),
+                        Err(error) => Err(call.fail(error)),
                     };
                 }
                 Err(OpenError::Head(error)) => return Err(CallError::Head(error.to_string())),
-                Err(OpenError::Full) => failure = CallError::Overloaded,
+                Err(OpenError::Full) => failure = self.unopened(worker, begun, CallError::Overloaded),
                 Err(OpenError::Shutdown) => {}
                 Err(OpenError::Down(error)) => {
-                    failure = CallError::ConnectFailed { endpoint: Arc::clone(endpoint.name()), error };
+                    let error = CallError::ConnectFailed { endpoint: Arc::clone(endpoint.name()), error };
+                    failure = self.unopened(worker, begun, error);
                 }
             }
             // Endpoints from the 64th on cannot be marked; they are not worth more attempts.
@@ -176,6 +193,18 @@ impl Cluster {
             };
             tried |= mark;
         }
+    }
+
+    /// Counts an attempt that came to nothing.
+    fn unopened(&self, worker: WorkerId, begun: Instant, error: CallError) -> CallError {
+        Attempt::new(&self.series, worker, begun).ended(error.code());
+        error
+    }
+
+    /// Where attempts are counted.
+    #[must_use]
+    pub fn series(&self) -> &Arc<ServiceSeries> {
+        &self.series
     }
 
     /// The endpoints as admin and metrics show them.

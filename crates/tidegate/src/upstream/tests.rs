@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::reject::Reason as Word;
+use crate::telemetry::Telemetry;
 use crate::time::now;
 
 const WORKER: u16 = 0;
@@ -30,7 +31,11 @@ pub(super) async fn soon<F: Future>(future: F) -> F::Output {
     timeout(Duration::from_secs(8), future).await.expect("within 8 s")
 }
 
-pub(super) fn wheels() -> Wheels {
+pub(super) fn series() -> Arc<ServiceSeries> {
+    Telemetry::default().metrics.service(&"test".into())
+}
+
+fn wheels() -> Wheels {
     let wheels: Wheels = Arc::new(PerWorker::new(1, |_| Wheel::new()));
     for wheel in wheels.iter() {
         tokio::spawn(Arc::clone(wheel).run());
@@ -65,7 +70,7 @@ pub(super) fn service(addresses: &[SocketAddr]) -> Service {
 }
 
 pub(super) fn cluster(addresses: &[SocketAddr]) -> Arc<Cluster> {
-    Cluster::new(&service(addresses), Policy::default(), wheels()).unwrap()
+    Cluster::new(&service(addresses), Policy::default(), wheels(), series()).unwrap()
 }
 
 fn head() -> CallHead {
@@ -523,7 +528,7 @@ async fn calls_are_spread_over_endpoints() {
             };
             addresses.push(backend(usual(), counted).await.0);
         }
-        let cluster = Cluster::new(&service(&addresses), policy, wheels()).unwrap();
+        let cluster = Cluster::new(&service(&addresses), policy, wheels(), series()).unwrap();
         for _ in 0..90 {
             unary(&cluster).await.unwrap();
         }
@@ -550,7 +555,7 @@ async fn a_backend_that_says_nothing_fails_all_who_wait_after_the_connect_timeou
     let (listener, address) = listen().await;
     let mut service = service(&[address]);
     service.connect_timeout = Duration::from_millis(300);
-    let cluster = Cluster::new(&service, Policy::default(), wheels()).unwrap();
+    let cluster = Cluster::new(&service, Policy::default(), wheels(), series()).unwrap();
     let begun = Instant::now();
     let calls: Vec<_> = (0..10)
         .map(|_| {
@@ -718,7 +723,7 @@ async fn more_connections_are_made_when_one_is_busy_and_closed_with_their_cluste
     });
     let mut service = service(&[address]);
     service.connections.max = 2;
-    let cluster = Cluster::new(&service, Policy::default(), wheels()).unwrap();
+    let cluster = Cluster::new(&service, Policy::default(), wheels(), series()).unwrap();
     let mut open = Vec::new();
     for _ in 0..4 {
         open.push(soon(call(&cluster, CallDeadline::None)).await.unwrap());
@@ -752,7 +757,7 @@ async fn a_connection_that_does_not_answer_pings_is_given_up() {
     let mut service = service(&[address]);
     service.connections.keepalive =
         Some(Keepalive { interval: Duration::from_millis(100), timeout: Duration::from_millis(50) });
-    let cluster = Cluster::new(&service, Policy::default(), wheels()).unwrap();
+    let cluster = Cluster::new(&service, Policy::default(), wheels(), series()).unwrap();
     let begun = Instant::now();
     let reject = unary(&cluster).await.unwrap_err().into_reject();
     assert_eq!(reject.reason, Word::UpstreamReset);
@@ -794,14 +799,14 @@ async fn a_name_waits_for_its_addresses_and_fails_as_unhealthy_without_them() {
     for endpoint in &mut service.endpoints {
         endpoint.host = "orders.invalid".into();
     }
-    let nowhere = Cluster::new(&service, Policy::default(), wheels()).unwrap();
+    let nowhere = Cluster::new(&service, Policy::default(), wheels(), series()).unwrap();
     let reject = unary(&nowhere).await.unwrap_err().into_reject();
     assert_eq!(reject.reason, Word::NoHealthyEndpoint);
 
     let (address, _) = backend(usual(), echo).await;
     service.connect_timeout = Duration::from_secs(2);
     service.endpoints[0].port = address.port();
-    let found = Cluster::new(&service, Policy::default(), wheels()).unwrap();
+    let found = Cluster::new(&service, Policy::default(), wheels(), series()).unwrap();
     let waiting = tokio::spawn({
         let found = Arc::clone(&found);
         async move { unary(&found).await }
@@ -871,7 +876,7 @@ async fn the_least_number_of_connections_is_made_and_kept() {
     let (address, connections) = backend(usual(), echo).await;
     let mut service = service(&[address]);
     (service.connections.min, service.connections.max) = (3, 5);
-    let cluster = Cluster::new(&service, Policy::default(), wheels()).unwrap();
+    let cluster = Cluster::new(&service, Policy::default(), wheels(), series()).unwrap();
     while cluster.endpoints()[0].connections < 3 {
         unary(&cluster).await.unwrap();
     }
@@ -892,7 +897,7 @@ async fn a_connection_that_is_not_needed_is_closed_after_a_minute() {
     .await;
     let mut service = service(&[address]);
     service.connections.max = 2;
-    let cluster = Cluster::new(&service, Policy::default(), wheels()).unwrap();
+    let cluster = Cluster::new(&service, Policy::default(), wheels(), series()).unwrap();
     let mut open = Vec::new();
     for _ in 0..4 {
         open.push(soon(call(&cluster, CallDeadline::None)).await.unwrap());

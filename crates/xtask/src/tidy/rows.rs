@@ -34,8 +34,13 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     Row {
         number: 1,
-        modules: &["exchange", "lifecycle", "reject", "telemetry"],
-        beside: &[("exchange", "reject"), ("telemetry", "exchange"), ("telemetry", "reject")],
+        modules: &["exchange", "heartbeat", "lifecycle", "reject", "telemetry"],
+        beside: &[
+            ("exchange", "reject"),
+            ("telemetry", "exchange"),
+            ("telemetry", "lifecycle"),
+            ("telemetry", "reject"),
+        ],
         remark: "one request and its answer; where the process stands between start and drain; refusals; what is told of all that",
     },
     row(2, &["dial"], "TCP and TLS connections to backends; the one place that sets options of outgoing sockets"),
@@ -48,7 +53,12 @@ pub(crate) const ROWS: &[Row] = &[
         beside: &[("gateway", "pipeline")],
         remark: "one request; `gateway` uses `pipeline`",
     },
-    row(8, &["listen", "refresh"], "where clients connect; where new descriptors come in; they do not know each other"),
+    Row {
+        number: 8,
+        modules: &["listen", "refresh", "reload", "scrape"],
+        beside: &[("reload", "listen"), ("reload", "refresh"), ("scrape", "listen")],
+        remark: "where clients connect; where new descriptors and new configurations come in; the page of metrics",
+    },
     Row { number: 9, modules: &["app", "cli"], beside: &[("cli", "app")], remark: "`cli` uses `app`" },
 ];
 

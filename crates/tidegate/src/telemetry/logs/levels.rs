@@ -222,7 +222,9 @@ mod tests {
     #[test]
     fn bad_directives_change_nothing() {
         let levels = set("warn");
-        for bad in ["inof", "info,h2", "h2=", "=debug", "h2=3", "3", "a=b=c", "h2[x]=info", "a\u{1b}[31m=info", "h2=loud"] {
+        for bad in
+            ["inof", "info,h2", "h2=", "=debug", "h2=3", "3", "a=b=c", "h2[x]=info", "a\u{1b}[31m=info", "h2=loud"]
+        {
             let error = levels.set(bad).unwrap_err().to_string();
             assert!(error.contains("neither a level"), "{error}");
             assert!(!error.contains('\u{1b}'), "{error}");

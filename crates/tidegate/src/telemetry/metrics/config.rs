@@ -5,26 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-/// What a reload came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reload {
-    /// The files are the known ones.
-    Unchanged,
-    /// The new configuration serves.
-    Applied,
-    /// It has errors; the old one goes on.
-    Rejected,
-    /// It is good, but not for a running process; the old one goes on.
-    NeedsRestart,
-}
-
-impl Reload {
-    pub(super) const WORDS: [&'static str; 4] = ["unchanged", "applied", "rejected", "needs_restart"];
-
-    const fn is_success(self) -> bool {
-        matches!(self, Self::Unchanged | Self::Applied)
-    }
-}
+pub use crate::lifecycle::ReloadResult as Reload;
 
 /// Series of the configuration.
 #[derive(Debug)]
@@ -68,7 +49,7 @@ impl ConfigSeries {
         }
     }
 
-    /// In the order of [`Reload::WORDS`].
+    /// In the order of [`Reload::ALL`].
     pub(super) fn reloads(&self) -> impl Iterator<Item = u64> {
         self.reloads.iter().map(|count| count.load(Ordering::Relaxed))
     }

@@ -6,15 +6,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::ids::{PerWorker, WorkerId};
+use crate::ids::{ListenerId, PerWorker, WorkerId};
 
 use super::budget::{Admission, Budget};
 use super::histogram::Histogram;
 use super::table::DURATIONS;
-
-/// A listener in the cells of routes. Numbers are never used again, so a late request cannot count for another listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListenerId(pub(super) u32);
 
 /// What a client's connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,7 +28,7 @@ pub use cell::Counter;
 pub use config::{ConfigSeries, Reload};
 pub use format::Format;
 pub use histogram::Exemplar;
-pub use listener::{ConnectionRefusal, ConnectionType, Gauged, ListenerId, ListenerSeries};
+pub use listener::{ConnectionRefusal, ConnectionType, Gauged, ListenerSeries};
 pub use method::MethodId;
 pub use observed::{Addresses, Build, Certificate, Connections, EndpointUp, Observed, SchemaState, ServiceState};
 pub use process::Process;

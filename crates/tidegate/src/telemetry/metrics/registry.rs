@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use http::Method;
 use parking_lot::Mutex;
 
-use crate::ids::{PerWorker, WorkerId};
+use crate::ids::{ListenerId, PerWorker, WorkerId};
 use crate::telemetry::labels::RouteLabels;
 
 use super::budget::Budget;
 use super::cell::Counter;
 use super::config::ConfigSeries;
 use super::histogram::Histogram;
-use super::listener::{ListenerId, ListenerSeries};
+use super::listener::ListenerSeries;
 use super::method::{MethodId, Methods};
 use super::named::Named;
 use super::route::RouteSeries;

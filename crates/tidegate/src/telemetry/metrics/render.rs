@@ -8,7 +8,7 @@ use super::budget::Budget;
 use super::config::Reload;
 use super::encode::Page;
 use super::format::Format;
-use super::listener::{self, ConnectionRefusal, ConnectionType, ListenerId, ListenerSeries};
+use super::listener::{self, ConnectionRefusal, ConnectionType, ListenerSeries};
 use super::method::Methods;
 use super::observed::Observed;
 use super::registry::Metrics;
@@ -16,6 +16,7 @@ use super::route::{Cells, Direction, Outcome, Stage};
 use super::service::{self, SchemaRefresh, ServiceSeries};
 use super::table as families;
 use super::table::Family;
+use crate::ids::ListenerId;
 
 /// Routes of one name: requests by service, everything else together.
 #[derive(Default)]
@@ -56,7 +57,7 @@ impl Metrics {
 
     fn write_config(&self, page: &mut Page) {
         let mut reloads = page.family(&families::CONFIG_RELOADS);
-        for (result, count) in Reload::WORDS.into_iter().zip(self.config.reloads()) {
+        for (result, count) in Reload::ALL.into_iter().map(Reload::word).zip(self.config.reloads()) {
             reloads.integer(&[result], count);
         }
         page.family(&families::CONFIG_LAST_RELOAD_SUCCESSFUL).flag(&[], self.config.last_successful());

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::ids::{PerWorker, WorkerId};
+use crate::ids::{ListenerId, PerWorker, WorkerId};
 use crate::reject::Reason;
 
 use super::budget::{Admission, Budget};
 use super::histogram::{Exemplar, Histogram};
-use super::listener::ListenerId;
 use super::method::MethodId;
 use super::table::{DURATIONS, OVERHEADS};
 

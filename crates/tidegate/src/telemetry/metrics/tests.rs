@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use tidegate_transcode::Code;
 
+use crate::ids::ListenerId;
 use crate::ids::WorkerId;
 use crate::reject::Reason;
 use crate::telemetry::labels::RouteLabels;

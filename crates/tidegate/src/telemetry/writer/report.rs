@@ -39,7 +39,12 @@ impl Report {
             (self.lost_seen, self.seen_at) = (lost, time::now());
         }
         if lost > self.lost_told && (now || self.seen_at + QUIET <= time::now()) {
-            tracing::warn!(writer = self.writer, output = output.name(), lines = lost - self.lost_told, "lines of a log were lost");
+            tracing::warn!(
+                writer = self.writer,
+                output = output.name(),
+                lines = lost - self.lost_told,
+                "lines of a log were lost"
+            );
             self.lost_told = lost;
         }
     }

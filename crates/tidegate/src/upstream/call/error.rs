@@ -97,6 +97,16 @@ impl CallError {
         }
     }
 
+    /// The code by which the attempt is counted.
+    pub(in crate::upstream) fn code(&self) -> Code {
+        match self {
+            Self::Status(failure) => failure.status.code,
+            Self::DeadlineExceeded => Code::DeadlineExceeded,
+            Self::NoEndpoint | Self::ConnectFailed { .. } | Self::Overloaded | Self::Reset { .. } => Code::Unavailable,
+            Self::Malformed(_) | Self::Head(_) => Code::Internal,
+        }
+    }
+
     /// The refusal that a client gets, with the cause for the log.
     #[must_use]
     pub fn into_reject(self) -> Reject {

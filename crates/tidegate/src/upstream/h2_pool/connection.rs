@@ -56,6 +56,7 @@ const REVIEW: Duration = Duration::from_secs(10);
 
 /// Connects, and waits until the server's SETTINGS begin to arrive: only then it is known to speak HTTP/2.
 pub(super) async fn establish(endpoint: &Arc<Endpoint>, worker: WorkerId) -> Result<(Pooled, Driver), DialError> {
+    let begun = time::now();
     let gauge = Gauge::new(Arc::clone(&endpoint.pool(worker).demand));
     let attempt = async {
         let addresses = endpoint.addresses().await;
@@ -77,6 +78,7 @@ pub(super) async fn establish(endpoint: &Arc<Endpoint>, worker: WorkerId) -> Res
         Err(_) if !endpoint.is_resolved() => return Err(DialError::Unresolved),
         Err(_) => return Err(DialError::TimedOut),
     };
+    endpoint.series.connected(worker, time::now().saturating_duration_since(begun));
     gauge.limit.store(announced_limit(&connection), Ordering::Relaxed);
     let ping = connection.ping_pong();
     let driver = Driver::new(connection, ping, Arc::clone(&gauge), endpoint, worker);

@@ -52,7 +52,12 @@ fn not_yaml() -> Vec<Case> {
         ("a list alone", b"- version: 1\n".to_vec(), "", Line),
         ("two documents", usual(&format!("{}---\n{}", ping("one"), ping("two"))), "", Line),
         ("NUL bytes", [whole.as_bytes(), b"\0\0"].concat(), "", Line),
-        ("bytes that are no text", b"version: 1\n\xff\xfe\x00\x01\x80".to_vec(), "tidegate.yaml: line 2 is not UTF-8", File),
+        (
+            "bytes that are no text",
+            b"version: 1\n\xff\xfe\x00\x01\x80".to_vec(),
+            "tidegate.yaml: line 2 is not UTF-8",
+            File,
+        ),
         ("17 MiB", [whole.as_bytes(), &vec![b'#'; 17 << 20]].concat(), "tidegate.yaml: larger than 16 MiB", File),
         ("an alias that contains itself", usual("routes: &a [*a]"), "", Line),
         ("an alias of nothing", usual("routes: *nothing"), "", Line),
@@ -94,8 +99,18 @@ fn not_a_configuration() -> Vec<Case> {
         ("no workers", usual(&format!("runtime: {{ workers: 0 }}\n{}", ping("one"))), "", Line),
         ("a level that is none", usual("observability: { logs: { level: loud } }"), "loud", Line),
         ("an open admin listener", usual("admin: { address: \"0.0.0.0:9901\" }"), "token", Line),
-        ("a route's name twice", usual("routes: [{ name: a, path: /a, respond: {} }, { name: a, path: /b, respond: {} }]"), "", Line),
-        ("a path twice", usual("routes: [{ name: a, path: /a, respond: {} }, { name: b, path: /a, respond: {} }]"), "", Line),
+        (
+            "a route's name twice",
+            usual("routes: [{ name: a, path: /a, respond: {} }, { name: a, path: /b, respond: {} }]"),
+            "",
+            Line,
+        ),
+        (
+            "a path twice",
+            usual("routes: [{ name: a, path: /a, respond: {} }, { name: b, path: /a, respond: {} }]"),
+            "",
+            Line,
+        ),
         ("a route that does nothing", route("path: /ping"), "", Line),
         ("a route that does two things", route(&format!("path: /ping, {respond}, service: a, grpc: B/C")), "", Line),
         ("a path without slash", route(&format!("path: ping, {respond}")), "", Line),
@@ -103,7 +118,12 @@ fn not_a_configuration() -> Vec<Case> {
         ("a variable twice", route(&format!("path: \"/{{b}}/{{b}}\", {respond}")), "", Line),
         ("a method of two words", route(&format!("path: /a, method: \"GE T\", {respond}")), "", Line),
         ("a status that is none", route("path: /a, respond: { status: 99 }"), "", Line),
-        ("a variable that is not set", route("path: /a, respond: { text: \"${TIDEGATE_NOT_SET}\" }"), "TIDEGATE_NOT_SET", Line),
+        (
+            "a variable that is not set",
+            route("path: /a, respond: { text: \"${TIDEGATE_NOT_SET}\" }"),
+            "TIDEGATE_NOT_SET",
+            Line,
+        ),
         ("a secret that is not there", route("path: /a, respond: { text: \"${file:missing}\" }"), "missing", Line),
         ("an open expansion", route("path: /a, respond: { text: \"${A\" }"), "", Line),
         ("an expansion of no name", route("path: /a, respond: { text: \"${a b}\" }"), "", Line),
@@ -178,10 +198,8 @@ async fn bad_configurations_of_every_kind_change_nothing() {
     let peer = Peer::with("GetOrder", Script::ok(shop::order())).await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = (taken.local_addr().unwrap().to_string(), taken);
-    let good = shop::config(peer.address(), "").replace(
-        "\nroutes:",
-        "\nroutes:\n  - { name: ping, path: /ping, respond: { text: one } }",
-    );
+    let good = shop::config(peer.address(), "")
+        .replace("\nroutes:", "\nroutes:\n  - { name: ping, path: /ping, respond: { text: one } }");
     let gateway = Gateway::start_in(files(), &good);
     let main = gateway.folder().join("tidegate.yaml");
     let mut kinds = 0;

@@ -66,7 +66,10 @@ routes: [{{ name: order, path: \"/orders/{{id}}\", service: shop, grpc: OrderSer
     );
     let gateway = Gateway::start_in(folder, &yaml);
     assert_eq!(gateway.get("/orders/7?gift=true").await.status, 400);
-    gateway.write("imports/order.proto", order.replace("int64 id = 1; } message Order", "int64 id = 1; bool gift = 2; } message Order"));
+    gateway.write(
+        "imports/order.proto",
+        order.replace("int64 id = 1; } message Order", "int64 id = 1; bool gift = 2; } message Order"),
+    );
     assert!(matches!(gateway.reload().await, Outcome::Applied { .. }));
     assert_eq!(gateway.get("/orders/7?gift=true").await.status, 200);
     gateway.stop().await;

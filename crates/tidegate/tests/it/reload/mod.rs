@@ -193,7 +193,7 @@ async fn a_stream_goes_on_where_it_began_while_its_service_moves() {
 #[tokio::test]
 async fn connections_and_streams_survive_fifty_reloads() {
     let held = Script::new().message(shop::event(1)).hold().message(shop::event(2)).status(0, "");
-    let mut peer = Peer::with("WatchOrders", held).await;
+    let peer = Peer::with("WatchOrders", held).await;
     peer.on("GetOrder", Script::ok(shop::order()));
     let config = |number: usize| {
         let name = format!("\n  - {{ name: ping, path: /ping, respond: {{ text: n{number} }} }}");

@@ -66,11 +66,8 @@ async fn the_text_includes_what_the_file_included() {
 /// A certificate or a descriptor set that is replaced is no word about the configuration.
 #[tokio::test]
 async fn a_file_beside_the_configuration_leaves_the_text_in_force() {
-    let peer = tidegate_testkit::Peer::with(
-        "GetOrder",
-        tidegate_testkit::Script::ok(tidegate_testkit::shop::order()),
-    )
-    .await;
+    let peer =
+        tidegate_testkit::Peer::with("GetOrder", tidegate_testkit::Script::ok(tidegate_testkit::shop::order())).await;
     let yaml = tidegate_testkit::shop::config(peer.address(), "").replace("get-order", "one");
     let gateway = Gateway::start(&yaml);
     assert!(matches!(gateway.reloads().put(text(&gateway, "two"), "*").await, Ok(Outcome::Applied { .. })));

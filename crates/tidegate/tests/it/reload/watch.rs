@@ -56,7 +56,11 @@ async fn a_swapped_configmap_is_seen() {
     let version = |name: &str, answer: &str| {
         let data = mount.join(name);
         std::fs::create_dir_all(&data).unwrap();
-        std::fs::write(data.join("tidegate.yaml"), gateway::complete(&format!("include: [\"*.part.yaml\"]\n{}", ping(answer)))).unwrap();
+        std::fs::write(
+            data.join("tidegate.yaml"),
+            gateway::complete(&format!("include: [\"*.part.yaml\"]\n{}", ping(answer))),
+        )
+        .unwrap();
         std::fs::write(data.join("a.part.yaml"), ping(answer).replace("ping", "part")).unwrap();
         symlink(name, mount.join("..data_tmp")).unwrap();
         std::fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
@@ -92,10 +96,7 @@ async fn files_that_a_pattern_finds_come_and_go() {
     std::fs::write(&extra, ping("included").replace("ping", "extra")).unwrap();
     says(address, "/extra", "included").await;
     std::fs::remove_file(extra).unwrap();
-    eventually("it is gone", || async {
-        Http1::connect(address).await.send(&get("/extra")).await.status == 404
-    })
-    .await;
+    eventually("it is gone", || async { Http1::connect(address).await.send(&get("/extra")).await.status == 404 }).await;
     program.terminate();
     assert_eq!(program.code().await, 0, "{}", program.log());
 }
@@ -109,7 +110,10 @@ async fn descriptors_and_secrets_elsewhere_are_seen() {
     std::fs::write(&secret, "one\n").unwrap();
     let yaml = shop::config(peer.address(), "").replace("shop.pb", set.to_str().unwrap()).replace(
         "\nroutes:",
-        &format!("\nroutes:\n  - {{ name: ping, path: /ping, respond: {{ text: \"${{file:{}}}\" }} }}", secret.display()),
+        &format!(
+            "\nroutes:\n  - {{ name: ping, path: /ping, respond: {{ text: \"${{file:{}}}\" }} }}",
+            secret.display()
+        ),
     );
     let mut program = Program::run(BINARY, &yaml);
     let address = program.listener("main").await;

@@ -1,0 +1,59 @@
+//! The page of metrics. It is written on the control thread, so that a scrape never delays a request: whoever wants it
+//! asks over a bounded queue and waits.
+
+use bytes::Bytes;
+use http::Response;
+use http::header::{self, HeaderMap, HeaderValue};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::body::ResponseBody;
+use crate::reject::{Reason, Reject};
+use crate::telemetry::metrics::Format;
+
+/// Scrapes that may wait; more than a few at once are no monitoring.
+const MAX_WAITING: usize = 16;
+
+/// One page is wanted.
+#[derive(Debug)]
+pub struct Order {
+    /// In which format.
+    pub format: Format,
+    /// Where it goes.
+    pub answer: oneshot::Sender<String>,
+}
+
+/// Asks for pages. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Page {
+    orders: mpsc::Sender<Order>,
+}
+
+impl Page {
+    /// The asking end, and the end for the control thread.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Order>) {
+        let (orders, queue) = mpsc::channel(MAX_WAITING);
+        (Self { orders }, queue)
+    }
+
+    /// The page of this moment, in the format that `Accept` asks for.
+    ///
+    /// # Errors
+    /// `overloaded` when too many wait, `draining` when the control thread has ended.
+    pub async fn answer(&self, headers: &HeaderMap) -> Result<Response<ResponseBody>, Reject> {
+        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let format = Format::negotiate(accept);
+        let (answer, answered) = oneshot::channel();
+        self.orders.try_send(Order { format, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Reject::new(Reason::Overloaded),
+            mpsc::error::TrySendError::Closed(_) => Reject::new(Reason::Draining),
+        })?;
+        let page = answered.await.map_err(|_| Reject::new(Reason::Draining))?;
+        let mut response = Response::new(ResponseBody::full(Bytes::from(page)));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::VARY, HeaderValue::from_static("accept"));
+        Ok(response)
+    }
+}

@@ -1,0 +1,75 @@
+//! The page of metrics: what is counted, and what is looked up for it, written on the control thread.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::action::metrics::Order;
+use crate::listen::Control;
+use crate::snapshot::registry::{Registry, Running};
+use crate::telemetry::metrics::{
+    Addresses, Build, Certificate, Connections, EndpointUp, Format, Observed, Process, ServiceState,
+};
+use crate::upstream::EndpointState;
+use crate::{tasks, time};
+
+/// Writes pages for as long as there is somebody who may ask for them.
+pub async fn serve(mut orders: mpsc::Receiver<Order>, registry: Arc<Registry>, listeners: Arc<Control>) {
+    while let Some(order) = orders.recv().await {
+        // Who has stopped waiting needs none.
+        let _gone = order.answer.send(page(order.format, &registry, &listeners));
+    }
+}
+
+/// The page of this moment.
+#[must_use]
+pub fn page(format: Format, registry: &Registry, listeners: &Control) -> String {
+    let live = registry.live();
+    let observed = Observed {
+        build: Build::default(),
+        process: Process::read(),
+        draining: registry.process.lifecycle.is_draining(),
+        panics: tasks::panics(),
+        services: live.services.iter().map(service).collect(),
+        certificates: certificates(listeners),
+    };
+    registry.process.telemetry.metrics.page(format, time::now(), &observed)
+}
+
+/// Certificates of listeners, by the name of the listener that shows them.
+fn certificates(listeners: &Control) -> Vec<Certificate> {
+    let mut certificates = Vec::new();
+    for view in listeners.listeners() {
+        let not_after = view.certificate.and_then(|certificate| certificate.not_after_unix_s);
+        // One that ended before 1970 has ended.
+        if let Some(not_after) = not_after.map(|seconds| u64::try_from(seconds).unwrap_or(0)) {
+            certificates.push(Certificate { name: view.name, not_after });
+        }
+    }
+    certificates
+}
+
+fn service(running: &Running) -> ServiceState {
+    let views = running.cluster.endpoints();
+    let mut connections = Connections::default();
+    let mut addresses = Addresses::default();
+    for view in &views {
+        let open = view.connections as u64;
+        match view.state {
+            EndpointState::Idle => connections.idle += 1,
+            EndpointState::Connecting => connections.connecting += 1,
+            EndpointState::Ready => connections.ready += open,
+            EndpointState::TransientFailure => connections.transient_failure += 1,
+            EndpointState::Shutdown => connections.shutdown += 1,
+        }
+        if view.state == EndpointState::TransientFailure { addresses.unhealthy += 1 } else { addresses.healthy += 1 }
+    }
+    let endpoints = views
+        .iter()
+        .map(|view| EndpointUp {
+            endpoint: Arc::clone(&view.name),
+            up: !matches!(view.state, EndpointState::TransientFailure | EndpointState::Shutdown),
+        })
+        .collect();
+    ServiceState { name: Arc::clone(running.cluster.name()), connections, endpoints, addresses, schema: None }
+}
