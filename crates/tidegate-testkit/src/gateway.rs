@@ -100,6 +100,7 @@ impl Gateway {
             state_dir: Some(folder.path().join("state")),
             certificate_directory: Some(folder.path().join("certificates")),
             unwatched: true,
+            ..Options::default()
         };
         let app = App::start(loaded.valid, &recorder, &options).map_err(|error| match error {
             StartError::Config(problems) => problems.to_text(),

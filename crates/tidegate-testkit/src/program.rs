@@ -61,8 +61,26 @@ impl Program {
     #[must_use]
     pub fn run_in(binary: &str, folder: TempDir, config: &str, arguments: &[&str]) -> Self {
         let mut command = command(binary, folder.path());
-        command.args(["run", "-c", config]).args(arguments).stdout(Stdio::null());
-        let mut child = command.spawn().expect("the program starts");
+        command.args(["run", "-c", config]).args(arguments);
+        Self::spawn(command, folder)
+    }
+
+    /// Has a shell start it: `script` ends with `exec "$0" run -c tidegate.yaml`, and `stdin` is its standard input.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn run_by_shell(binary: &str, yaml: &str, script: &str, stdin: impl Into<Stdio>) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        shop::write_files(folder.path());
+        std::fs::write(folder.path().join("tidegate.yaml"), gateway::complete(yaml)).expect("a file");
+        let mut command = command("/bin/sh", folder.path());
+        command.args(["-c", script, binary]).stdin(stdin);
+        Self::spawn(command, folder)
+    }
+
+    fn spawn(mut command: Command, folder: TempDir) -> Self {
+        let mut child = command.stdout(Stdio::null()).spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("standard error is piped")).lines();
         let (writing, log) = watch::channel(Arc::new(Vec::new()));
         tokio::spawn(async move {

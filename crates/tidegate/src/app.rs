@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tidegate_config::valid::{RuntimeModel, Workers};
 use tidegate_config::{Diagnostics, Valid};
@@ -27,7 +28,9 @@ use crate::gateway::Gateway;
 use crate::heartbeat::Heartbeat;
 use crate::ids::{PerWorker, WorkerId};
 use crate::lifecycle::Lifecycle;
-use crate::listen::{BindOptions, Control, ListenError, Listeners, Settings};
+use crate::listen::handover::Upgrade;
+use crate::listen::{BindOptions, Control, Inherited, ListenError, Listeners, Settings};
+use crate::notify::Notifier;
 use crate::refresh::{self, Followers};
 use crate::reload::{Parts, ReloadHandle, Reloader};
 use crate::scrape;
@@ -81,6 +84,10 @@ pub struct Options {
     pub certificate_directory: Option<PathBuf>,
     /// Files are not watched: a reload comes by HUP or through the handle alone.
     pub unwatched: bool,
+    /// Listening sockets that the service manager has passed.
+    pub inherited: Inherited,
+    /// Where a running process hands its sockets over, and this one to its successor.
+    pub handover: Option<PathBuf>,
 }
 
 /// The running parts. Requests are answered from [`App::start`] on; [`App::serve`] keeps the control thread going.
@@ -95,6 +102,7 @@ pub struct App {
     /// Who wants the page of metrics.
     pages: mpsc::Receiver<Order>,
     addresses: Vec<(Arc<str>, SocketAddr)>,
+    upgrade: Upgrade,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -113,13 +121,15 @@ impl App {
         refresh::expect(&live, lifecycle);
         lifecycle.put_in_force(&live.hash);
         let settings = live.valid.listeners.iter().map(Settings::new).collect();
+        let (upgrade, inherited) = Upgrade::begin(options.handover.as_deref(), options.inherited.clone())
+            .map_err(|error| StartError::Listen(error.into()))?;
         let certificate_directory = options.certificate_directory.clone();
         let binding = BindOptions {
             workers,
             share_ports: options.share_ports,
             certificate_directory,
+            inherited,
             telemetry: Arc::clone(telemetry),
-            ..BindOptions::default()
         };
         let mut listeners = Listeners::bind(settings, &binding).map_err(StartError::Listen)?;
         let addresses = listeners.addresses();
@@ -138,7 +148,7 @@ impl App {
         let watching = !options.unwatched;
         registry.tell_metrics(&gateway.snapshot());
         registry.process.telemetry.metrics.config.serves(&registry.live().hash, time::unix_ms());
-        Ok(Self { registry, gateway, control, reloads, reloader, watching, pages, addresses, threads })
+        Ok(Self { registry, gateway, control, reloads, reloader, watching, pages, addresses, upgrade, threads })
     }
 
     /// Asks for reloads, once [`App::serve`] runs.
@@ -163,10 +173,12 @@ impl App {
     /// # Errors
     /// The system refused a runtime.
     pub fn serve<S: Stop>(self, stop: impl FnOnce() -> std::io::Result<S>) -> std::io::Result<Ended> {
-        let Self { registry, gateway, control, reloads: _, reloader, watching, pages, addresses, threads } = self;
+        let Self { registry, gateway, control, reloads: _, reloader, watching, pages, addresses, upgrade, threads } =
+            self;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let ended = runtime.block_on(async {
             let mut stop = stop()?;
+            let notifier = Notifier::from_environment();
             // Also without anybody to tell: unhandled, HUP would end the process.
             let hup = signal(SignalKind::hangup())?;
             let wheels = &registry.process.wheels;
@@ -177,8 +189,15 @@ impl App {
             announce(&addresses, &registry);
             drop(tasks::spawn("metrics", scrape::serve(pages, Arc::clone(&registry), Arc::clone(&control))));
             drop(tasks::spawn("reload", reloader.run(followers, hup, watching)));
-            stop.wait().await;
-            let drained = drain(&registry, &control, &mut stop).await;
+            notifier.ready();
+            let replaced = upgrade.run(&control, || registry.process.lifecycle.pending().is_empty());
+            let readiness_delay = tokio::select! {
+                () = stop.wait() => registry.live().valid.drain.readiness_delay,
+                // Another process accepts already, so nobody has to learn first that this one ends.
+                () = replaced => Duration::ZERO,
+            };
+            notifier.stopping();
+            let drained = drain(&registry, &control, &mut stop, readiness_delay).await;
             std::io::Result::Ok(if drained { Ended::Drained } else { Ended::Cut })
         });
         // Whatever has happened: without it the workers would go on, and joining them would never return.
@@ -192,17 +211,14 @@ impl App {
 }
 
 /// True if every request was answered in time and nobody asked a second time.
-async fn drain(registry: &Registry, control: &Control, stop: &mut impl Stop) -> bool {
-    let drain = registry.live().valid.drain;
+async fn drain(registry: &Registry, control: &Control, stop: &mut impl Stop, readiness_delay: Duration) -> bool {
+    let timeout = registry.live().valid.drain.timeout;
     registry.process.lifecycle.begin_drain();
-    tracing::info!(readiness_delay = ?drain.readiness_delay, timeout = ?drain.timeout, "draining");
+    tracing::info!(?readiness_delay, ?timeout, "draining");
     let finished = async {
-        tokio::time::sleep(drain.readiness_delay).await;
+        tokio::time::sleep(readiness_delay).await;
         control.drain();
-        let deadline = time::now() + drain.timeout;
-        while control.open_requests() > 0 && time::now() < deadline {
-            tokio::time::sleep(time::TICK).await;
-        }
+        control.drained(time::now() + timeout).await;
     };
     tokio::select! {
         () = stop.wait() => {}
@@ -232,8 +248,14 @@ fn announce(addresses: &[(Arc<str>, SocketAddr)], registry: &Registry) {
 ///
 /// # Errors
 /// [`StartError`]; nothing was served.
-pub fn run(valid: Valid, recorder: &Recorder, share_ports: bool) -> Result<Ended, StartError> {
-    let options = Options { share_ports, state_dir: state_dir(), ..Options::default() };
+pub fn run(
+    valid: Valid,
+    recorder: &Recorder,
+    share_ports: bool,
+    handover: Option<PathBuf>,
+) -> Result<Ended, StartError> {
+    let inherited = Inherited::from_service_manager().map_err(|error| StartError::Listen(error.into()))?;
+    let options = Options { share_ports, state_dir: state_dir(), inherited, handover, ..Options::default() };
     let app = App::start(valid, recorder, &options)?;
     let ended = app.serve(Signals::new).map_err(StartError::System)?;
     tracing::info!(outcome = ?ended, "stopped");

@@ -12,6 +12,7 @@ pub mod version;
 pub mod exchange;
 pub mod heartbeat;
 pub mod lifecycle;
+pub mod notify;
 pub mod reject;
 pub mod telemetry;
 // Row 2: outgoing connections.

@@ -36,6 +36,14 @@ pub fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Microseconds of the system's monotonic clock, which other processes read too.
+#[must_use]
+pub fn monotonic_us() -> u64 {
+    let since = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let (seconds, nanos) = (u64::try_from(since.tv_sec).unwrap_or(0), u64::try_from(since.tv_nsec).unwrap_or(0));
+    seconds.saturating_mul(1_000_000).saturating_add(nanos / 1_000)
+}
+
 /// `unix_ms` as RFC 3339 in UTC with whole seconds: `2026-11-20T10:00:00Z`.
 #[must_use]
 pub fn rfc3339(unix_ms: u64) -> String {

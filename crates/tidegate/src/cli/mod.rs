@@ -42,6 +42,10 @@ enum Command {
         /// Let several processes listen on the same ports; without it a taken port is exit code 69.
         #[arg(long)]
         share_ports: bool,
+        /// Take the listening sockets over from the process that listens on this Unix socket, and hand them over
+        /// there to the next one.
+        #[arg(long, env = "TIDEGATE_HANDOVER", value_name = "PATH")]
+        handover: Option<PathBuf>,
     },
     /// Report all problems of a configuration at once.
     Check {
@@ -91,7 +95,7 @@ enum Format {
 #[must_use]
 pub fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run { config, share_ports } => run::run(&config.path, share_ports),
+        Command::Run { config, share_ports, handover } => run::run(&config.path, share_ports, handover),
         Command::Check { config, format } => check::run(&config.path, format),
         Command::Routes { config, format } => routes::run(&config.path, format),
         Command::Healthcheck { target } => healthcheck::run(&target),

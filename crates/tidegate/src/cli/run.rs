@@ -1,6 +1,6 @@
 //! `tidegate run`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tidegate_config::Loaded;
@@ -11,7 +11,7 @@ use crate::listen::ListenError;
 use crate::snapshot::inputs::Recorder;
 use crate::telemetry::logs;
 
-pub(super) fn run(path: &Path, share_ports: bool) -> ExitCode {
+pub(super) fn run(path: &Path, share_ports: bool, handover: Option<PathBuf>) -> ExitCode {
     let recorder = Recorder::new(path, None);
     let Loaded { valid, mut diagnostics } = match recorder.load() {
         Ok(loaded) => loaded,
@@ -29,7 +29,7 @@ pub(super) fn run(path: &Path, share_ports: bool) -> ExitCode {
             return ExitCode::from(exit::FAILED);
         }
     };
-    match app::run(valid, &recorder, share_ports) {
+    match app::run(valid, &recorder, share_ports, handover) {
         Ok(app::Ended::Drained) => ExitCode::SUCCESS,
         Ok(app::Ended::Cut) => ExitCode::from(exit::DRAIN_TIMEOUT),
         Err(StartError::Config(problems)) => {

@@ -2,18 +2,24 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::ids::WorkerId;
-use crate::time::now;
+use crate::time::{TICK, now};
 
+use super::connection::UNUSED_GRACE;
 use super::drain::Lane;
 use super::inherit::Inherited;
 use super::listener::{Listener, ListenerView};
 use super::plan::{ListenerChanges, Plan, Step};
 use super::worker::{WorkerListeners, WorkerState};
 use super::{BindOptions, ListenError, Settings};
+
+/// Longer than connections that carry nothing are let be while draining ([`UNUSED_GRACE`]): what is still there is a
+/// handshake, or a client of HTTP/2 that does not answer.
+const QUIET_AFTER: Duration = UNUSED_GRACE.saturating_mul(2);
 
 /// All listeners, bound and not yet served.
 pub struct Listeners {
@@ -181,6 +187,20 @@ impl Control {
         state.serving.iter_mut().for_each(|entry| entry.sockets.clear());
         state.lanes().for_each(|lane| lane.drain(None));
         self.workers.iter().for_each(|worker| worker.give_no_more());
+    }
+
+    /// Waits, after [`Control::drain`], until the last connection has gone; or until nothing is being answered and
+    /// nobody has had a reason to begin for a while; at the latest until `deadline`.
+    pub async fn drained(&self, deadline: Instant) {
+        let quiet_from = now() + QUIET_AFTER;
+        let is_done = || {
+            let state = self.state.lock();
+            let has_requests = || state.lanes().any(|lane| lane.open_requests() > 0);
+            state.lanes().all(|lane| lane.has_ended()) || (now() >= quiet_from && !has_requests())
+        };
+        while !is_done() && now() < deadline {
+            tokio::time::sleep(TICK).await;
+        }
     }
 
     /// Drops every connection with the requests on it, and ends accepting if nothing has yet.

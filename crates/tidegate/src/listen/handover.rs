@@ -18,6 +18,8 @@ use std::time::Duration;
 use rustix::net::sockopt::socket_peercred;
 use tokio::io::Interest;
 
+use crate::time::{TICK, now};
+
 use self::frame::{Frame, Label, MAX_DESCRIPTORS};
 use self::pass::{Incoming, send};
 use super::control::{Control, HandedOver};
@@ -31,7 +33,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a new process may wait for readiness before it takes over anyway: the old one's sockets are shared from
 /// its first moment, so waiting longer would help nobody.
-pub const READY_TIMEOUT: Duration = Duration::from_secs(10);
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Pause after an error that concerns all successors, such as too many open files.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
@@ -64,15 +66,72 @@ pub enum HandoverError {
     Inherit(#[from] InheritError),
 }
 
+/// The part of this process in exchanging the program: successor at its start, predecessor later.
+#[derive(Debug, Default)]
+pub struct Upgrade {
+    path: Option<PathBuf>,
+    predecessor: Option<Predecessor>,
+}
+
+impl Upgrade {
+    /// Takes over from the process that listens on `path`, if there is one. What it hands over comes before what was
+    /// `passed` by others. Blocks for a few seconds at most; to be called before anything is bound.
+    ///
+    /// # Errors
+    /// There is a process, but no sockets are to be had from it.
+    pub fn begin(path: Option<&Path>, passed: Inherited) -> Result<(Self, Inherited), HandoverError> {
+        let mut upgrade = Self { path: path.map(Path::to_owned), predecessor: None };
+        let mut inherited = Inherited::default();
+        if let Some((received, predecessor)) = path.map(receive).transpose()?.flatten() {
+            tracing::info!(sockets = received.count(), "taking over from the process that runs");
+            inherited = received;
+            upgrade.predecessor = Some(predecessor);
+        }
+        inherited.append(passed);
+        Ok((upgrade, inherited))
+    }
+
+    /// Sends the predecessor away once all workers accept and the process `is_ready`, and then waits for a successor.
+    /// Ready when this process has to drain at once: a successor serves, or a predecessor goes on. To be polled on the
+    /// control thread.
+    pub async fn run(self, control: &Control, is_ready: impl Fn() -> bool) {
+        if let Some(predecessor) = self.predecessor {
+            let latest = now() + READY_TIMEOUT;
+            while now() < latest && !(control.is_accepting() && is_ready()) {
+                tokio::time::sleep(TICK).await;
+            }
+            if !control.is_accepting() {
+                tracing::error!("not all workers serve: the process that ran before goes on");
+                return;
+            }
+            match predecessor.release().await {
+                Released::Draining => tracing::info!("took over: the process that ran before drains"),
+                Released::Gone => tracing::warn!("the process that ran before has ended by itself"),
+                Released::Refused => {
+                    tracing::error!("too late: the process that ran before goes on, or another has taken over");
+                    return;
+                }
+            }
+        }
+        if let Some(path) = self.path {
+            match serve_successors(&path, control).await {
+                Ok(()) => return tracing::info!("a successor serves"),
+                Err(error) => tracing::error!(path = %path.display(), %error, "cannot listen for successors"),
+            }
+        }
+        std::future::pending().await
+    }
+}
+
 /// The process that runs, and that will drain once it is released. Dropping this lets it go on.
 #[derive(Debug)]
-pub struct Predecessor {
+struct Predecessor {
     stream: UnixStream,
 }
 
 /// What has become of the predecessor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Released {
+enum Released {
     /// It drains.
     Draining,
     /// It was not there any more.
@@ -86,7 +145,7 @@ pub enum Released {
 ///
 /// # Errors
 /// There is somebody, but no sockets are to be had.
-pub fn receive(path: &Path) -> Result<Option<(Inherited, Predecessor)>, HandoverError> {
+fn receive(path: &Path) -> Result<Option<(Inherited, Predecessor)>, HandoverError> {
     let failed = |source| HandoverError::Socket { path: path.to_owned(), source };
     let stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
@@ -129,7 +188,7 @@ pub fn receive(path: &Path) -> Result<Option<(Inherited, Predecessor)>, Handover
 
 impl Predecessor {
     /// Says that this process serves: the predecessor drains from now on.
-    pub async fn release(self) -> Released {
+    async fn release(self) -> Released {
         let Ok(stream) = self.stream.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(self.stream))
         else {
             return Released::Gone;
@@ -144,12 +203,12 @@ impl Predecessor {
     }
 }
 
-/// Hands the sockets of `control` over to whoever of the same user connects to `path`. Ends when a successor serves:
-/// `on_released` has been called then, once, and this process has to drain. Runs on the control thread.
+/// Hands the sockets of `control` over to whoever of the same user connects to `path`. Ends when a successor serves,
+/// and this process has to drain.
 ///
 /// # Errors
 /// `path` cannot be listened on.
-pub async fn serve_successors(path: &Path, control: &Control, on_released: impl FnOnce()) -> io::Result<()> {
+async fn serve_successors(path: &Path, control: &Control) -> io::Result<()> {
     let listener = listen(path)?;
     loop {
         let stream = match listener.accept().await {
@@ -162,10 +221,7 @@ pub async fn serve_successors(path: &Path, control: &Control, on_released: impl 
         };
         // One after the other: two successors would both serve.
         match hand_over(stream, control).await {
-            Ok(()) => {
-                on_released();
-                return Ok(());
-            }
+            Ok(()) => return Ok(()),
             Err(error) => tracing::warn!(%error, "a successor did not take over: this process goes on"),
         }
     }

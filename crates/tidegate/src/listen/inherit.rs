@@ -105,10 +105,10 @@ impl Inherited {
         self.sockets.extend(others.sockets);
     }
 
-    /// Nothing was inherited.
+    /// How many there are.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.sockets.is_empty()
+    pub fn count(&self) -> usize {
+        self.sockets.len()
     }
 
     /// Copies of the sockets of each of `settings`, in that order; none for a listener that has to be bound. A name

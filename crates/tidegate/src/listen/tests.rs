@@ -28,8 +28,10 @@ use crate::ids::WorkerId;
 use crate::reject::Reason;
 
 mod exchange;
+mod handover;
 mod http1;
 mod http2;
+mod inherit;
 mod sockets;
 
 /// Answers by path; counts what runs, so that a test sees a cancelled request end.

@@ -34,14 +34,14 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     Row {
         number: 1,
-        modules: &["exchange", "heartbeat", "lifecycle", "reject", "telemetry"],
+        modules: &["exchange", "heartbeat", "lifecycle", "notify", "reject", "telemetry"],
         beside: &[
             ("exchange", "reject"),
             ("telemetry", "exchange"),
             ("telemetry", "lifecycle"),
             ("telemetry", "reject"),
         ],
-        remark: "one request and its answer; where the process stands between start and drain; refusals; what is told of all that",
+        remark: "one request and its answer; where the process stands between start and drain; the service manager; refusals; what is told of all that",
     },
     row(2, &["dial"], "TCP and TLS connections to backends; the one place that sets options of outgoing sockets"),
     row(3, &["policy", "upstream"], "they do not know each other"),
