@@ -142,7 +142,11 @@ async fn what_runs_in_the_old_program_is_finished_there() {
     let mut new = start(&yaml, &path);
     new.logged("took over").await;
     old.logged("draining").await;
-    assert_eq!(Http1::connect(address).await.send(&get("/health/readiness")).await.status, 200);
+    // Until the old one has seen that it drains it may still take a connection.
+    eventually("the new one answers", || async {
+        Http1::connect(address).await.send(&get("/health/readiness")).await.status == 200
+    })
+    .await;
     peer.release(2);
     let answer = http1.answer().await;
     assert_eq!((answer.status, answer.text()), (200, shop::ORDER_JSON));
