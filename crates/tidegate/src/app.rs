@@ -178,7 +178,7 @@ impl App {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let ended = runtime.block_on(async {
             let mut stop = stop()?;
-            let notifier = Notifier::from_environment();
+            let notifier = Arc::new(Notifier::from_environment());
             // Also without anybody to tell: unhandled, HUP would end the process.
             let hup = signal(SignalKind::hangup())?;
             let wheels = &registry.process.wheels;
@@ -188,7 +188,8 @@ impl App {
             // Whoever reads this may send a signal at once, so it is said when all of them are heard.
             announce(&addresses, &registry);
             drop(tasks::spawn("metrics", scrape::serve(pages, Arc::clone(&registry), Arc::clone(&control))));
-            drop(tasks::spawn("reload", reloader.run(followers, hup, watching)));
+            drop(tasks::spawn("reload", reloader.run(followers, hup, watching, Arc::clone(&notifier))));
+            drop(tasks::spawn("watchdog", watchdog(Arc::clone(&notifier), Arc::clone(&registry.process.heartbeat))));
             notifier.ready();
             let replaced = upgrade.run(&control, || registry.process.lifecycle.pending().is_empty());
             let readiness_delay = tokio::select! {
@@ -225,6 +226,11 @@ async fn drain(registry: &Registry, control: &Control, stop: &mut impl Stop, rea
         () = finished => {}
     }
     control.open_requests() == 0
+}
+
+/// Tells the service manager that the data plane is alive.
+async fn watchdog(notifier: Arc<Notifier>, heartbeat: Arc<Heartbeat>) {
+    notifier.watchdog(|| heartbeat.is_alive()).await;
 }
 
 /// Tells the log what was started.

@@ -32,6 +32,7 @@ pub use self::outcome::{Outcome, Refusal, Trigger};
 use self::watch::Watch;
 use crate::gateway::Gateway;
 use crate::listen::{self, ListenError, Settings};
+use crate::notify::Notifier;
 use crate::refresh::Followers;
 use crate::snapshot::diff::Diff;
 use crate::snapshot::draft::{self, Draft, Surroundings};
@@ -118,7 +119,7 @@ impl Reloader {
     }
 
     /// Serves orders, HUP and changes of files until the process drains. Without `watching` only the first two.
-    pub async fn run(mut self, mut followers: Followers, mut hup: Signal, watching: bool) {
+    pub async fn run(mut self, mut followers: Followers, mut hup: Signal, watching: bool, notifier: Arc<Notifier>) {
         let mut watch = if watching { Watch::new() } else { Watch::off() };
         watch.aim(self.folders());
         let mut poll = interval_at(Instant::now() + POLL, POLL);
@@ -137,6 +138,12 @@ impl Reloader {
             match cause {
                 Cause::End => return,
                 Cause::Order(order) => self.serve(order, &mut followers),
+                Cause::Reload(Trigger::Hup) => {
+                    // Whoever has sent it may be the service manager, which waits for both.
+                    notifier.reloading();
+                    drop(self.reload(Trigger::Hup, &mut followers));
+                    notifier.ready();
+                }
                 Cause::Reload(trigger) => drop(self.reload(trigger, &mut followers)),
             }
             watch.aim(self.folders());
@@ -242,7 +249,10 @@ impl Reloader {
         }
         let settings = draft.live.valid.listeners.iter().map(Settings::new).collect();
         match listeners.plan(settings) {
-            Ok(plan) => Ok(Ready { draft, plan, warnings: diagnostics.warnings() }),
+            Ok(plan) => {
+                let plan = plan.drain_within(draft.live.valid.drain.timeout);
+                Ok(Ready { draft, plan, warnings: diagnostics.warnings() })
+            }
             Err(error) => {
                 diagnostics.push(cannot_listen(&draft.live.valid, &error));
                 Err(rejected(diagnostics))

@@ -72,7 +72,7 @@ async fn something_else_than_a_listening_socket_is_69() {
 }
 
 #[tokio::test]
-async fn the_manager_hears_when_the_program_serves_and_when_it_stops() {
+async fn the_manager_hears_when_the_program_serves_reloads_and_stops() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
@@ -88,6 +88,9 @@ async fn the_manager_hears_when_the_program_serves_and_when_it_stops() {
     assert!(hear().await.starts_with("READY=1\n"));
     let address = program.listener("main").await;
     assert_eq!(Http1::connect(address).await.send(&get("/ping")).await.status, 200);
+    program.hang_up();
+    assert!(hear().await.starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert!(hear().await.starts_with("READY=1\n"));
     program.terminate();
     assert!(hear().await.starts_with("STOPPING=1\n"));
     assert_eq!(program.code().await, 0, "{}", program.log());
