@@ -141,7 +141,7 @@ families! {
     PANICS: Counter, "tidegate_panics_total" []
         "Requests and tasks that ended in a panic";
     SERIES_REFUSED: Counter, "tidegate_metrics_series_refused_total" []
-        "Events that would have begun a new series and did not because metrics.max_series was reached";
+        "Times that a new series was refused, because metrics.max_series or the bound of one route was reached";
     LOOP_LAG: Histogram(LAGS), "tidegate_loop_lag_seconds" ["worker"]
         "How much later than asked for the loop of a worker woke up";
     MEMORY: Gauge, "tidegate_memory_bytes" ["kind"]

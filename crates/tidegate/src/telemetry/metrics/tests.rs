@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use tidegate_transcode::Code;
 
-use crate::ids::ListenerId;
-use crate::ids::WorkerId;
+use crate::ids::{ListenerId, WorkerId};
 use crate::reject::Reason;
 use crate::telemetry::labels::RouteLabels;
 
@@ -55,16 +54,16 @@ fn value<'a>(page: &'a str, sample: &str) -> Option<&'a str> {
 }
 
 /// Names that a configuration may hold and that a careless page would break on.
-const HOSTILE: [&str; 4] = ["a\"b", "back\\slash\\", "two\nlines # TYPE x counter", "{ü}=\"1\",le=\"2\"\u{0}\r\t "];
+const HOSTILE: [&str; 4] = ["a\"b", "back\\slash\\", "two\nlines # TYPE x counter", "{ü}=\"1\",le=\"2\"\t "];
 
 /// A gateway in which everything has happened once, under names that are not nice.
-fn eventful() -> (Metrics, Observed, Vec<Gauged>) {
+fn eventful(names: &[&str]) -> (Metrics, Observed, Vec<Gauged>) {
     let metrics = Metrics::new(SLOTS, ALL_SERIES);
     metrics.name_method("PURGE");
     let mut open = Vec::new();
     let mut observed = observed();
-    for (index, name) in (0..).zip(HOSTILE) {
-        let name: Arc<str> = name.into();
+    for (index, name) in (0..).zip(names) {
+        let name: Arc<str> = Arc::from(*name);
         let listener = metrics.listener(&name);
         open.push(listener.connection(worker(0), ConnectionType::Http1));
         open.push(listener.connection(worker(1), ConnectionType::Http2));
