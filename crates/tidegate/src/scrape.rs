@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use crate::action::metrics::Order;
 use crate::listen::Control;
 use crate::snapshot::registry::{Registry, Running};
+use crate::telemetry::logs;
 use crate::telemetry::metrics::{
     Addresses, Build, Certificate, Connections, EndpointUp, Format, Observed, Process, ServiceState,
 };
@@ -30,6 +31,7 @@ pub fn page(format: Format, registry: &Registry, listeners: &Control) -> String 
         process: Process::read(),
         draining: registry.process.lifecycle.is_draining(),
         panics: tasks::panics(),
+        logs_dropped: registry.process.telemetry.access.dropped().saturating_add(logs::dropped()),
         services: live.services.iter().map(service).collect(),
         certificates: certificates(listeners),
     };

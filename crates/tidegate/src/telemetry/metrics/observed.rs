@@ -15,6 +15,8 @@ pub struct Observed {
     pub draining: bool,
     /// From `tasks::panics`.
     pub panics: u64,
+    /// Lines of all logs: their writers count for themselves.
+    pub logs_dropped: u64,
     /// One for each service of the configuration.
     pub services: Vec<ServiceState>,
     /// One for each certificate of the configuration.

@@ -40,8 +40,6 @@ pub struct Metrics {
     pub(super) lags: PerWorker<Mutex<Lags>>,
     /// Reloads.
     pub config: ConfigSeries,
-    /// Log lines that were dropped.
-    pub logs_dropped: Counter,
     /// Spans that were dropped.
     pub spans_dropped: Counter,
 }
@@ -73,7 +71,6 @@ impl Metrics {
             next_listener: AtomicU32::new(0),
             lags: PerWorker::new(slots, |_| Mutex::default()),
             config: ConfigSeries::new(),
-            logs_dropped: Counter::default(),
             spans_dropped: Counter::default(),
             budget,
         }

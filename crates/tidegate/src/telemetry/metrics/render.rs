@@ -21,8 +21,14 @@ use crate::ids::ListenerId;
 /// Routes of one name: requests by service, everything else together.
 #[derive(Default)]
 struct Route {
-    outcomes: Vec<(Arc<str>, Vec<(Outcome, u64)>)>,
+    services: Vec<Requests>,
     cells: Cells,
+}
+
+/// Requests of a route that were led to one service.
+struct Requests {
+    service: Arc<str>,
+    outcomes: Vec<(Outcome, u64)>,
 }
 
 impl Metrics {
@@ -49,7 +55,8 @@ impl Metrics {
         for series in self.routes.all().iter().chain([&self.unrouted]) {
             let mut sum = series.sum();
             let route = routes.entry(Arc::clone(&series.route)).or_default();
-            route.outcomes.push((Arc::clone(&series.service), std::mem::take(&mut sum.outcomes)));
+            let outcomes = std::mem::take(&mut sum.outcomes);
+            route.services.push(Requests { service: Arc::clone(&series.service), outcomes });
             route.cells.add(&sum);
         }
         routes
@@ -74,7 +81,7 @@ impl Metrics {
         page.family(&families::DRAINING).flag(&[], observed.draining);
         let build = observed.build;
         page.family(&families::BUILD_INFO).integer(&[build.version, build.revision, build.rustc], 1);
-        page.family(&families::LOGS_DROPPED).integer(&[], self.logs_dropped.get());
+        page.family(&families::LOGS_DROPPED).integer(&[], observed.logs_dropped);
         page.family(&families::SPANS_DROPPED).integer(&[], self.spans_dropped.get());
         page.family(&families::PANICS).integer(&[], observed.panics);
         page.family(&families::SERIES_REFUSED).integer(&[], Budget::refused(&self.budget));
@@ -96,7 +103,7 @@ fn write_routes(
 ) {
     let mut requests = page.family(&families::HTTP_REQUESTS);
     for (name, route) in routes {
-        for (service, outcomes) in &route.outcomes {
+        for Requests { service, outcomes } in &route.services {
             let mut lines: Vec<_> = outcomes
                 .iter()
                 .filter_map(|(outcome, count)| {

@@ -89,7 +89,6 @@ fn eventful(names: &[&str]) -> (Metrics, Observed, Vec<Gauged>) {
     metrics.config.serves(&"0123456789abcdef".into(), 1_700_000_000_000);
     metrics.config.reloaded(Reload::Applied, 1_700_000_001_500);
     metrics.config.reloaded(Reload::Rejected, 1_700_000_002_000);
-    metrics.logs_dropped.add(3);
     metrics.spans_dropped.increment();
     metrics.loop_lag(worker(0), Duration::from_micros(150));
     metrics.loop_lag(worker(1), Duration::from_secs(2));
@@ -159,6 +158,7 @@ fn observed() -> Observed {
         },
         draining: false,
         panics: 1,
+        logs_dropped: 3,
         services: Vec::new(),
         certificates: Vec::new(),
     }
