@@ -11,7 +11,7 @@ pub struct WorkerId(u16);
 impl WorkerId {
     /// The worker number `index`; numbers above 65,535 do not occur (`runtime.workers` is bounded).
     #[must_use]
-    pub fn new(index: u16) -> Self {
+    pub const fn new(index: u16) -> Self {
         Self(index)
     }
 

@@ -66,6 +66,3 @@ impl AccessWriter {
         self.writer.flush(within)
     }
 }
-
-#[cfg(test)]
-mod tests;

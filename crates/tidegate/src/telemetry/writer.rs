@@ -110,10 +110,8 @@ impl Writer {
     /// # Errors
     /// The system refused it.
     pub(super) fn start(&self) -> io::Result<()> {
-        match self.shared.orders.lock().first.take() {
-            Some(output) => self.start_with(Output::new(output)),
-            None => Ok(()),
-        }
+        let first = self.shared.orders.lock().first.take();
+        first.map_or(Ok(()), |output| self.start_with(Output::new(output)))
     }
 
     fn start_with(&self, output: Output) -> io::Result<()> {

@@ -25,7 +25,7 @@ pub(super) struct Lines {
 
 thread_local! {
     /// Memory of the last line of this thread.
-    static DRAFT: RefCell<Draft> = const { RefCell::new(Draft::new(LogFormat::Json)) };
+    pub(super) static DRAFT: RefCell<Draft> = const { RefCell::new(Draft::new(LogFormat::Json)) };
 }
 
 impl Lines {
@@ -54,7 +54,7 @@ impl<S: Subscriber> Layer<S> for Lines {
 
 /// The parts of a line, already escaped.
 #[derive(Debug)]
-struct Draft {
+pub(super) struct Draft {
     format: LogFormat,
     message: Vec<u8>,
     fields: Vec<u8>,

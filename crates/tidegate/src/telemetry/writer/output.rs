@@ -87,7 +87,7 @@ impl Output {
         match self.try_write(lines) {
             Ok(()) => 0,
             Err((rest, error)) => {
-                self.torn |= rest.len() < lines.len() && !lines.strip_suffix(rest).unwrap_or(b"\n").ends_with(b"\n");
+                self.torn |= is_torn(lines, rest);
                 if let Some(error) = error {
                     self.failure = Some(error);
                     // The file may be gone for good, for example with its disk; what its name means now may work.
@@ -141,6 +141,12 @@ fn write_all<'a>(file: &mut File, mut bytes: &'a [u8]) -> Result<(), (&'a [u8], 
     Ok(())
 }
 
+/// True if what was written of `lines`, all but `rest`, ends within a line.
+fn is_torn(lines: &[u8], rest: &[u8]) -> bool {
+    let written = lines.strip_suffix(rest).unwrap_or_default();
+    written.last().is_some_and(|last| *last != b'\n')
+}
+
 /// A standard stream is written to past the library's own buffer and lock, which others may hold.
 fn open(target: &AccessOutput) -> io::Result<File> {
     match target {
@@ -154,4 +160,33 @@ fn is_same(old: &File, new: &File) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let identity = |file: &File| file.metadata().map(|metadata| (metadata.dev(), metadata.ino())).ok();
     identity(old).is_some() && identity(old) == identity(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_torn_if_it_ends_within_a_line() {
+        for (rest, torn) in [("", false), ("ab\ncd\n", false), ("cd\n", false), ("b\ncd\n", true), ("\n", true)] {
+            assert_eq!(is_torn(b"ab\ncd\n", rest.as_bytes()), torn, "{rest:?}");
+        }
+    }
+
+    #[test]
+    fn after_a_torn_line_the_next_one_begins_on_its_own() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut output = Output { torn: true, ..Output::opened(file.reopen().unwrap()) };
+        assert_eq!(output.write(b"a\n"), 0);
+        assert_eq!(output.write(b"b\n"), 0);
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "\na\nb\n");
+    }
+
+    #[test]
+    fn lines_that_were_not_written_to_their_end_are_lost() {
+        let mut output = Output::opened(OpenOptions::new().write(true).open("/dev/full").unwrap());
+        assert_eq!(output.write(b"a\nb\nc\n"), 3);
+        assert_eq!(output.take_failure().unwrap().kind(), io::ErrorKind::StorageFull);
+        assert!(output.take_failure().is_none());
+    }
 }

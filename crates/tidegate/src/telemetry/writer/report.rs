@@ -54,3 +54,78 @@ impl Report {
         (self.lost_seen > self.lost_told).then_some(QUIET)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use tracing_subscriber::layer::{Context, SubscriberExt as _};
+
+    use super::*;
+
+    /// Names the messages of events, and the number of lost lines.
+    #[derive(Clone, Default)]
+    struct Heard(Arc<Mutex<Vec<String>>>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Heard {
+        fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
+            let mut text = String::new();
+            event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| match field.name() {
+                "message" | "lines" => text += &format!("{value:?} "),
+                _ => {}
+            });
+            self.0.lock().push(text.trim_end().to_owned());
+        }
+    }
+
+    impl Heard {
+        fn take(&self) -> Vec<String> {
+            std::mem::take(&mut *self.0.lock())
+        }
+    }
+
+    fn full() -> Output {
+        Output::opened(OpenOptions::new().write(true).open("/dev/full").unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_output_is_told_at_once_and_then_once_a_minute() {
+        let heard = Heard::default();
+        let _listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(heard.clone()));
+        let (mut output, mut report) = (full(), Report::new("test"));
+        report.tell(&mut output, 0, false);
+        assert!(heard.take().is_empty());
+        for (seconds, told) in [(0, true), (1, false), (58, false), (1, true), (59, false), (3_600, true)] {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            output.write(b"a\n");
+            report.tell(&mut output, 0, false);
+            assert_eq!(heard.take().len(), usize::from(told), "{seconds}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn losses_are_told_once_they_are_over() {
+        let heard = Heard::default();
+        let _listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(heard.clone()));
+        let (mut output, mut report) = (full(), Report::new("test"));
+        assert_eq!(report.pending(), None);
+        for (milliseconds, lost, told) in [
+            (0, 5, ""),
+            (900, 7, ""),
+            (900, 7, ""),
+            (100, 7, "lines of a log were lost 7"),
+            (5_000, 7, ""),
+            (0, 8, ""),
+            (1_000, 8, "lines of a log were lost 1"),
+        ] {
+            tokio::time::advance(Duration::from_millis(milliseconds)).await;
+            report.tell(&mut output, lost, false);
+            assert_eq!(heard.take().concat(), told);
+            assert_eq!(report.pending().is_some(), told.is_empty() && milliseconds < 5_000);
+        }
+        report.tell(&mut output, 10, true);
+        assert_eq!(heard.take(), ["lines of a log were lost 2"], "the end of the process does not wait");
+    }
+}
