@@ -25,8 +25,11 @@ const USUAL: [(&str, &str); 5] = [
     ("observability:", "observability: { logs: { access: null } }"),
 ];
 
+/// What a configuration without `observability` gets, at its end. Access lines are made, but not between the words of tests.
+const UNSEEN: &str = "observability: { logs: { access: { output: /dev/null } } }\n";
+
 /// `yaml` with what every configuration needs and a test rarely cares about: version, one listener on a free port, two
-/// workers, a short drain.
+/// workers, a short drain, and an access log that is out of the way.
 #[must_use]
 pub fn complete(yaml: &str) -> String {
     let mut text = String::new();
@@ -36,7 +39,14 @@ pub fn complete(yaml: &str) -> String {
             text.push('\n');
         }
     }
-    text + yaml
+    text += yaml;
+    if !yaml.lines().any(|line| line.starts_with("observability:")) {
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str(UNSEEN);
+    }
+    text
 }
 
 /// A gateway that runs on threads of its own, with a folder of its own for its files.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::watch;
 
 use crate::{PATIENCE, gateway, shop, soon};
@@ -48,10 +48,21 @@ impl Program {
     /// If it cannot be started.
     #[must_use]
     pub fn run_with(binary: &str, yaml: &str, arguments: &[&str]) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
-        shop::write_files(folder.path());
-        std::fs::write(folder.path().join("tidegate.yaml"), gateway::complete(yaml)).expect("a file");
-        Self::run_in(binary, folder, "tidegate.yaml", arguments)
+        Self::run_in(binary, folder(yaml), "tidegate.yaml", arguments)
+    }
+
+    /// The same with what `change` does to the command: its environment, its standard output (which is thrown away
+    /// otherwise).
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn run_changed(binary: &str, yaml: &str, change: impl FnOnce(&mut Command)) -> Self {
+        let folder = folder(yaml);
+        let mut command = command(binary, folder.path());
+        command.args(["run", "-c", "tidegate.yaml"]).stdout(Stdio::null());
+        change(&mut command);
+        Self::spawn(command, folder)
     }
 
     /// The same in a folder that has its files already; `config` is the main one.
@@ -61,7 +72,7 @@ impl Program {
     #[must_use]
     pub fn run_in(binary: &str, folder: TempDir, config: &str, arguments: &[&str]) -> Self {
         let mut command = command(binary, folder.path());
-        command.args(["run", "-c", config]).args(arguments);
+        command.args(["run", "-c", config]).args(arguments).stdout(Stdio::null());
         Self::spawn(command, folder)
     }
 
@@ -75,12 +86,12 @@ impl Program {
         shop::write_files(folder.path());
         std::fs::write(folder.path().join("tidegate.yaml"), gateway::complete(yaml)).expect("a file");
         let mut command = command("/bin/sh", folder.path());
-        command.args(["-c", script, binary]).stdin(stdin);
+        command.args(["-c", script, binary]).stdin(stdin).stdout(Stdio::null());
         Self::spawn(command, folder)
     }
 
     fn spawn(mut command: Command, folder: TempDir) -> Self {
-        let mut child = command.stdout(Stdio::null()).spawn().expect("the program starts");
+        let mut child = command.spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("standard error is piped")).lines();
         let (writing, log) = watch::channel(Arc::new(Vec::new()));
         tokio::spawn(async move {
@@ -139,6 +150,16 @@ impl Program {
         self.signal(Signal::HUP);
     }
 
+    /// Sends USR1.
+    pub fn rotate(&self) {
+        self.signal(Signal::USR1);
+    }
+
+    /// Its standard output, if it is piped and was not taken before.
+    pub fn stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
     fn signal(&self, signal: Signal) {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         kill_process(id.expect("the program runs"), signal).expect("the program runs");
@@ -172,6 +193,14 @@ pub async fn output(binary: &str, folder: &Path, arguments: &[&str], input: &str
     let output = soon(child.wait_with_output()).await.expect("a child can be waited for");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program prints text");
     Output { code: code(output.status), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// One with the files of the shop and `tidegate.yaml`.
+fn folder(yaml: &str) -> TempDir {
+    let folder = TempDir::new().expect("a temporary folder");
+    shop::write_files(folder.path());
+    std::fs::write(folder.path().join("tidegate.yaml"), gateway::complete(yaml)).expect("a file");
+    folder
 }
 
 /// In `folder`, with nothing of the environment but what the program needs, and its state in the folder.

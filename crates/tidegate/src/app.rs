@@ -39,7 +39,7 @@ use crate::snapshot::draft::{self, Draft, Surroundings};
 use crate::snapshot::inputs::Recorder;
 use crate::snapshot::registry::{Process, Registry};
 use crate::tasks;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{self, Telemetry, logs};
 use crate::time::{self, Wheel};
 use crate::version;
 
@@ -181,6 +181,8 @@ impl App {
             let notifier = Arc::new(Notifier::from_environment());
             // Also without anybody to tell: unhandled, HUP would end the process.
             let hup = signal(SignalKind::hangup())?;
+            let usr1 = signal(SignalKind::user_defined1())?;
+            drop(tasks::spawn("reopen", telemetry::reopen_at(usr1, Arc::clone(&registry.process.telemetry))));
             let wheels = &registry.process.wheels;
             let slot = WorkerId::new(u16::try_from(wheels.count() - 1).unwrap_or(u16::MAX));
             drop(tasks::spawn("control wheel", Arc::clone(wheels.get(slot)).run()));
@@ -207,6 +209,7 @@ impl App {
             // A worker that panicked has said so; there is nothing left to wait for.
             let _ended = thread.join();
         }
+        registry.process.telemetry.access.flush(logs::LAST_LINES);
         ended
     }
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use http::Version;
 use tidegate_config::valid::{AccessOutput, Observability};
 use tidegate_transcode::Code;
+use tokio::signal::unix::Signal;
 
 use self::access::{AccessLine, AccessWriter};
 use self::finished::Finished;
@@ -50,6 +51,7 @@ impl Telemetry {
     /// Another configuration is in force.
     pub fn configure(&self, observability: &Observability) {
         self.metrics.set_max_series(observability.metrics.max_series);
+        logs::levels().configure(observability.logs.level);
         if let Some(access) = &observability.logs.access {
             self.access.set_output(access.output.clone());
         }
@@ -97,6 +99,14 @@ impl Default for Telemetry {
             access: AccessWriter::new(1, AccessOutput::Stdout),
             tap: Tap::default(),
         }
+    }
+}
+
+/// Opens files again whenever `signal` comes: after a rotation their names mean other files.
+pub async fn reopen_at(mut signal: Signal, telemetry: Arc<Telemetry>) {
+    while signal.recv().await.is_some() {
+        tracing::info!("opening log files again");
+        telemetry.access.reopen();
     }
 }
 

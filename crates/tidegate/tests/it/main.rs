@@ -10,6 +10,7 @@ mod errors;
 mod examples;
 mod handover;
 mod hostile;
+mod logs;
 mod metadata;
 mod program;
 mod refusals;
