@@ -31,7 +31,7 @@ pub fn page(format: Format, registry: &Registry, listeners: &Control) -> String 
         process: Process::read(),
         draining: registry.process.lifecycle.is_draining(),
         panics: tasks::panics(),
-        logs_dropped: registry.process.telemetry.access.dropped().saturating_add(logs::dropped()),
+        logs_dropped: registry.process.telemetry.logs_dropped(),
         services: live.services.iter().map(service).collect(),
         certificates: certificates(listeners),
     };

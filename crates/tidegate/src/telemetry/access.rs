@@ -66,3 +66,6 @@ impl AccessWriter {
         self.writer.flush(within)
     }
 }
+
+#[cfg(test)]
+mod tests;

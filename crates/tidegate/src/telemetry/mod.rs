@@ -57,6 +57,12 @@ impl Telemetry {
         }
     }
 
+    /// Lines that were lost, of the access log and of the process log.
+    #[must_use]
+    pub fn logs_dropped(&self) -> u64 {
+        self.access.dropped().saturating_add(logs::dropped())
+    }
+
     /// A request has ended. Called once for each, on its worker.
     pub fn finish(&self, finished: &Finished<'_>) {
         let worker = finished.exchange.worker();

@@ -200,4 +200,4 @@ fn without_userinfo(host: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

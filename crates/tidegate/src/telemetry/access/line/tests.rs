@@ -16,7 +16,7 @@ fn written(line: &AccessLine<'_>) -> String {
 /// 2026-11-20T10:00:00.123Z
 const AT: u64 = 1_795_168_800_123;
 
-fn full() -> AccessLine<'static> {
+pub(in super::super) fn full() -> AccessLine<'static> {
     AccessLine {
         unix_ms: AT,
         request_id: Some("01HZY3"),
