@@ -7,7 +7,6 @@ use tokio::sync::mpsc;
 use crate::action::metrics::Order;
 use crate::listen::Control;
 use crate::snapshot::registry::{Registry, Running};
-use crate::telemetry::logs;
 use crate::telemetry::metrics::{
     Addresses, Build, Certificate, Connections, EndpointUp, Format, Observed, Process, ServiceState,
 };
