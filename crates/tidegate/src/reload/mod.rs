@@ -15,7 +15,6 @@ mod outcome;
 mod restart;
 mod watch;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +120,7 @@ impl Reloader {
     /// Serves orders, HUP and changes of files until the process drains. Without `watching` only the first two.
     pub async fn run(mut self, mut followers: Followers, mut hup: Signal, watching: bool, notifier: Arc<Notifier>) {
         let mut watch = if watching { Watch::new() } else { Watch::off() };
-        watch.aim(self.folders());
+        self.aim(&mut watch, &mut followers);
         let mut poll = interval_at(Instant::now() + POLL, POLL);
         let learned = followers.learned();
         loop {
@@ -146,12 +145,17 @@ impl Reloader {
                 }
                 Cause::Reload(trigger) => drop(self.reload(trigger, &mut followers)),
             }
-            watch.aim(self.folders());
+            self.aim(&mut watch, &mut followers);
         }
     }
 
-    fn folders(&self) -> BTreeSet<PathBuf> {
-        self.applied.folders().into_iter().chain(self.seen.folders()).collect()
+    /// Watches where something can change, and looks once at what was not watched until now.
+    fn aim(&mut self, watch: &mut Watch, followers: &mut Followers) {
+        let folders = |of: &Self| of.applied.folders().into_iter().chain(of.seen.folders()).collect();
+        if watch.aim(folders(self)) {
+            drop(self.reload(Trigger::Poll, followers));
+            watch.aim(folders(self));
+        }
     }
 
     fn serve(&mut self, order: Order, followers: &mut Followers) {
@@ -304,7 +308,8 @@ impl Reloader {
         match outcome {
             // Told by the commit.
             Outcome::Applied { .. } => {}
-            Outcome::Unchanged if trigger.is_automatic() && !recovered => tracing::debug!(by, "nothing has changed"),
+            // Not even at debug: the log may lie in a folder that is watched.
+            Outcome::Unchanged if trigger.is_automatic() && !recovered => {}
             Outcome::Unchanged => tracing::info!(by, "nothing to reload: what was read is in force"),
             Outcome::Rejected { diagnostics } => {
                 let first = first_error(diagnostics);

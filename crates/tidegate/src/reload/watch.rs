@@ -59,9 +59,9 @@ impl Watch {
     }
 
     /// Watches `folders` and no others. The ones from before are watched anew, since another folder may have taken
-    /// the place of one.
-    pub(super) fn aim(&mut self, folders: BTreeSet<PathBuf>) {
-        let Some(watcher) = &mut self.watcher else { return };
+    /// the place of one. True if there are new ones: what changed in them before was not seen.
+    pub(super) fn aim(&mut self, folders: BTreeSet<PathBuf>) -> bool {
+        let Some(watcher) = &mut self.watcher else { return false };
         for gone in self.folders.difference(&folders) {
             // It may have been deleted.
             let _unwatched = watcher.unwatch(gone);
@@ -73,7 +73,9 @@ impl Watch {
                 tracing::warn!(folder = %folder.display(), %error, "a folder cannot be watched");
             }
         }
+        let new = folders.difference(&self.folders).next().is_some();
         self.folders = folders;
+        new
     }
 
     /// Ready once something has changed and nothing has changed since for a moment. Cancel-safe: what was not told is

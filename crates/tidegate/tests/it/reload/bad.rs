@@ -42,28 +42,23 @@ fn not_yaml() -> Vec<Case> {
         format!("{text}a{n}: &a{n} [*a{before}, *a{before}, *a{before}, *a{before}, *a{before}]\n")
     });
     vec![
-        ("an open bracket", usual("routes: ["), "", Line),
-        ("a tab", usual("routes:\n\t- x"), "", Line),
-        ("an open quote", usual("routes: \"x"), "", Line),
-        ("half of a file", half, "", Line),
-        ("an empty file", Vec::new(), "", Line),
-        ("a comment alone", b"# nothing\n".to_vec(), "", Line),
-        ("a text alone", b"tidegate".to_vec(), "", Line),
-        ("a list alone", b"- version: 1\n".to_vec(), "", Line),
-        ("two documents", usual(&format!("{}---\n{}", ping("one"), ping("two"))), "", Line),
-        ("NUL bytes", [whole.as_bytes(), b"\0\0"].concat(), "", Line),
-        (
-            "bytes that are no text",
-            b"version: 1\n\xff\xfe\x00\x01\x80".to_vec(),
-            "tidegate.yaml: line 2 is not UTF-8",
-            File,
-        ),
+        ("an open bracket", usual("routes: ["), "error[syntax]", Line),
+        ("a tab", usual("routes:\n\t- x"), "error[syntax]", Line),
+        ("an open quote", usual("routes: \"x"), "error[syntax]", Line),
+        ("half of a file", half, "error[syntax]", Line),
+        ("an empty file", Vec::new(), "error[wrong_type]", Line),
+        ("a comment alone", b"# nothing\n".to_vec(), "error[wrong_type]", Line),
+        ("a text alone", b"tidegate".to_vec(), "error[wrong_type]", Line),
+        ("a list alone", b"- version: 1\n".to_vec(), "error[wrong_type]", Line),
+        ("two documents", usual(&format!("{}---\n{}", ping("one"), ping("two"))), "error[syntax]", Line),
+        ("NUL bytes", [whole.as_bytes(), b"\0\0"].concat(), "error[syntax]", Line),
+        ("bytes that are no text", b"version: 1\n\xff\xfe\x00\x01\x80".to_vec(), "tidegate.yaml: line 2 is not UTF-8", File),
         ("17 MiB", [whole.as_bytes(), &vec![b'#'; 17 << 20]].concat(), "tidegate.yaml: larger than 16 MiB", File),
-        ("an alias that contains itself", usual("routes: &a [*a]"), "", Line),
-        ("an alias of nothing", usual("routes: *nothing"), "", Line),
-        ("ten thousand brackets", nested, "", Line),
-        ("aliases without end", usual(&laughs), "", Line),
-        ("the same key twice", usual(&format!("{}{}", ping("one"), ping("two"))), "", Line),
+        ("an alias that contains itself", usual("routes: &a [*a]"), "error[syntax]", Line),
+        ("an alias of nothing", usual("routes: *nothing"), "error[syntax]", Line),
+        ("ten thousand brackets", nested, "error[syntax]", Line),
+        ("aliases without end", usual(&laughs), "error[syntax]", Line),
+        ("the same key twice", usual(&format!("{}{}", ping("one"), ping("two"))), "error[duplicate_key]", Line),
     ]
 }
 
@@ -76,12 +71,12 @@ fn not_a_configuration() -> Vec<Case> {
         ("another version", usual("version: 2\n"), "version", Line),
         ("an unknown key", usual("rotues: []"), "did you mean \"routes\"", Line),
         ("an unknown key of a route", route("pth: /ping, respond: { text: one }"), "did you mean \"path\"", Line),
-        ("a number without unit", usual(&format!("drain: {{ timeout: 5 }}\n{}", ping("one"))), "", Line),
-        ("an unknown unit", usual(&format!("drain: {{ timeout: 5 parsecs }}\n{}", ping("one"))), "", Line),
-        ("a negative time", usual(&format!("drain: {{ timeout: -5s }}\n{}", ping("one"))), "", Line),
-        ("a text for a list", usual("routes: ping"), "", Line),
-        ("a list for a map", usual("services: [shop]"), "", Line),
-        ("no listener", listeners("[]"), "", Line),
+        ("a number without unit", usual(&format!("drain: {{ timeout: 5 }}\n{}", ping("one"))), "error[missing_unit]", Line),
+        ("an unknown unit", usual(&format!("drain: {{ timeout: 5 parsecs }}\n{}", ping("one"))), "error[invalid_value]", Line),
+        ("a negative time", usual(&format!("drain: {{ timeout: -5s }}\n{}", ping("one"))), "error[invalid_value]", Line),
+        ("a text for a list", usual("routes: ping"), "error[wrong_type]", Line),
+        ("a list for a map", usual("services: [shop]"), "error[wrong_type]", Line),
+        ("no listener", listeners("[]"), "error[missing_key]", Line),
         ("a listener without address", listeners("[{ name: main }]"), "address", Line),
         ("an address of words", listeners("[{ name: main, address: nowhere }]"), "nowhere", Line),
         (
@@ -96,40 +91,25 @@ fn not_a_configuration() -> Vec<Case> {
             "127.0.0.1:7",
             Line,
         ),
-        ("no workers", usual(&format!("runtime: {{ workers: 0 }}\n{}", ping("one"))), "", Line),
+        ("no workers", usual(&format!("runtime: {{ workers: 0 }}\n{}", ping("one"))), "error[invalid_value]", Line),
         ("a level that is none", usual("observability: { logs: { level: loud } }"), "loud", Line),
         ("an open admin listener", usual("admin: { address: \"0.0.0.0:9901\" }"), "token", Line),
-        (
-            "a route's name twice",
-            usual("routes: [{ name: a, path: /a, respond: {} }, { name: a, path: /b, respond: {} }]"),
-            "",
-            Line,
-        ),
-        (
-            "a path twice",
-            usual("routes: [{ name: a, path: /a, respond: {} }, { name: b, path: /a, respond: {} }]"),
-            "",
-            Line,
-        ),
-        ("a route that does nothing", route("path: /ping"), "", Line),
-        ("a route that does two things", route(&format!("path: /ping, {respond}, service: a, grpc: B/C")), "", Line),
-        ("a path without slash", route(&format!("path: ping, {respond}")), "", Line),
-        ("an open variable", route(&format!("path: \"/a/{{b\", {respond}")), "", Line),
-        ("a variable twice", route(&format!("path: \"/{{b}}/{{b}}\", {respond}")), "", Line),
-        ("a method of two words", route(&format!("path: /a, method: \"GE T\", {respond}")), "", Line),
-        ("a status that is none", route("path: /a, respond: { status: 99 }"), "", Line),
-        (
-            "a variable that is not set",
-            route("path: /a, respond: { text: \"${TIDEGATE_NOT_SET}\" }"),
-            "TIDEGATE_NOT_SET",
-            Line,
-        ),
+        ("a route's name twice", usual("routes: [{ name: a, path: /a, respond: {} }, { name: a, path: /b, respond: {} }]"), "error[duplicate]", Line),
+        ("a path twice", usual("routes: [{ name: a, path: /a, respond: {} }, { name: b, path: /a, respond: {} }]"), "error[duplicate_route]", Line),
+        ("a route that does nothing", route("path: /ping"), "error[missing_key]", Line),
+        ("a route that does two things", route(&format!("path: /ping, {respond}, service: a, grpc: B/C")), "error[unknown_name]", Line),
+        ("a path without slash", route(&format!("path: ping, {respond}")), "error[invalid_path]", Line),
+        ("an open variable", route(&format!("path: \"/a/{{b\", {respond}")), "error[invalid_path]", Line),
+        ("a variable twice", route(&format!("path: \"/{{b}}/{{b}}\", {respond}")), "error[invalid_path]", Line),
+        ("a method of two words", route(&format!("path: /a, method: \"GE T\", {respond}")), "error[invalid_value]", Line),
+        ("a status that is none", route("path: /a, respond: { status: 99 }"), "error[invalid_value]", Line),
+        ("a variable that is not set", route("path: /a, respond: { text: \"${TIDEGATE_NOT_SET}\" }"), "TIDEGATE_NOT_SET", Line),
         ("a secret that is not there", route("path: /a, respond: { text: \"${file:missing}\" }"), "missing", Line),
-        ("an open expansion", route("path: /a, respond: { text: \"${A\" }"), "", Line),
-        ("an expansion of no name", route("path: /a, respond: { text: \"${a b}\" }"), "", Line),
+        ("an open expansion", route("path: /a, respond: { text: \"${A\" }"), "error[expansion]", Line),
+        ("an expansion of no name", route("path: /a, respond: { text: \"${a b}\" }"), "error[expansion]", Line),
         ("an include that is not there", usual("include: [missing.yaml]"), "missing.yaml", Line),
-        ("an include of itself", usual("include: [tidegate.yaml]"), "", Line),
-        ("an include twice", usual("include: [good.yaml, good.yaml]"), "", Line),
+        ("an include of itself", usual("include: [tidegate.yaml]"), "error[duplicate]", Line),
+        ("an include twice", usual("include: [good.yaml, good.yaml]"), "error[duplicate]", Line),
         ("a folder as include", usual("include: [folder]"), "folder", Line),
         ("an include of bytes", usual("include: [bytes.yaml]"), "bytes.yaml", Line),
         ("an include with an unknown key", usual("include: [unknown.yaml]"), "unknown.yaml:2", Line),
@@ -140,27 +120,27 @@ fn not_a_service() -> Vec<Case> {
     let ca = |tls: &str| shop("descriptors: shop.pb", &format!("descriptors: shop.pb, tls: {{ {tls} }}"));
     vec![
         ("a service that is not there", shop("service: shop", "service: shopp"), "did you mean", Line),
-        ("an endpoint without port", shop("127.0.0.1:9", "127.0.0.1"), "", Line),
-        ("an endpoint with port 0", shop("127.0.0.1:9", "127.0.0.1:0"), "", Line),
-        ("fewer connections than there must be", shop("shop.pb", "shop.pb, connections: { min: 3, max: 2 }"), "", Line),
+        ("an endpoint without port", shop("127.0.0.1:9", "127.0.0.1"), "error[invalid_value]", Line),
+        ("an endpoint with port 0", shop("127.0.0.1:9", "127.0.0.1:0"), "error[invalid_value]", Line),
+        ("fewer connections than there must be", shop("shop.pb", "shop.pb, connections: { min: 3, max: 2 }"), "error[invalid_value]", Line),
         ("descriptors that are not there", shop("shop.pb", "missing.pb"), "missing.pb", Line),
-        ("descriptors that are none", shop("shop.pb", "bytes.yaml"), "", Line),
+        ("descriptors that are none", shop("shop.pb", "bytes.yaml"), "error[descriptors_failed]", Line),
         ("sources with a mistake", shop("shop.pb", "[mistake.proto]"), "mistake.proto", Line),
         ("sources without what they import", shop("shop.pb", "[lonely.proto]"), "nowhere.proto", Line),
         ("a method that is not there", shop("OrderService/GetOrder", "OrderService/GetOder"), "GetOder", Line),
-        ("a method without service", shop("shop.v1.OrderService/GetOrder", "GetOrder"), "", Line),
+        ("a method without service", shop("shop.v1.OrderService/GetOrder", "GetOrder"), "error[invalid_value]", Line),
         ("a body that is no field", shop("body: order", "body: oder"), "oder", Line),
         ("a variable that is no field", shop("/v1/orders/{id}", "/v1/orders/{idd}"), "idd", Line),
         ("an envelope that is not there", shop("/GetOrder }", "/GetOrder, envelope: none }"), "none", Line),
         (
             "an envelope with a broken expression",
-            usual("envelopes: [{ name: e, success: { a: \"{{ response. }}\" } }]\nroutes: []"),
-            "",
+            usual("envelopes: { e: { error: { a: \"{{ message / }}\" } } }"),
+            "error[invalid_envelope]",
             Line,
         ),
         ("roots that are not there", ca("ca: missing.crt"), "missing.crt", Line),
         ("roots that are none", ca("ca: bytes.yaml"), "bytes.yaml", Line),
-        ("a key that is not the certificate's", ca("cert: tls.crt, key: other.key"), "", Line),
+        ("a key that is not the certificate's", ca("cert: tls.crt, key: other.key"), "error[tls_failed]", Line),
     ]
 }
 
@@ -174,7 +154,7 @@ fn not_a_listener(taken: &str) -> Vec<Case> {
         ("a port that is taken", listeners(&format!("address: \"{taken}\"")), "in use", Line),
         ("a certificate that is not there", tls("cert: missing.crt, key: tls.key"), "missing.crt", Line),
         ("a certificate that is none", tls("cert: bytes.yaml, key: tls.key"), "bytes.yaml", Line),
-        ("a key of another certificate", tls("cert: tls.crt, key: other.key"), "", Line),
+        ("a key of another certificate", tls("cert: tls.crt, key: other.key"), "error[tls_failed]", Line),
     ]
 }
 
@@ -198,8 +178,10 @@ async fn bad_configurations_of_every_kind_change_nothing() {
     let peer = Peer::with("GetOrder", Script::ok(shop::order())).await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = (taken.local_addr().unwrap().to_string(), taken);
-    let good = shop::config(peer.address(), "")
-        .replace("\nroutes:", "\nroutes:\n  - { name: ping, path: /ping, respond: { text: one } }");
+    let good = shop::config(peer.address(), "").replace(
+        "\nroutes:",
+        "\nroutes:\n  - { name: ping, path: /ping, respond: { text: one } }",
+    );
     let gateway = Gateway::start_in(files(), &good);
     let main = gateway.folder().join("tidegate.yaml");
     let mut kinds = 0;

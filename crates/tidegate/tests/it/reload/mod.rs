@@ -118,10 +118,10 @@ async fn a_request_sees_one_whole_configuration() {
     for name in ["A", "B"] {
         let order = shop::message("Order", serde_json::json!({ "id": 7, "customerName": name }));
         let peer = Peer::with("GetOrder", Script::ok(order)).await;
-        let envelope = format!("{{ name: wrap, success: {{ by: {name}, order: \"{{{{ response }}}}\" }} }}");
+        let envelope = format!("wrap: {{ success: {{ by: {name}, order: \"{{{{ response }}}}\" }} }}");
         configs.push(format!(
             "services: {{ shop: {{ address: \"{}\", descriptors: shop.pb }} }}
-envelopes: [{envelope}]
+envelopes: {{ {envelope} }}
 routes: [{{ name: order, path: \"/orders/{{id}}\", method: GET, service: shop, grpc: OrderService/GetOrder, envelope: wrap }}]
 ",
             peer.address()
