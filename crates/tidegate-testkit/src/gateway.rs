@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use rustix::process::{Signal, getpid, kill_process};
 use tempfile::TempDir;
 use tidegate::app::{App, Ended, Options, StartError, Stop};
+use tidegate::listen::Control;
 use tidegate::reload::{Outcome, ReloadHandle, Trigger};
 use tidegate::snapshot::inputs::Recorder;
 use tidegate::tasks;
@@ -52,7 +53,7 @@ pub fn complete(yaml: &str) -> String {
 /// A gateway that runs on threads of its own, with a folder of its own for its files.
 #[derive(Debug)]
 pub struct Gateway {
-    addresses: Vec<(String, SocketAddr)>,
+    listeners: Arc<Control>,
     gateway: Arc<tidegate::gateway::Gateway>,
     reloads: ReloadHandle,
     stop: mpsc::Sender<()>,
@@ -117,17 +118,16 @@ impl Gateway {
             StartError::Listen(error) => error.to_string(),
             StartError::System(error) => error.to_string(),
         })?;
-        let addresses = app.addresses().map(|(name, address)| (name.to_owned(), address)).collect();
-        let (gateway, reloads) = (Arc::clone(app.gateway()), app.reloads());
+        let (listeners, gateway, reloads) = (Arc::clone(app.listeners()), Arc::clone(app.gateway()), app.reloads());
         let (stop, asked) = mpsc::channel(2);
         let thread = std::thread::spawn(move || app.serve(|| Ok(Asked(asked))));
-        Ok(Self { addresses, gateway, reloads, stop, thread: Some(thread), folder })
+        Ok(Self { listeners, gateway, reloads, stop, thread: Some(thread), folder })
     }
 
     /// Address of the first listener.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.addresses.first().expect("a gateway has a listener").1
+        self.listeners.listeners().first().expect("a gateway has a listener").address
     }
 
     /// Address of the listener `name`.
@@ -136,8 +136,8 @@ impl Gateway {
     /// If there is none.
     #[must_use]
     pub fn listener(&self, name: &str) -> SocketAddr {
-        let found = self.addresses.iter().find(|(known, _)| known == name);
-        found.unwrap_or_else(|| panic!("no listener {name}")).1
+        let found = self.listeners.listeners().into_iter().find(|known| *known.name == *name);
+        found.unwrap_or_else(|| panic!("no listener {name}")).address
     }
 
     /// Where the development certificates are.

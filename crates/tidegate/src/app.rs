@@ -163,6 +163,12 @@ impl App {
         &self.gateway
     }
 
+    /// The listeners as they are at any time.
+    #[must_use]
+    pub fn listeners(&self) -> &Arc<Control> {
+        &self.control
+    }
+
     /// Name and real address of each listener, in the order of the configuration.
     pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
         self.addresses.iter().map(|(name, address)| (&**name, *address))

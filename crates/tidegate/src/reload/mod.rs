@@ -12,6 +12,7 @@
 mod handle;
 mod history;
 mod outcome;
+mod problems;
 mod restart;
 mod watch;
 
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_config::{Code, Diagnostic, Diagnostics, Loaded, Severity, Valid};
+use tidegate_config::Loaded;
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at};
@@ -28,9 +29,10 @@ use self::handle::Order;
 pub use self::handle::ReloadHandle;
 pub use self::history::{Generation, History, LastReload};
 pub use self::outcome::{Outcome, Refusal, Trigger};
+use self::problems::{cannot_listen, first_error, rejected};
 use self::watch::Watch;
 use crate::gateway::Gateway;
-use crate::listen::{self, ListenError, Settings};
+use crate::listen::{self, Settings};
 use crate::notify::Notifier;
 use crate::refresh::Followers;
 use crate::snapshot::diff::Diff;
@@ -281,7 +283,7 @@ impl Reloader {
         let snapshot = Arc::new(snapshot);
         gateway.commit(Arc::clone(&snapshot));
         registry.process.telemetry.configure(&snapshot.valid.observability);
-        listeners.apply(plan);
+        listeners.apply(plan.drain_within(snapshot.valid.drain.timeout));
         registry.tell_metrics(&snapshot);
         registry.process.telemetry.metrics.config.serves(&hash, time::unix_ms());
         followers.follow(&before);
@@ -333,33 +335,4 @@ enum Cause {
     Reload(Trigger),
     Order(Order),
     End,
-}
-
-fn rejected(diagnostics: Diagnostics) -> Outcome {
-    Outcome::Rejected { diagnostics: Arc::new(diagnostics) }
-}
-
-fn cannot_listen(valid: &Valid, error: &ListenError) -> Diagnostic {
-    let (name, code) = match error {
-        ListenError::Taken { listener, .. } | ListenError::Bind { listener, .. } => (Some(listener), Code::PortInUse),
-        ListenError::Certificate { listener, .. } => (Some(listener), Code::Tls),
-        ListenError::Stuck { .. } | ListenError::Inherit(_) | ListenError::Handover(_) => (None, Code::PortInUse),
-    };
-    let problem = Diagnostic::error(code, error.to_string());
-    let listener = name.and_then(|name| valid.listeners.iter().find(|listener| *listener.name == **name));
-    match listener {
-        Some(listener) => problem.at(&listener.place),
-        None => problem,
-    }
-}
-
-/// The first error in one line: `tidegate.yaml:3: unknown key "timout" (did you mean "timeout"?)`.
-fn first_error(diagnostics: &Diagnostics) -> String {
-    let sorted = diagnostics.sorted();
-    let Some(first) = sorted.into_iter().find(|problem| problem.severity == Severity::Error) else {
-        return String::new();
-    };
-    let place = first.place.as_ref().map_or_else(String::new, |place| format!("{place}: "));
-    let help = first.help.as_ref().map_or_else(String::new, |help| format!(" ({help})"));
-    format!("{place}{}{help}", first.message)
 }

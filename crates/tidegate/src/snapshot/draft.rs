@@ -126,3 +126,96 @@ fn fingerprint(service: &Service, recorder: &Recorder) -> Digest {
     }
     Digest::of(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::ids::PerWorker;
+    use crate::time::Wheel;
+
+    /// A folder with a configuration, and what a process would build it with.
+    struct Bench {
+        folder: tempfile::TempDir,
+        lifecycle: Arc<Lifecycle>,
+        wheels: Wheels,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            Self { folder, lifecycle: Arc::default(), wheels: Arc::new(PerWorker::new(1, |_| Wheel::new())) }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            std::fs::write(self.folder.path().join(name), text).unwrap();
+        }
+
+        fn services(&self, services: &str) {
+            let head = "version: 1\nlisteners: [{ name: a, address: '127.0.0.1:0' }]\n";
+            self.write("a.yaml", &format!("{head}services: {{ {services} }}\n"));
+        }
+
+        fn build(&self, before: Option<&Live>) -> Draft {
+            let recorder = Recorder::new(&self.folder.path().join("a.yaml"), None);
+            let valid = Arc::new(recorder.load().unwrap().valid);
+            let around = Surroundings { lifecycle: &self.lifecycle, wheels: &self.wheels, before, generation: 1 };
+            build(&valid, &recorder, &around).unwrap()
+        }
+    }
+
+    fn certificate() -> String {
+        rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap().cert.pem()
+    }
+
+    #[test]
+    fn a_service_keeps_its_cluster_until_something_that_shapes_its_connections_changes() {
+        let bench = Bench::new();
+        let proto = "syntax = 'proto3'; message M {} service S { rpc R(M) returns (M); }";
+        bench.write("a.proto", proto);
+        bench.write("ca.crt", &certificate());
+        let one = "one: { address: '127.0.0.1:9', descriptors: [a.proto], tls: { ca: ca.crt } }";
+        let two = "two: { address: '127.0.0.1:9' }";
+        bench.services(one);
+        let mut before = bench.build(None).live;
+        let mut build = |kept: bool, schema: bool, what: &str| {
+            let live = bench.build(Some(&before)).live;
+            let (then, now) = (before.service("one").unwrap(), live.service("one").unwrap());
+            assert_eq!(Arc::ptr_eq(&then.cluster, &now.cluster), kept, "cluster: {what}");
+            let schemas = (then.schema.as_ref().unwrap(), now.schema.as_ref().unwrap());
+            assert_eq!(Arc::ptr_eq(schemas.0, schemas.1), schema, "schema: {what}");
+            before = live;
+        };
+        build(true, true, "nothing has changed");
+        bench.services(&format!("{two}, {one}"));
+        build(true, true, "its place has changed");
+        bench.write("a.proto", &format!("{proto} message More {{}}"));
+        build(true, false, "its descriptors have changed");
+        bench.write("ca.crt", &certificate());
+        build(false, true, "its roots have changed");
+        bench.services(&one.replace("address", "connect_timeout: 7s, address"));
+        build(false, true, "its timeout has changed");
+        let gone = Arc::downgrade(&before.service("one").unwrap().cluster);
+        bench.services(two);
+        before = bench.build(Some(&before)).live;
+        assert!(before.service("one").is_none());
+        assert!(gone.upgrade().is_none(), "nobody holds what is gone");
+    }
+
+    #[test]
+    fn the_same_files_have_the_same_hash_in_every_folder() {
+        let hash = |timeout: &str, extra: &str| {
+            let bench = Bench::new();
+            bench.services(&format!("one: {{ address: '127.0.0.1:9', connect_timeout: {timeout}, descriptors: [a.proto] }}"));
+            bench.write("a.proto", &format!("syntax = 'proto3';{extra}"));
+            let draft = bench.build(None);
+            assert_eq!(draft.live.hash, draft.snapshot.hash);
+            assert!(draft.inputs.folders().contains(Path::new(bench.folder.path())));
+            draft.live.hash
+        };
+        assert_eq!(hash("2s", ""), hash("2s", ""));
+        assert_ne!(hash("2s", ""), hash("3s", ""));
+        assert_ne!(hash("2s", ""), hash("2s", " "), "descriptors belong to the configuration");
+    }
+}

@@ -277,3 +277,65 @@ fn folder_of(path: &Path) -> PathBuf {
         _ => PathBuf::from("."),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_patterns_and_variables_are_written_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir(path("d")).unwrap();
+        std::fs::write(path("a"), "1").unwrap();
+        let recorder = Recorder::new(&path("a"), None);
+        assert_eq!(recorder.read(&path("a")).unwrap(), b"1");
+        assert!(recorder.read(&path("b")).is_err());
+        let pattern = path("d/*.yaml").to_string_lossy().into_owned();
+        assert_eq!(recorder.find(&pattern).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(recorder.variable("TIDEGATE_NOT_SET"), None);
+        let inputs = recorder.inputs();
+        assert_eq!(inputs.again(), inputs);
+        let folders = inputs.folders();
+        assert!(folders.contains(folder.path()) && folders.contains(&path("d")), "{folders:?}");
+        for (name, content) in [("a", "2"), ("b", "1"), ("d/x.yaml", "")] {
+            std::fs::write(path(name), content).unwrap();
+            assert_ne!(inputs.again(), inputs, "{name}");
+            std::fs::remove_file(path(name)).unwrap();
+            std::fs::write(path("a"), "1").unwrap();
+            assert_eq!(inputs.again(), inputs, "{name} is as before");
+        }
+    }
+
+    #[test]
+    fn a_text_stands_for_the_main_file_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (main, other) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::write(&main, "file").unwrap();
+        std::fs::write(&other, "other").unwrap();
+        let recorder = Recorder::new(&main, Some(b"text".as_slice().into()));
+        assert_eq!(recorder.read(&main).unwrap(), b"text");
+        assert_eq!(recorder.read(&other).unwrap(), b"other");
+        assert_ne!(recorder.inputs().file(&main), Inputs::digest_now(&main));
+        assert_eq!(recorder.inputs().file(&other), Inputs::digest_now(&other));
+        let large = Recorder::new(&main, Some(vec![b' '; 17 << 20].into()));
+        assert_eq!(large.read(&main).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+
+    /// Opening a pipe waits for its other end, and reading it takes away what was in it.
+    #[test]
+    fn a_pipe_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let path = pipe.clone();
+        let writer = std::thread::spawn(move || std::fs::write(path, "version: 1").unwrap());
+        let recorder = Recorder::new(&pipe, None);
+        assert_eq!(recorder.read(&pipe).unwrap(), b"version: 1");
+        writer.join().unwrap();
+        assert_eq!(recorder.read(&pipe).unwrap(), b"version: 1", "from memory");
+        assert_eq!(recorder.inputs().again(), recorder.inputs());
+        assert_eq!(Inputs::digest_now(&pipe), None);
+    }
+}

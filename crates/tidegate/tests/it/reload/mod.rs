@@ -2,6 +2,7 @@
 
 mod bad;
 mod descriptors;
+mod listeners;
 mod put;
 mod watch;
 
