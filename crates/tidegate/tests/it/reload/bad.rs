@@ -134,7 +134,7 @@ fn not_a_service() -> Vec<Case> {
         ("an envelope that is not there", shop("/GetOrder }", "/GetOrder, envelope: none }"), "none", Line),
         (
             "an envelope with a broken expression",
-            usual("envelopes: { e: { error: { a: \"{{ message / }}\" } } }"),
+            usual("defaults: { envelope: e, errors: { format: envelope } }\nenvelopes: { e: { error: { a: \"{{ message / }}\" } } }"),
             "error[invalid_envelope]",
             Line,
         ),
