@@ -132,20 +132,21 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::action::metrics::Page;
+    use crate::heartbeat::Heartbeat;
     use crate::ids::PerWorker;
+    use crate::telemetry::Telemetry;
     use crate::time::Wheel;
 
-    /// A folder with a configuration, and what a process would build it with.
+    /// A folder with a configuration, and the process that would build it.
     struct Bench {
         folder: tempfile::TempDir,
-        lifecycle: Arc<Lifecycle>,
-        wheels: Wheels,
+        process: Option<Process>,
     }
 
     impl Bench {
         fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            Self { folder, lifecycle: Arc::default(), wheels: Arc::new(PerWorker::new(1, |_| Wheel::new())) }
+            Self { folder: tempfile::tempdir().unwrap(), process: None }
         }
 
         fn write(&self, name: &str, text: &str) {
@@ -157,11 +158,17 @@ mod tests {
             self.write("a.yaml", &format!("{head}services: {{ {services} }}\n"));
         }
 
-        fn build(&self, before: Option<&Live>) -> Draft {
+        fn build(&mut self, before: Option<&Live>) -> Draft {
             let recorder = Recorder::new(&self.folder.path().join("a.yaml"), None);
             let valid = Arc::new(recorder.load().unwrap().valid);
-            let around = Surroundings { lifecycle: &self.lifecycle, wheels: &self.wheels, before, generation: 1 };
-            build(&valid, &recorder, &around).unwrap()
+            let process = self.process.get_or_insert_with(|| Process {
+                lifecycle: Arc::default(),
+                heartbeat: Heartbeat::new(1),
+                telemetry: Telemetry::new(1, &valid.observability),
+                page: Page::new().0,
+                wheels: Arc::new(PerWorker::new(1, |_| Wheel::new())),
+            });
+            build(&valid, &recorder, &Surroundings { process, before, generation: 1 }).unwrap()
         }
     }
 
@@ -171,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_service_keeps_its_cluster_until_something_that_shapes_its_connections_changes() {
-        let bench = Bench::new();
+        let mut bench = Bench::new();
         let proto = "syntax = 'proto3'; message M {} service S { rpc R(M) returns (M); }";
         bench.write("a.proto", proto);
         bench.write("ca.crt", &certificate());
@@ -179,7 +186,7 @@ mod tests {
         let two = "two: { address: '127.0.0.1:9' }";
         bench.services(one);
         let mut before = bench.build(None).live;
-        let mut build = |kept: bool, schema: bool, what: &str| {
+        let mut check = |bench: &mut Bench, kept: bool, schema: bool, what: &str| {
             let live = bench.build(Some(&before)).live;
             let (then, now) = (before.service("one").unwrap(), live.service("one").unwrap());
             assert_eq!(Arc::ptr_eq(&then.cluster, &now.cluster), kept, "cluster: {what}");
@@ -187,15 +194,15 @@ mod tests {
             assert_eq!(Arc::ptr_eq(schemas.0, schemas.1), schema, "schema: {what}");
             before = live;
         };
-        build(true, true, "nothing has changed");
+        check(&mut bench, true, true, "nothing has changed");
         bench.services(&format!("{two}, {one}"));
-        build(true, true, "its place has changed");
+        check(&mut bench, true, true, "its place has changed");
         bench.write("a.proto", &format!("{proto} message More {{}}"));
-        build(true, false, "its descriptors have changed");
+        check(&mut bench, true, false, "its descriptors have changed");
         bench.write("ca.crt", &certificate());
-        build(false, true, "its roots have changed");
+        check(&mut bench, false, true, "its roots have changed");
         bench.services(&one.replace("address", "connect_timeout: 7s, address"));
-        build(false, true, "its timeout has changed");
+        check(&mut bench, false, true, "its timeout has changed");
         let gone = Arc::downgrade(&before.service("one").unwrap().cluster);
         bench.services(two);
         before = bench.build(Some(&before)).live;
@@ -206,8 +213,10 @@ mod tests {
     #[test]
     fn the_same_files_have_the_same_hash_in_every_folder() {
         let hash = |timeout: &str, extra: &str| {
-            let bench = Bench::new();
-            bench.services(&format!("one: {{ address: '127.0.0.1:9', connect_timeout: {timeout}, descriptors: [a.proto] }}"));
+            let mut bench = Bench::new();
+            bench.services(&format!(
+                "one: {{ address: '127.0.0.1:9', connect_timeout: {timeout}, descriptors: [a.proto] }}"
+            ));
             bench.write("a.proto", &format!("syntax = 'proto3';{extra}"));
             let draft = bench.build(None);
             assert_eq!(draft.live.hash, draft.snapshot.hash);

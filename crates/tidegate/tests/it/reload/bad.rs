@@ -52,7 +52,12 @@ fn not_yaml() -> Vec<Case> {
         ("a list alone", b"- version: 1\n".to_vec(), "error[wrong_type]", Line),
         ("two documents", usual(&format!("{}---\n{}", ping("one"), ping("two"))), "error[syntax]", Line),
         ("NUL bytes", [whole.as_bytes(), b"\0\0"].concat(), "error[syntax]", Line),
-        ("bytes that are no text", b"version: 1\n\xff\xfe\x00\x01\x80".to_vec(), "tidegate.yaml: line 2 is not UTF-8", File),
+        (
+            "bytes that are no text",
+            b"version: 1\n\xff\xfe\x00\x01\x80".to_vec(),
+            "tidegate.yaml: line 2 is not UTF-8",
+            File,
+        ),
         ("17 MiB", [whole.as_bytes(), &vec![b'#'; 17 << 20]].concat(), "tidegate.yaml: larger than 16 MiB", File),
         ("an alias that contains itself", usual("routes: &a [*a]"), "error[syntax]", Line),
         ("an alias of nothing", usual("routes: *nothing"), "error[syntax]", Line),
@@ -71,9 +76,24 @@ fn not_a_configuration() -> Vec<Case> {
         ("another version", usual("version: 2\n"), "version", Line),
         ("an unknown key", usual("rotues: []"), "did you mean \"routes\"", Line),
         ("an unknown key of a route", route("pth: /ping, respond: { text: one }"), "did you mean \"path\"", Line),
-        ("a number without unit", usual(&format!("drain: {{ timeout: 5 }}\n{}", ping("one"))), "error[missing_unit]", Line),
-        ("an unknown unit", usual(&format!("drain: {{ timeout: 5 parsecs }}\n{}", ping("one"))), "error[invalid_value]", Line),
-        ("a negative time", usual(&format!("drain: {{ timeout: -5s }}\n{}", ping("one"))), "error[invalid_value]", Line),
+        (
+            "a number without unit",
+            usual(&format!("drain: {{ timeout: 5 }}\n{}", ping("one"))),
+            "error[missing_unit]",
+            Line,
+        ),
+        (
+            "an unknown unit",
+            usual(&format!("drain: {{ timeout: 5 parsecs }}\n{}", ping("one"))),
+            "error[invalid_value]",
+            Line,
+        ),
+        (
+            "a negative time",
+            usual(&format!("drain: {{ timeout: -5s }}\n{}", ping("one"))),
+            "error[invalid_value]",
+            Line,
+        ),
         ("a text for a list", usual("routes: ping"), "error[wrong_type]", Line),
         ("a list for a map", usual("services: [shop]"), "error[wrong_type]", Line),
         ("no listener", listeners("[]"), "error[missing_key]", Line),
@@ -94,16 +114,41 @@ fn not_a_configuration() -> Vec<Case> {
         ("no workers", usual(&format!("runtime: {{ workers: 0 }}\n{}", ping("one"))), "error[invalid_value]", Line),
         ("a level that is none", usual("observability: { logs: { level: loud } }"), "loud", Line),
         ("an open admin listener", usual("admin: { address: \"0.0.0.0:9901\" }"), "token", Line),
-        ("a route's name twice", usual("routes: [{ name: a, path: /a, respond: {} }, { name: a, path: /b, respond: {} }]"), "error[duplicate]", Line),
-        ("a path twice", usual("routes: [{ name: a, path: /a, respond: {} }, { name: b, path: /a, respond: {} }]"), "error[duplicate_route]", Line),
+        (
+            "a route's name twice",
+            usual("routes: [{ name: a, path: /a, respond: {} }, { name: a, path: /b, respond: {} }]"),
+            "error[duplicate]",
+            Line,
+        ),
+        (
+            "a path twice",
+            usual("routes: [{ name: a, path: /a, respond: {} }, { name: b, path: /a, respond: {} }]"),
+            "error[duplicate_route]",
+            Line,
+        ),
         ("a route that does nothing", route("path: /ping"), "error[missing_key]", Line),
-        ("a route that does two things", route(&format!("path: /ping, {respond}, service: a, grpc: B/C")), "error[unknown_name]", Line),
+        (
+            "a route that does two things",
+            route(&format!("path: /ping, {respond}, service: a, grpc: B/C")),
+            "error[unknown_name]",
+            Line,
+        ),
         ("a path without slash", route(&format!("path: ping, {respond}")), "error[invalid_path]", Line),
         ("an open variable", route(&format!("path: \"/a/{{b\", {respond}")), "error[invalid_path]", Line),
         ("a variable twice", route(&format!("path: \"/{{b}}/{{b}}\", {respond}")), "error[invalid_path]", Line),
-        ("a method of two words", route(&format!("path: /a, method: \"GE T\", {respond}")), "error[invalid_value]", Line),
+        (
+            "a method of two words",
+            route(&format!("path: /a, method: \"GE T\", {respond}")),
+            "error[invalid_value]",
+            Line,
+        ),
         ("a status that is none", route("path: /a, respond: { status: 99 }"), "error[invalid_value]", Line),
-        ("a variable that is not set", route("path: /a, respond: { text: \"${TIDEGATE_NOT_SET}\" }"), "TIDEGATE_NOT_SET", Line),
+        (
+            "a variable that is not set",
+            route("path: /a, respond: { text: \"${TIDEGATE_NOT_SET}\" }"),
+            "TIDEGATE_NOT_SET",
+            Line,
+        ),
         ("a secret that is not there", route("path: /a, respond: { text: \"${file:missing}\" }"), "missing", Line),
         ("an open expansion", route("path: /a, respond: { text: \"${A\" }"), "error[expansion]", Line),
         ("an expansion of no name", route("path: /a, respond: { text: \"${a b}\" }"), "error[expansion]", Line),
@@ -122,7 +167,12 @@ fn not_a_service() -> Vec<Case> {
         ("a service that is not there", shop("service: shop", "service: shopp"), "did you mean", Line),
         ("an endpoint without port", shop("127.0.0.1:9", "127.0.0.1"), "error[invalid_value]", Line),
         ("an endpoint with port 0", shop("127.0.0.1:9", "127.0.0.1:0"), "error[invalid_value]", Line),
-        ("fewer connections than there must be", shop("shop.pb", "shop.pb, connections: { min: 3, max: 2 }"), "error[invalid_value]", Line),
+        (
+            "fewer connections than there must be",
+            shop("shop.pb", "shop.pb, connections: { min: 3, max: 2 }"),
+            "error[invalid_value]",
+            Line,
+        ),
         ("descriptors that are not there", shop("shop.pb", "missing.pb"), "missing.pb", Line),
         ("descriptors that are none", shop("shop.pb", "bytes.yaml"), "error[descriptors_failed]", Line),
         ("sources with a mistake", shop("shop.pb", "[mistake.proto]"), "mistake.proto", Line),
@@ -134,7 +184,9 @@ fn not_a_service() -> Vec<Case> {
         ("an envelope that is not there", shop("/GetOrder }", "/GetOrder, envelope: none }"), "none", Line),
         (
             "an envelope with a broken expression",
-            usual("defaults: { envelope: e, errors: { format: envelope } }\nenvelopes: { e: { error: { a: \"{{ message / }}\" } } }"),
+            usual(
+                "defaults: { envelope: e, errors: { format: envelope } }\nenvelopes: { e: { error: { a: \"{{ message / }}\" } } }",
+            ),
             "error[invalid_envelope]",
             Line,
         ),
@@ -178,10 +230,8 @@ async fn bad_configurations_of_every_kind_change_nothing() {
     let peer = Peer::with("GetOrder", Script::ok(shop::order())).await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = (taken.local_addr().unwrap().to_string(), taken);
-    let good = shop::config(peer.address(), "").replace(
-        "\nroutes:",
-        "\nroutes:\n  - { name: ping, path: /ping, respond: { text: one } }",
-    );
+    let good = shop::config(peer.address(), "")
+        .replace("\nroutes:", "\nroutes:\n  - { name: ping, path: /ping, respond: { text: one } }");
     let gateway = Gateway::start_in(files(), &good);
     let main = gateway.folder().join("tidegate.yaml");
     let mut kinds = 0;
