@@ -34,7 +34,10 @@ mod matcher;
 
 mod captures;
 
+mod difference;
+
 pub use canonical::{CanonicalOptions, CanonicalPath, PathError, PathErrorKind, canonicalize, check_query};
 pub use captures::{Captures, MultiEscape};
-pub use matcher::{AddError, Allow, Duplicate, Find, Methods, RouteSpec, Router, RouterBuilder};
+pub use difference::{Difference, DifferenceKind};
+pub use matcher::{AddError, Allow, Duplicate, Find, Methods, RouteSpec, Router, RouterBuilder, host_fits};
 pub use template::{Segment, Template, TemplateError, TemplateErrorKind, TemplateOptions, Variable};

@@ -29,6 +29,7 @@ use methods::{MethodNames, MethodSet};
 use search::{Meter, Search};
 
 pub use build::{AddError, Duplicate, Methods, RouteSpec, RouterBuilder};
+pub use hosts::host_fits;
 pub use methods::Allow;
 
 /// All routes of a listener, compiled. Immutable and shared between threads.

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 use tidegate_route::{
-    Captures, Find, Methods, MultiEscape, RouteSpec, Router, RouterBuilder, Template, TemplateOptions,
+    Captures, Find, Methods, MultiEscape, RouteSpec, Router, RouterBuilder, Template, TemplateOptions, host_fits,
 };
 
 /// A template in parts, as it is generated.
@@ -287,6 +287,21 @@ proptest! {
                     prop_assert_eq!(&answer(&other, &shuffled, host, method, path), &wanted, "shuffled");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_route_that_is_not_found_differs_by_host_or_path(route in route(), path in path()) {
+        let route = Route { methods: vec!["*"], ..route };
+        let options = TemplateOptions { inner_wildcard: true, trailing_slash: true };
+        let text = route.draft.text();
+        let template = Template::parse_with(&text, options).expect("a good template");
+        let differences = template.differences(&path);
+        let router = build(std::slice::from_ref(&route), &[0]).expect("one route");
+        for host in ["x.test", "X.test:80", "y.x.test.", "test", "other"] {
+            let fits = route.host.is_none_or(|pattern| host_fits(pattern, host)) && differences.is_empty();
+            let found = router.find(host, "GET", &path, &mut Captures::new());
+            prop_assert_eq!(found == Find::Route(0), fits, "{} {} {}: {:?}", text, host, path, differences);
         }
     }
 

@@ -43,6 +43,23 @@ impl HostPattern {
     }
 }
 
+/// Whether a route for `pattern` (`api.example.com`, `*.example.com`) answers requests to `host`, the authority as sent.
+///
+/// The same rules as in a router, for explanations.
+#[must_use]
+pub fn host_fits(pattern: &str, host: &str) -> bool {
+    let mut buffer = [0; MAX_LEN];
+    let Some(name) = normalized(host, &mut buffer) else { return false };
+    match HostPattern::parse(Some(pattern)) {
+        Some(HostPattern::Exact(exact)) => exact == name,
+        Some(HostPattern::Below(parent)) => {
+            name.strip_suffix(parent.as_str()).is_some_and(|labels| labels.len() > 1 && labels.ends_with('.'))
+        }
+        Some(HostPattern::Any) => true,
+        None => false,
+    }
+}
+
 /// The roots of the trees by host.
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
