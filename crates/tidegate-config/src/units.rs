@@ -50,6 +50,36 @@ pub fn bytes(text: &str) -> Result<u64, UnitError> {
     quantity(text, &SIZE)
 }
 
+/// Writes a duration so that [`duration`] reads the same one: in the largest unit that leaves no fraction, and below a
+/// millisecond as a fraction of it.
+#[must_use]
+pub fn duration_text(duration: Duration) -> String {
+    text(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), &TIME, 6)
+}
+
+/// Writes a size so that [`bytes`] reads the same one, in the largest unit that leaves no fraction.
+#[must_use]
+pub fn bytes_text(bytes: u64) -> String {
+    text(bytes, &SIZE, 0)
+}
+
+/// `digits` is how many decimal digits the smallest unit may need.
+fn text(value: u64, units: &[(&str, u64)], digits: usize) -> String {
+    let whole = units.iter().filter(|(_, scale)| value.is_multiple_of(*scale)).max_by_key(|(_, scale)| *scale);
+    let (Some((smallest, scale)), false) = (units.first(), value == 0) else {
+        // Zero is a multiple of everything; a second and a byte are what people write.
+        return format!("0{}", units.get(usize::from(digits > 0)).map_or("", |(unit, _)| unit));
+    };
+    match whole {
+        Some((unit, scale)) => format!("{}{unit}", value.checked_div(*scale).unwrap_or(0)),
+        None => {
+            let fraction = format!("{:0digits$}", value.checked_rem(*scale).unwrap_or(0));
+            let whole = value.checked_div(*scale).unwrap_or(0);
+            format!("{whole}.{}{smallest}", fraction.trim_end_matches('0'))
+        }
+    }
+}
+
 fn quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, UnitError> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
@@ -82,7 +112,7 @@ fn quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, UnitError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{UnitError, bytes, duration};
+    use super::{UnitError, bytes, bytes_text, duration, duration_text};
     use std::time::Duration;
 
     #[test]
@@ -128,5 +158,25 @@ mod tests {
         check("64KB", Err(UnitError::UnknownUnit));
         check("64k", Err(UnitError::UnknownUnit));
         check("KiB", Err(UnitError::NotANumber));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let check = |nanos: u64, expected: &str| {
+            assert_eq!(duration_text(Duration::from_nanos(nanos)), expected);
+            assert_eq!(duration(expected), Ok(Duration::from_nanos(nanos)));
+        };
+        check(0, "0s");
+        check(15_000_000_000, "15s");
+        check(1_500_000_000, "1500ms");
+        check(60_000_000_000, "1m");
+        check(90_000_000_000, "90s");
+        check(172_800_000_000_000, "2d");
+        check(5_000, "0.005ms");
+        check(1_000_001, "1.000001ms");
+        for (size, expected) in [(0, "0B"), (1 << 20, "1MiB"), (1_536, "1536B"), (10 << 30, "10GiB")] {
+            assert_eq!(bytes_text(size), expected);
+            assert_eq!(bytes(expected), Ok(size));
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! ```
 
 mod stop;
+pub mod workbench;
 mod workers;
 
 use std::net::SocketAddr;

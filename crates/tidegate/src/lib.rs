@@ -10,6 +10,7 @@ pub mod time;
 pub mod version;
 // Row 1: one exchange, refusals, where the process stands, what it tells.
 pub mod exchange;
+pub mod head;
 pub mod heartbeat;
 pub mod lifecycle;
 pub mod notify;
@@ -25,6 +26,7 @@ pub mod action;
 // Row 6: one compiled configuration.
 pub mod snapshot;
 // Row 7: one request.
+pub mod explain;
 pub mod gateway;
 pub mod pipeline;
 // Row 8: where clients connect; what changes while the process runs.

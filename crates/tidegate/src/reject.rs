@@ -201,6 +201,12 @@ impl Reject {
         }
     }
 
+    /// The path, or the value of a variable in it, is malformed.
+    #[must_use]
+    pub fn bad_path(error: &tidegate_route::PathError) -> Self {
+        Self::new(Reason::BadRequest).detail("malformed path").cause(error.to_string())
+    }
+
     /// Says it more precisely; `detail` is a constant text.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {

@@ -28,7 +28,10 @@ const SECTIONS: &[Section] = &[
 /// # Errors
 /// A page that is missing, or that has lost the marks of its section.
 pub(crate) fn stale(tree: &Tree) -> Result<Vec<Page>> {
-    let mut pages = vec![Page { path: "docs/configuration.md", text: tidegate_config::schema::reference() }];
+    let mut pages = vec![
+        Page { path: "docs/configuration.md", text: tidegate_config::schema::reference() },
+        Page { path: "docs/tidegate.schema.json", text: tidegate_config::schema::json_schema() },
+    ];
     for (path, name, text) in SECTIONS {
         let page = match pages.iter_mut().find(|page| page.path == *path) {
             Some(page) => page,

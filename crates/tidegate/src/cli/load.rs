@@ -36,3 +36,8 @@ pub(super) fn say(text: &str) {
     // Nobody to tell if standard error is gone.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
+
+/// Tells standard error in one line why nothing was done.
+pub(super) fn complain(what: &str) {
+    say(&format!("error: {what}\n"));
+}

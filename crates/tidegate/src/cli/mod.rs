@@ -1,10 +1,14 @@
 //! The command line: parse, do, turn the outcome into an exit code.
 
+mod admin;
 mod check;
+mod explain;
 mod healthcheck;
 mod load;
+mod offline;
 mod routes;
 mod run;
+mod schema;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +21,8 @@ use crate::version;
 pub mod exit {
     /// Found problems, or failed.
     pub const FAILED: u8 = 1;
+    /// Wrong usage.
+    pub const USAGE: u8 = 2;
     /// A port or a dependency is unavailable (`EX_UNAVAILABLE`).
     pub const UNAVAILABLE: u8 = 69;
     /// Invalid configuration (`EX_CONFIG`).
@@ -63,6 +69,18 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+    /// Tell which route a request takes, what its policies are and where they stand, and why no other route is taken.
+    /// Sends nothing to any backend. Ends with 1 if no route matches.
+    Explain {
+        #[command(flatten)]
+        asked: explain::Asked,
+    },
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema {
+        /// How it is printed.
+        #[arg(long, value_enum, default_value_t = schema::Format::Json)]
+        format: schema::Format,
+    },
     /// Ask a running gateway whether it is ready; for images without a shell.
     Healthcheck {
         #[command(flatten)]
@@ -98,6 +116,8 @@ pub fn main() -> ExitCode {
         Command::Run { config, share_ports, handover } => run::run(&config.path, share_ports, handover),
         Command::Check { config, format } => check::run(&config.path, format),
         Command::Routes { config, format } => routes::run(&config.path, format),
+        Command::Explain { asked } => explain::run(&asked),
+        Command::Schema { format } => schema::run(format),
         Command::Healthcheck { target } => healthcheck::run(&target),
         Command::Version { format } => print_version(format),
     }

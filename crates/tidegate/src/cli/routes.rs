@@ -2,40 +2,84 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use serde_json::json;
-use tidegate_config::Loaded;
+use serde::Serialize;
 
-use super::{Format, exit, load, print};
-use crate::app;
-use crate::snapshot::{CompiledRoute, Snapshot};
+use super::{Format, load, offline, print};
+use crate::snapshot::CompiledRoute;
+
+/// Names of the columns.
+const HEADER: [&str; 8] = ["NAME", "METHODS", "PATH", "TARGET", "AUTH", "LIMITS", "CACHE", "ORIGIN"];
 
 pub(super) fn run(path: &Path, format: Format) -> ExitCode {
-    let Some(Loaded { valid, mut diagnostics }) = load::load(path) else {
-        return ExitCode::from(exit::CONFIG);
+    let offline = match offline::read(path) {
+        Ok(offline) => offline,
+        Err(code) => return code,
     };
-    match app::draft(&Arc::new(valid)) {
-        Ok(snapshot) => {
-            print(&match format {
-                Format::Text => table(&snapshot),
-                Format::Json => as_json(&snapshot),
-            });
-            ExitCode::SUCCESS
+    let rows: Vec<Row<'_>> = offline.snapshot.routes.iter().map(Row::of).collect();
+    print(&match format {
+        Format::Text => table(&rows),
+        // Texts and lists of texts: there is nothing that could fail.
+        Format::Json => format!("{}\n", serde_json::to_string(&rows).unwrap_or_default()),
+    });
+    offline.notes.iter().for_each(|note| load::say(&format!("note: {note}\n")));
+    ExitCode::SUCCESS
+}
+
+/// One row. Columns of features that a route does not use are empty.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    /// Any if `None`.
+    methods: Option<&'a [String]>,
+    /// Any if empty.
+    hosts: &'a [String],
+    path: &'a str,
+    target: &'a str,
+    service: Option<&'a str>,
+    auth: Option<String>,
+    limits: Vec<String>,
+    cache: Option<String>,
+    origin: &'a str,
+}
+
+impl<'a> Row<'a> {
+    fn of(route: &'a CompiledRoute) -> Self {
+        Self {
+            name: &route.name,
+            methods: route.methods.as_deref(),
+            hosts: &route.hosts,
+            path: route.template.as_str(),
+            target: &route.target,
+            service: (!route.service.is_empty()).then_some(&*route.service),
+            auth: None,
+            limits: Vec::new(),
+            cache: None,
+            origin: &route.origin,
         }
-        Err(problems) => {
-            load::add(&mut diagnostics, &problems);
-            load::report(&diagnostics);
-            ExitCode::from(exit::CONFIG)
-        }
+    }
+
+    fn cells(&self) -> [String; 8] {
+        let optional = |text: Option<&str>| text.unwrap_or("-").to_owned();
+        let limits = if self.limits.is_empty() { "-".to_owned() } else { self.limits.join(",") };
+        [
+            self.name.to_owned(),
+            self.methods.map_or_else(|| "*".to_owned(), |methods| methods.join(",")),
+            format!("{}{}", self.hosts.join(","), self.path),
+            self.target.to_owned(),
+            optional(self.auth.as_deref()),
+            limits,
+            optional(self.cache.as_deref()),
+            self.origin.to_owned(),
+        ]
     }
 }
 
-fn table(snapshot: &Snapshot) -> String {
-    let header = ["METHOD", "PATH", "TARGET", "SERVICE", "ROUTE", "FROM"].map(str::to_owned);
-    let rows: Vec<[String; 6]> = std::iter::once(header).chain(snapshot.routes.iter().map(cells)).collect();
+fn table(rows: &[Row<'_>]) -> String {
+    let rows: Vec<[String; 8]> =
+        std::iter::once(HEADER.map(str::to_owned)).chain(rows.iter().map(Row::cells)).collect();
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..6).map(|column| width(column).unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..HEADER.len()).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for row in &rows {
         let mut line = String::new();
@@ -46,33 +90,4 @@ fn table(snapshot: &Snapshot) -> String {
         text.push('\n');
     }
     text
-}
-
-fn cells(route: &CompiledRoute) -> [String; 6] {
-    let methods = route.methods.as_ref().map_or_else(|| "*".to_owned(), |methods| methods.join(","));
-    let path = match route.hosts.as_slice() {
-        [] => route.template.as_str().to_owned(),
-        hosts => format!("{}{}", hosts.join(","), route.template.as_str()),
-    };
-    let service = if route.service.is_empty() { "-" } else { &route.service };
-    [methods, path, route.target.to_string(), service.to_owned(), route.name.to_string(), route.origin.to_string()]
-}
-
-fn as_json(snapshot: &Snapshot) -> String {
-    let routes: Vec<_> = snapshot
-        .routes
-        .iter()
-        .map(|route| {
-            json!({
-                "name": route.name,
-                "origin": route.origin,
-                "hosts": route.hosts,
-                "methods": route.methods,
-                "path": route.template.as_str(),
-                "service": route.service,
-                "target": route.target,
-            })
-        })
-        .collect();
-    format!("{}\n", json!({ "routes": routes }))
 }

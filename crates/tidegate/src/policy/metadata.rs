@@ -254,7 +254,11 @@ fn connection_names(headers: &HeaderMap) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-fn client_timeout(name: &str, value: &HeaderValue) -> Result<Option<Duration>, Reject> {
+/// How long the client waits, if this header says so.
+///
+/// # Errors
+/// `bad_request`: it says so in no form that is known.
+pub fn client_timeout(name: &str, value: &HeaderValue) -> Result<Option<Duration>, Reject> {
     let source = match name {
         "grpc-timeout" => timeout::Source::Grpc,
         "x-server-timeout" | "request-timeout" => timeout::Source::Seconds,

@@ -10,10 +10,11 @@ pub mod schemas;
 use std::sync::Arc;
 
 use tidegate_config::Valid;
-use tidegate_route::{Router, Template};
+use tidegate_route::{Captures, Find, Router, Template};
 
 use crate::action::Action;
 use crate::action::failure::FailureStyle;
+use crate::reject::{Reason, Reject};
 use crate::telemetry::route::RouteTelemetry;
 
 /// One compiled configuration.
@@ -43,6 +44,28 @@ pub struct Unrouted {
 }
 
 impl Snapshot {
+    /// The route for a request, and in `captures` where its variables lie in `path`, which is canonical.
+    ///
+    /// # Errors
+    /// `route_not_found`, or `method_not_allowed` with what would be allowed.
+    pub fn choose(
+        &self,
+        host: &str,
+        method: &str,
+        path: &str,
+        captures: &mut Captures,
+    ) -> Result<&CompiledRoute, Reject> {
+        match self.router.find(host, method, path, captures) {
+            Find::Route(number) => self.route(number).ok_or_else(|| Reject::new(Reason::RouteNotFound)),
+            Find::MethodNotAllowed(allow) => {
+                let mut reject = Reject::new(Reason::MethodNotAllowed);
+                reject.allow = Some(allow.to_string().into());
+                Err(reject)
+            }
+            Find::NotFound => Err(Reject::new(Reason::RouteNotFound)),
+        }
+    }
+
     /// The route with this number, which the router gave.
     #[must_use]
     pub fn route(&self, number: u32) -> Option<&CompiledRoute> {

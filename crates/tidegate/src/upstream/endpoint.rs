@@ -14,7 +14,7 @@ use rustls_pki_types::ServerName;
 use tokio::sync::watch;
 
 use super::h2_pool::{Pool, PoolLimits};
-use crate::dial::{TlsClient, TlsError, server_name};
+use crate::dial::{DialError, TlsClient, TlsError, server_name};
 use crate::ids::{PerWorker, WorkerId};
 use crate::telemetry::metrics::ServiceSeries;
 
@@ -212,6 +212,11 @@ impl Endpoint {
         for pool in self.pools.iter() {
             pool.shutdown();
         }
+    }
+
+    /// Why it cannot be connected to, as the first worker that knows it tells.
+    pub(super) fn failure(&self) -> Option<Arc<DialError>> {
+        self.pools.iter().find_map(Pool::failure)
     }
 
     pub(super) fn view(&self) -> EndpointView {

@@ -202,6 +202,14 @@ impl Pool {
         matches!(self.state.lock().dial, Dial::Down(_) | Dial::Shutdown)
     }
 
+    /// Why the last attempt to connect failed, while that is what calls get.
+    pub(super) fn failure(&self) -> Option<Arc<DialError>> {
+        match &self.state.lock().dial {
+            Dial::Down(error) => Some(Arc::clone(error)),
+            Dial::Idle | Dial::First | Dial::Growing | Dial::Shutdown => None,
+        }
+    }
+
     /// No new streams; connections close when their streams have ended.
     pub(super) fn shutdown(&self) {
         let mut state = self.state.lock();

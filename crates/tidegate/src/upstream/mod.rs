@@ -30,6 +30,7 @@ use self::h2_pool::OpenError;
 pub use self::resolve::{Resolver, keep_resolved};
 use crate::dial::{TlsClient, TlsError};
 use crate::ids::{PerWorker, WorkerId};
+use crate::reject::Reject;
 use crate::telemetry::metrics::ServiceSeries;
 use crate::time::{Wheel, now};
 
@@ -211,6 +212,22 @@ impl Cluster {
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointView> {
         self.endpoints.iter().map(|endpoint| endpoint.view()).collect()
+    }
+
+    /// The refusal that a call would get at once because every endpoint is known to be down. None if a call would be
+    /// tried, which includes that nobody has tried yet.
+    #[must_use]
+    pub fn down(&self) -> Option<Reject> {
+        let down = |endpoint: &Arc<Endpoint>| endpoint.view().state == EndpointState::TransientFailure;
+        if !self.endpoints.iter().all(down) {
+            return None;
+        }
+        let failed = self.endpoints.iter().find_map(|endpoint| Some((endpoint, endpoint.failure()?)));
+        let error = failed.map_or(CallError::NoEndpoint, |(endpoint, error)| CallError::ConnectFailed {
+            endpoint: Arc::clone(endpoint.name()),
+            error,
+        });
+        Some(error.into_reject())
     }
 
     /// Takes no more calls; connections close when the calls that they carry have ended.

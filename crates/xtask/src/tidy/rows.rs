@@ -34,14 +34,15 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     Row {
         number: 1,
-        modules: &["exchange", "heartbeat", "lifecycle", "notify", "reject", "telemetry"],
+        modules: &["exchange", "head", "heartbeat", "lifecycle", "notify", "reject", "telemetry"],
         beside: &[
             ("exchange", "reject"),
+            ("head", "reject"),
             ("telemetry", "exchange"),
             ("telemetry", "lifecycle"),
             ("telemetry", "reject"),
         ],
-        remark: "one request and its answer; where the process stands between start and drain; the service manager; refusals; what is told of all that",
+        remark: "one request and its answer; what its head must be; where the process stands between start and drain; the service manager; refusals; what is told of all that",
     },
     row(2, &["dial"], "TCP and TLS connections to backends; the one place that sets options of outgoing sockets"),
     row(3, &["policy", "upstream"], "they do not know each other"),
@@ -49,9 +50,9 @@ pub(crate) const ROWS: &[Row] = &[
     row(6, &["snapshot"], "builds values of the rows above it, which never name it"),
     Row {
         number: 7,
-        modules: &["gateway", "pipeline"],
+        modules: &["explain", "gateway", "pipeline"],
         beside: &[("gateway", "pipeline")],
-        remark: "one request; `gateway` uses `pipeline`",
+        remark: "one request, and one that nobody has sent; `gateway` uses `pipeline`",
     },
     Row {
         number: 8,

@@ -9,6 +9,7 @@
 //! ```
 
 mod body;
+pub mod preflight;
 mod streaming;
 mod unary;
 mod uploading;
@@ -50,6 +51,9 @@ pub struct Transcode {
     plan: Arc<MethodPlan>,
     /// For single fields in envelopes.
     write: WriteOptions,
+    /// What the HTTP body becomes, for whoever explains the route.
+    body: tidegate_transcode::Body,
+    response_body: Option<String>,
     cluster: Arc<Cluster>,
     path: PathAndQuery,
     metadata: MetadataRules,
@@ -115,6 +119,8 @@ impl Transcode {
             path: PathAndQuery::try_from(plan.rpc_path()).unwrap_or(PathAndQuery::from_static("/")),
             plan: Arc::new(plan),
             write: options.write,
+            body: binding.body.clone(),
+            response_body: binding.response_body.clone(),
             cluster,
             metadata: MetadataRules::compile(&policy.metadata, &variables),
             escape: match policy.multi_segment_escape.value {
@@ -131,6 +137,30 @@ impl Transcode {
         })
     }
 
+    /// The compiled method.
+    #[must_use]
+    pub fn plan(&self) -> &MethodPlan {
+        &self.plan
+    }
+
+    /// What the HTTP body becomes, and which field of the answer is the HTTP body.
+    #[must_use]
+    pub fn bodies(&self) -> (&tidegate_transcode::Body, Option<&str>) {
+        (&self.body, self.response_body.as_deref())
+    }
+
+    /// How values of several segments are decoded.
+    #[must_use]
+    pub fn escape(&self) -> MultiEscape {
+        self.escape
+    }
+
+    /// The service that is called.
+    #[must_use]
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
     /// Answers one request.
     ///
     /// # Errors
@@ -143,9 +173,7 @@ impl Transcode {
         path: &str,
         captures: &Captures,
     ) -> Result<Response<ResponseBody>, Reject> {
-        let values = captures
-            .decode_all(path, self.escape)
-            .map_err(|error| Reject::new(Reason::BadRequest).detail("malformed path").cause(error.to_string()))?;
+        let values = captures.decode_all(path, self.escape).map_err(|error| Reject::bad_path(&error))?;
         let asked = self.ask(exchange, &mut parts, &values)?;
         let query = parts.uri.query();
         match (self.plan.method().is_client_streaming(), self.plan.method().is_server_streaming()) {

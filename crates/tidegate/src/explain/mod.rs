@@ -1,0 +1,185 @@
+//! What a snapshot would do with a request, and why: the route, its policies with their places in the configuration, the
+//! refusal that would come without anything being sent, and what keeps the request from every other route.
+//!
+//! Nothing is sent and nothing is counted. The decisions are not copied from the path of a request but made by the same
+//! functions: `head`, the canonical path, the router, the preflight of the action. What a listener refuses before there
+//! is a head (framing, sizes) is not explained.
+
+mod answer;
+mod near;
+mod policies;
+mod question;
+mod table;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::Request;
+use http::request::Parts;
+use tidegate_config::Valid;
+use tidegate_config::valid::{Action as ConfigAction, Descriptors};
+use tidegate_route::{CanonicalOptions, CanonicalPath, Captures, MultiEscape, PathError, canonicalize};
+
+pub use answer::{Explanation, FieldError, Origin, Policy, Refusal, Rejected, RequestView, RouteView, Stage, Verdict};
+pub use question::{Question, QuestionError};
+
+use crate::action::Action;
+use crate::action::failure::FailureStyle;
+use crate::action::transcode::preflight::{Preflight, Step};
+use crate::exchange::Exchange;
+use crate::head;
+use crate::ids::{ConnInfo, WorkerId};
+use crate::reject::{Reason, Reject};
+use crate::snapshot::{CompiledRoute, Snapshot};
+
+/// Who is asked: the gateway that serves, or a configuration that nobody runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standpoint {
+    /// Backends have states, and what is not known yet is refused.
+    Running,
+    /// Nobody has asked a backend anything.
+    Offline,
+}
+
+/// Explains what a serving gateway with this snapshot does with a request. Allocates; for the control thread.
+#[must_use]
+pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
+    explain_as(snapshot, question, Standpoint::Running)
+}
+
+/// The same from another standpoint.
+#[must_use]
+pub fn explain_as(snapshot: &Snapshot, question: &Question, standpoint: Standpoint) -> Explanation {
+    let host = question.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+    let raw_path = question.target.split('?').next().unwrap_or("");
+    let canonical = canonicalize(raw_path.as_bytes(), CanonicalOptions::default());
+    let path = canonical.as_ref().map_or(raw_path, |path| path.as_str());
+    let mut captures = Captures::new();
+    let chosen = choose(snapshot, question, canonical.as_ref(), host, &mut captures);
+    let (route, flight, refusal) = match chosen {
+        Err(reject) => (None, None, Some((&snapshot.unrouted.failure, reject))),
+        Ok((route, parts)) => {
+            let flight = fly(route, question, parts, path, &captures, standpoint);
+            let refusal = flight.as_ref().and_then(|flight| flight.refusal.clone());
+            (Some(route), flight, refusal.map(|(_, reject)| (&*route.failure, reject)))
+        }
+    };
+    let asked = near::Asked { host, method: question.method.as_str(), path };
+    let (rejected, rejected_more) = near::rejected(snapshot, &asked, route);
+    let policies = |compiled| {
+        let (valid, headers, flight) = (&*snapshot.valid, &question.headers, flight.as_ref());
+        policies::of(&policies::Context { valid, compiled, headers, flight, standpoint })
+    };
+    Explanation {
+        request: RequestView { method: question.method.to_string(), host: host.to_owned(), path: path.to_owned() },
+        matched: route.map(|route| route.name.to_string()),
+        route: route.map(|route| view(&snapshot.valid, route)),
+        captures: route.map(|route| named(route, &captures, path)).unwrap_or_default(),
+        policies: route.map(policies).unwrap_or_default(),
+        rejected,
+        rejected_more,
+        would_answer: refusal.map(|(style, reject)| told(style, &reject)),
+        notes: notes(snapshot, standpoint),
+    }
+}
+
+/// The route as a listener and the pipeline find it, and the head as they leave it.
+fn choose<'s>(
+    snapshot: &'s Snapshot,
+    question: &Question,
+    canonical: Result<&CanonicalPath<'_>, &PathError>,
+    host: &str,
+    captures: &mut Captures,
+) -> Result<(&'s CompiledRoute, Parts), Box<Reject>> {
+    let request = question.request().ok_or_else(|| head::bad("malformed request target"))?;
+    let mut parts = request.into_parts().0;
+    head::vet(&mut parts)?;
+    let path = canonical.map_err(Reject::bad_path)?;
+    let route = snapshot.choose(host, parts.method.as_str(), path.as_str(), captures)?;
+    Ok((route, parts))
+}
+
+/// What the action would do before it sends anything; `None` for actions that send nothing.
+fn fly(
+    route: &CompiledRoute,
+    question: &Question,
+    parts: Parts,
+    path: &str,
+    captures: &Captures,
+    standpoint: Standpoint,
+) -> Option<Preflight> {
+    match &route.action {
+        Action::Transcode(transcode) => {
+            let exchange = Exchange::begin(&nobody(question.tls), &Request::from_parts(parts.clone(), ()));
+            Some(transcode.preflight(&exchange, parts, path, captures))
+        }
+        Action::Pending if standpoint == Standpoint::Running => {
+            let reject = Reject::new(Reason::NoHealthyEndpoint).detail("the service is not known yet");
+            Some(Preflight { refusal: Some((Step::Service, Box::new(reject))), ..Preflight::default() })
+        }
+        Action::Pending | Action::Respond(_) | Action::System(_) => None,
+    }
+}
+
+/// The connection of a request that nobody has sent.
+fn nobody(tls: bool) -> Arc<ConnInfo> {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    Arc::new(ConnInfo { worker: WorkerId::new(0), peer: address, local: address, listener: "explain".into(), tls })
+}
+
+fn named(route: &CompiledRoute, captures: &Captures, path: &str) -> std::collections::BTreeMap<String, String> {
+    let variables = route.template.variables().iter().enumerate();
+    let escape = match &route.action {
+        Action::Transcode(transcode) => transcode.escape(),
+        Action::Respond(_) | Action::System(_) | Action::Pending => MultiEscape::default(),
+    };
+    let value = |index| captures.decode(index, path, escape).unwrap_or_default().into_owned();
+    variables.map(|(index, variable)| (variable.field_path.clone(), value(index))).collect()
+}
+
+fn view(valid: &Valid, route: &CompiledRoute) -> RouteView {
+    RouteView {
+        hosts: route.hosts.clone(),
+        methods: route.methods.clone(),
+        path: route.template.as_str().to_owned(),
+        target: route.target.to_string(),
+        origin: table::origin(valid, route),
+    }
+}
+
+fn told(style: &FailureStyle, reject: &Reject) -> Refusal {
+    let field = |violation: &tidegate_transcode::Violation| FieldError {
+        field: violation.field.clone(),
+        message: violation.message.to_string(),
+    };
+    Refusal {
+        status: style.status(reject).as_u16(),
+        reason: reject.reason.word().to_owned(),
+        detail: reject.message().to_owned(),
+        allow: reject.allow.as_deref().map(str::to_owned),
+        errors: reject.violations.iter().map(field).collect(),
+    }
+}
+
+/// Routes that may exist without being in the table: their paths stand in annotations that nobody has read yet.
+fn notes(snapshot: &Snapshot, standpoint: Standpoint) -> Vec<String> {
+    let valid = &snapshot.valid;
+    let mut notes = Vec::new();
+    for route in valid.routes.iter().filter(|route| route.path.is_none()) {
+        let ConfigAction::Grpc(grpc) = &route.action else { continue };
+        let Some(service) = valid.services.get(grpc.service) else { continue };
+        let known = snapshot.routes.iter().any(|row| *row.name == *route.name);
+        if known || service.descriptors != Descriptors::Reflection {
+            continue;
+        }
+        let (name, service) = (&route.name, &service.name);
+        notes.push(match standpoint {
+            Standpoint::Running => format!("the paths of route {name} are not known yet: {service} has not told them"),
+            Standpoint::Offline => format!("the paths of route {name} are not known offline: ask a running gateway (--admin) that {service} has told them"),
+        });
+    }
+    notes
+}

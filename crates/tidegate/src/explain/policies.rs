@@ -1,0 +1,361 @@
+//! The policies of one route, in the order in which they run.
+//!
+//! A new policy is a line in [`POLICIES`] and a function below that adds its settings.
+
+use http::HeaderMap;
+use serde_json::{Value, json};
+use tidegate_config::Valid;
+use tidegate_config::units::{bytes_text, duration_text};
+use tidegate_config::valid::{
+    Descriptors, EnumFormat, ErrorFormat, FieldNames, GRPC_CODES, GrpcAction, Int64Format, MultiSegmentEscape, Policy,
+    Route, Service, Setting, UnknownPolicy,
+};
+use tidegate_transcode::{Body, StreamFormat};
+
+use super::answer::{self, Origin, Stage, Verdict};
+use super::{Standpoint, table};
+use crate::action::Action;
+use crate::action::transcode::Transcode;
+use crate::action::transcode::preflight::{Preflight, Step};
+use crate::exchange::REQUEST_ID;
+use crate::ids::RequestId;
+use crate::snapshot::CompiledRoute;
+
+/// One policy: its name, when it runs, what it has to say, and the step of a request that it refuses at.
+struct Entry {
+    name: &'static str,
+    stage: Stage,
+    steps: &'static [Step],
+    settings: fn(&Context<'_>, &mut Rows),
+}
+
+const fn entry(
+    name: &'static str,
+    stage: Stage,
+    steps: &'static [Step],
+    settings: fn(&Context<'_>, &mut Rows),
+) -> Entry {
+    Entry { name, stage, steps, settings }
+}
+
+/// The order of `pipeline` and of the actions.
+const POLICIES: &[Entry] = &[
+    entry("client_ip", Stage::Early, &[], client_ip),
+    entry("request_id", Stage::Early, &[], request_id),
+    entry("validation", Stage::Request, &[Step::Path, Step::Validation], validation),
+    entry("deadline", Stage::Request, &[Step::Deadline], deadline),
+    entry("metadata", Stage::Request, &[Step::Metadata], metadata),
+    entry("transcode", Stage::Request, &[Step::Binding], transcode),
+    entry("service", Stage::Upstream, &[Step::Service], service),
+    entry("transforms", Stage::Response, &[], transforms),
+    entry("errors", Stage::Response, &[], errors),
+];
+
+/// What policies look at.
+pub(super) struct Context<'a> {
+    pub(super) valid: &'a Valid,
+    pub(super) compiled: &'a CompiledRoute,
+    pub(super) headers: &'a HeaderMap,
+    /// What the request came to, where its action has steps.
+    pub(super) flight: Option<&'a Preflight>,
+    pub(super) standpoint: Standpoint,
+}
+
+/// A route to a gRPC method, from all sides.
+struct Call<'a> {
+    route: &'a Route,
+    grpc: &'a GrpcAction,
+    service: &'a Service,
+    /// `None` while the descriptors are not known.
+    transcode: Option<&'a Transcode>,
+}
+
+impl<'a> Context<'a> {
+    fn call(&self) -> Option<Call<'a>> {
+        let route = table::route(self.valid, self.compiled)?;
+        let (grpc, service) = table::grpc(self.valid, route)?;
+        let transcode = match &self.compiled.action {
+            Action::Transcode(transcode) => Some(&**transcode),
+            Action::Respond(_) | Action::System(_) | Action::Pending => None,
+        };
+        Some(Call { route, grpc, service, transcode })
+    }
+}
+
+/// The settings of one policy, as they are collected.
+#[derive(Default)]
+struct Rows(Vec<(Value, Origin, Option<String>)>);
+
+impl Rows {
+    fn add(&mut self, value: Value, origin: impl Into<Origin>) {
+        self.0.push((value, origin.into(), None));
+    }
+
+    fn add_noted(&mut self, value: Value, origin: impl Into<Origin>, note: Option<String>) {
+        self.0.push((value, origin.into(), note));
+    }
+
+    /// A setting that says nothing unless somebody wrote it.
+    fn add_if_set<T>(&mut self, setting: &Setting<T>, value: impl FnOnce(&T) -> Value) {
+        if setting.origin.place.is_some() {
+            self.add(value(&setting.value), &setting.origin);
+        }
+    }
+}
+
+/// All policies of the route, each setting an entry of its own.
+pub(super) fn of(context: &Context<'_>) -> Vec<answer::Policy> {
+    let refused = context.flight.and_then(|flight| flight.refusal.as_ref()).map(|(step, _)| *step);
+    let mut all = Vec::new();
+    let mut reached = true;
+    for policy in POLICIES {
+        let mut rows = Rows::default();
+        (policy.settings)(context, &mut rows);
+        let refuses = refused.is_some_and(|step| policy.steps.contains(&step));
+        let verdict = match (context.flight, policy.steps) {
+            (None, _) | (_, []) => None,
+            (Some(_), _) if refuses => Some(Verdict::Refuse),
+            (Some(_), _) => reached.then_some(Verdict::Allow),
+        };
+        reached &= !refuses;
+        for (index, (value, origin, note)) in rows.0.into_iter().enumerate() {
+            all.push(answer::Policy {
+                name: policy.name.to_owned(),
+                stage: policy.stage,
+                value,
+                origin,
+                verdict: verdict.filter(|_| index == 0),
+                note,
+            });
+        }
+    }
+    all
+}
+
+fn client_ip(_: &Context<'_>, rows: &mut Rows) {
+    rows.add(json!("the peer's address"), Origin::built_in());
+}
+
+fn request_id(context: &Context<'_>, rows: &mut Rows) {
+    let mut sent = context.headers.get_all(REQUEST_ID).iter();
+    let (first, more) = (sent.next(), sent.next().is_some());
+    let (value, note) = match first {
+        None => ("new", None),
+        Some(value) if !more && RequestId::from_client(value.as_bytes()).is_some() => ("taken over", None),
+        Some(_) if more => ("new", Some("more than one x-request-id was sent".to_owned())),
+        Some(_) => ("new", Some("the one that was sent is not of the form [A-Za-z0-9._-]{1,128}".to_owned())),
+    };
+    rows.add_noted(json!(value), Origin::built_in(), note);
+}
+
+fn validation(context: &Context<'_>, rows: &mut Rows) {
+    let Some(call) = context.call() else { return };
+    let max_body = &call.route.policy.max_body;
+    let plan = call.transcode.map(Transcode::plan);
+    let uploads = plan.is_some_and(|plan| plan.method().is_client_streaming());
+    let note = uploads.then(|| "for each message of the upload".to_owned());
+    rows.add_noted(json!({"max_body": bytes_text(max_body.value)}), &max_body.origin, note);
+    let Some(plan) = plan else { return };
+    let types = if plan.takes_raw_body() {
+        json!("any")
+    } else if !plan.takes_body() {
+        json!("no body")
+    } else if uploads {
+        json!(["application/json", "application/*+json", "application/x-ndjson"])
+    } else {
+        json!(["application/json", "application/*+json"])
+    };
+    rows.add(json!({"content_types": types}), Origin::built_in());
+    rows.add(json!({"content_encoding": "identity"}), Origin::built_in());
+}
+
+fn deadline(context: &Context<'_>, rows: &mut Rows) {
+    let Some(call) = context.call() else { return };
+    let policy = &call.route.policy;
+    let optional = |time: Option<std::time::Duration>| time.map_or(json!(null), |time| json!(duration_text(time)));
+    let asked = context.flight.and_then(|flight| flight.client_timeout);
+    let note = asked.map(|asked| match policy.timeout.value {
+        Some(ours) if ours <= asked => format!("the client would wait {}", duration_text(asked)),
+        Some(_) | None => format!("the client waits only {}", duration_text(asked)),
+    });
+    rows.add_noted(json!({"timeout": optional(policy.timeout.value)}), &policy.timeout.origin, note);
+    if call.transcode.is_some_and(|transcode| transcode.plan().method().is_server_streaming()) {
+        let idle = &policy.stream_idle_timeout;
+        rows.add(json!({"stream_idle_timeout": optional(idle.value)}), &idle.origin);
+    }
+}
+
+fn metadata(context: &Context<'_>, rows: &mut Rows) {
+    let Some(call) = context.call() else { return };
+    let metadata = &call.route.policy.metadata;
+    let rules = [metadata.allow.origin.place.is_some(), metadata.prefix.origin.place.is_some()];
+    if !rules.contains(&true) {
+        rows.add(json!("all but hop-by-hop and reserved names"), Origin::built_in());
+    }
+    rows.add_if_set(&metadata.allow, |allow| json!({"allow": allow}));
+    rows.add_if_set(&metadata.deny, |deny| json!({"deny": deny}));
+    rows.add_if_set(&metadata.allow_binary, |allow| json!({"allow_binary": allow}));
+    rows.add_if_set(&metadata.prefix, |prefix| json!({"prefix": prefix}));
+}
+
+fn transcode(context: &Context<'_>, rows: &mut Rows) {
+    let Some(call) = context.call() else { return };
+    let digest = call.transcode.map(|transcode| short(&transcode.plan().schema().digest()));
+    let source = match &call.service.descriptors {
+        Descriptors::Reflection => "reflection".to_owned(),
+        Descriptors::Set(path) => path.display().to_string(),
+        Descriptors::Protos { files, .. } => {
+            files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+        }
+    };
+    let known = match (digest, context.standpoint) {
+        (Some(digest), _) => digest,
+        (None, Standpoint::Running) => "not known yet".to_owned(),
+        (None, Standpoint::Offline) => "not known offline".to_owned(),
+    };
+    let rpc = Origin::at(&call.grpc.rpc_place);
+    rows.add_noted(json!({"rpc": &*context.compiled.target}), rpc, Some(format!("descriptors: {source} {known}")));
+    bodies(&call, rows);
+    json_options(&call.route.policy, rows);
+    let streams = call.transcode.is_some_and(|transcode| transcode.plan().method().is_server_streaming());
+    if streams {
+        let stream = &call.route.policy.stream;
+        let formats: Vec<&str> = stream.value.iter().map(|format| config_stream_word(*format)).collect();
+        let chosen = context.flight.and_then(|flight| flight.format);
+        let note = chosen.map(|format| format!("by Accept: {}", stream_word(format)));
+        rows.add_noted(json!({"stream": formats}), &stream.origin, note);
+    }
+}
+
+fn bodies(call: &Call<'_>, rows: &mut Rows) {
+    let Some(transcode) = call.transcode else { return };
+    let (body, response_body) = transcode.bodies();
+    let place = |own| Origin::at(if call.route.path.is_some() { own } else { &call.grpc.rpc_place });
+    match body {
+        Body::None => {}
+        Body::Whole => rows.add(json!({"body": "*"}), place(&call.grpc.body_place)),
+        Body::Field(field) => rows.add(json!({"body": field}), place(&call.grpc.body_place)),
+    }
+    if let Some(field) = response_body {
+        rows.add(json!({"response_body": field}), place(&call.grpc.response_body_place));
+    }
+}
+
+/// Those that somebody has set.
+fn json_options(policy: &Policy, rows: &mut Rows) {
+    let options = &policy.json;
+    rows.add_if_set(
+        &options.field_names,
+        |names| json!({"field_names": match names { FieldNames::Camel => "camel", FieldNames::Proto => "proto" }}),
+    );
+    rows.add_if_set(
+        &options.enums,
+        |format| json!({"enums": match format { EnumFormat::Name => "name", EnumFormat::Number => "number" }}),
+    );
+    rows.add_if_set(&options.emit_defaults, |emit| json!({"emit_defaults": emit}));
+    rows.add_if_set(
+        &options.int64,
+        |format| json!({"int64": match format { Int64Format::String => "string", Int64Format::Number => "number" }}),
+    );
+    rows.add_if_set(&options.unknown_fields, |unknown| json!({"unknown_fields": unknown_word(*unknown)}));
+    rows.add_if_set(&options.unknown_query, |unknown| json!({"unknown_query": unknown_word(*unknown)}));
+    rows.add_if_set(&policy.ignore_query, |keys| json!({"ignore_query": keys}));
+    rows.add_if_set(&policy.multi_segment_escape, |escape| {
+        let word = match escape {
+            MultiSegmentEscape::KeepSlash => "keep_slash",
+            MultiSegmentEscape::Reserved => "reserved",
+            MultiSegmentEscape::All => "all",
+        };
+        json!({"multi_segment_escape": word})
+    });
+}
+
+fn service(context: &Context<'_>, rows: &mut Rows) {
+    let Some(Call { service, transcode, .. }) = context.call() else { return };
+    let origin = || Origin::of_service(&service.place);
+    let states = match (context.standpoint, transcode) {
+        (Standpoint::Running, Some(transcode)) => {
+            let views = transcode.cluster().endpoints();
+            Some(views.iter().map(|view| view.state.word()).collect::<Vec<_>>().join(", "))
+        }
+        (Standpoint::Running | Standpoint::Offline, _) => None,
+    };
+    rows.add(json!({"name": service.name}), origin());
+    let endpoints: Vec<&str> = service.endpoints.iter().map(|endpoint| endpoint.text.as_str()).collect();
+    rows.add_noted(json!({"endpoints": endpoints}), origin(), states);
+    rows.add(json!({"connect_timeout": duration_text(service.connect_timeout)}), origin());
+    let connections = &service.connections;
+    rows.add(json!({"connections": format!("{} to {}", connections.min, connections.max)}), origin());
+    let keepalive = connections
+        .keepalive
+        .map(|ping| format!("every {}, answer within {}", duration_text(ping.interval), duration_text(ping.timeout)));
+    rows.add(json!({"keepalive": keepalive}), origin());
+    rows.add(json!({"max_message": bytes_text(service.max_message)}), origin());
+    if let Some(tls) = service.tls.as_ref().filter(|_| service.endpoints.iter().any(|endpoint| endpoint.tls)) {
+        let roots = tls.ca.as_ref().map_or_else(|| "the system's roots".to_owned(), |path| path.display().to_string());
+        let value =
+            json!({"tls": {"ca": roots, "client_certificate": tls.client.is_some(), "server_name": tls.server_name}});
+        rows.add(value, origin());
+    }
+}
+
+fn transforms(context: &Context<'_>, rows: &mut Rows) {
+    let Some(call) = context.call() else { return };
+    let policy = &call.route.policy;
+    for status in &policy.status_map {
+        let code = GRPC_CODES.get(usize::from(status.code)).copied().unwrap_or("UNKNOWN");
+        rows.add(json!({"status_map": {code: status.status}}), &status.origin);
+    }
+    let envelope = policy.envelope.value.and_then(|index| context.valid.envelopes.get(index));
+    if let Some(envelope) = envelope.filter(|envelope| envelope.success.is_some()) {
+        rows.add(json!({"envelope": envelope.name}), &policy.envelope.origin);
+    }
+}
+
+fn errors(context: &Context<'_>, rows: &mut Rows) {
+    let Some(route) = table::route(context.valid, context.compiled).filter(|_| context.call().is_some()) else {
+        rows.add(json!({"format": "problem"}), Origin::built_in());
+        return;
+    };
+    let format = &route.policy.error_format;
+    let word = match format.value {
+        ErrorFormat::Problem => "problem",
+        ErrorFormat::Status => "status",
+        ErrorFormat::Envelope => "envelope",
+    };
+    rows.add(json!({"format": word}), &format.origin);
+    let envelope = route.policy.envelope.value.and_then(|index| context.valid.envelopes.get(index));
+    if let Some(envelope) = envelope.filter(|_| format.value == ErrorFormat::Envelope) {
+        rows.add(json!({"envelope": envelope.name}), &route.policy.envelope.origin);
+    }
+}
+
+fn unknown_word(unknown: UnknownPolicy) -> &'static str {
+    match unknown {
+        UnknownPolicy::Reject => "reject",
+        UnknownPolicy::Ignore => "ignore",
+        UnknownPolicy::Report => "report",
+    }
+}
+
+fn config_stream_word(format: tidegate_config::valid::StreamFormat) -> &'static str {
+    use tidegate_config::valid::StreamFormat as Format;
+    match format {
+        Format::Array => "array",
+        Format::Ndjson => "ndjson",
+        Format::Sse => "sse",
+    }
+}
+
+fn stream_word(format: StreamFormat) -> &'static str {
+    match format {
+        StreamFormat::Array => "array",
+        StreamFormat::Ndjson => "ndjson",
+        StreamFormat::Sse => "sse",
+    }
+}
+
+/// Enough of a digest to tell two versions of a schema apart.
+fn short(digest: &[u8; 32]) -> String {
+    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
