@@ -8,6 +8,7 @@ mod descriptors;
 mod envelopes;
 mod errors;
 mod examples;
+mod explain;
 mod handover;
 mod hostile;
 mod logs;
