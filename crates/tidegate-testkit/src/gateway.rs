@@ -9,6 +9,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use tempfile::TempDir;
 use tidegate::app::{App, Ended, Options, StartError, Stop};
 use tidegate::listen::Control;
+use tidegate::explain::{Explanation, Question, explain};
 use tidegate::reload::{Outcome, ReloadHandle, Trigger};
 use tidegate::snapshot::inputs::Recorder;
 use tidegate::tasks;
@@ -218,6 +219,21 @@ impl Gateway {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.gateway.snapshot().generation
+    }
+
+    /// What it says that it would do with `request`.
+    ///
+    /// # Panics
+    /// If no client could send it.
+    #[must_use]
+    pub fn explain(&self, request: &Request) -> Explanation {
+        let mut headers = request.headers.clone();
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            headers.push(("host".to_owned(), "shop.test".to_owned()));
+        }
+        headers.extend(request.body.iter().map(|body| ("content-length".to_owned(), body.len().to_string())));
+        let question = Question::new(&request.method, &request.target, &headers).expect("a request that can be sent");
+        explain(&self.gateway.snapshot(), &question)
     }
 
     /// Asks for reloads and tells what they came to.

@@ -127,8 +127,18 @@ codes! {
     Tls = "tls_failed",
     /// A name that the resolver does not know.
     Dns = "dns_failed",
+    /// An endpoint that cannot be connected to. Its name does have an address: without one it is `dns_failed`.
+    ConnectFailed = "connect_failed",
     /// A port that another process holds.
     PortInUse = "port_in_use",
+    /// An address that cannot be listened on for another reason than that it is taken.
+    CannotListen = "cannot_listen",
+    /// A certificate that has expired, or (as a warning) soon will.
+    CertificateExpired = "certificate_expired",
+    /// A configuration file that is a mount of its own, whose changes never show.
+    FileMount = "file_mount",
+    /// A drain that may take longer than service managers wait.
+    LongDrain = "long_drain",
     /// Clear text on an address that others can reach.
     PublicPlaintext = "public_plaintext",
     /// A deadline so long that it hardly protects.

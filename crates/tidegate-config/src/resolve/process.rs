@@ -11,6 +11,9 @@ use crate::diag::Code;
 use crate::raw::RawWorkers;
 use crate::valid::{Drain, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers};
 
+/// What the manifests and the unit file of this project wait for the process to end, before they kill it.
+const GRACE: Duration = Duration::from_secs(45);
+
 /// Most data-plane threads.
 const MAX_WORKERS: u16 = 1024;
 
@@ -19,7 +22,14 @@ impl Resolver<'_> {
         let raw = main.raw.drain.value().cloned().unwrap_or_default();
         let time =
             |field: &Field<Time>, default: u64| field.value().map_or(Duration::from_secs(default), |time| time.0);
-        Drain { readiness_delay: time(&raw.readiness_delay, 5), timeout: time(&raw.timeout, 30) }
+        let drain = Drain { readiness_delay: time(&raw.readiness_delay, 5), timeout: time(&raw.timeout, 30) };
+        let place = raw.timeout.set().or(raw.readiness_delay.set()).map(|item| item.place.clone());
+        let whole = drain.readiness_delay.saturating_add(drain.timeout);
+        if let Some(place) = place.filter(|_| whole > GRACE) {
+            let help = "raise terminationGracePeriodSeconds or TimeoutStopSec above it";
+            self.warn(Code::LongDrain, &place, "readiness_delay and timeout together are longer than 45s", help);
+        }
+        drain
     }
 
     pub(super) fn runtime(&mut self, main: &File) -> Runtime {

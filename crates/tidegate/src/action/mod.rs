@@ -35,6 +35,12 @@ pub enum Action {
 }
 
 impl Action {
+    /// The call, if it is one whose method is known.
+    #[must_use]
+    pub fn transcode(&self) -> Option<&transcode::Transcode> {
+        if let Self::Transcode(transcode) = self { Some(transcode) } else { None }
+    }
+
     /// Runs it. `path` is the canonical path that `captures` point into.
     ///
     /// # Errors

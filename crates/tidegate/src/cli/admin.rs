@@ -23,7 +23,7 @@ const MAX_SHOWN: usize = 300;
 pub(super) struct Target {
     /// Admin address of a running gateway, such as `http://127.0.0.1:9901`.
     #[arg(long = "admin", value_name = "URL")]
-    pub(super) url: Option<http::Uri>,
+    pub(super) admin: Option<http::Uri>,
     /// The gateway's `admin.token`.
     #[arg(long, env = "TIDEGATE_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub(super) token: Option<String>,

@@ -21,7 +21,7 @@ pub(super) struct Asked {
     #[arg(short = 'c', long = "config", env = "TIDEGATE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    admin: admin::Target,
+    target: admin::Target,
     /// How the answer is printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -40,7 +40,7 @@ pub(super) fn run(asked: &Asked) -> ExitCode {
             return ExitCode::from(exit::USAGE);
         }
     };
-    let explained = match (&asked.admin.url, &asked.config) {
+    let explained = match (&asked.target.admin, &asked.config) {
         (Some(url), _) => ask(asked, url),
         (None, Some(path)) => read(path, &question),
         (None, None) => {
@@ -76,7 +76,7 @@ fn read(path: &Path, question: &Question) -> Result<(Explanation, String), ExitC
 /// Asks the running gateway.
 fn ask(asked: &Asked, url: &http::Uri) -> Result<(Explanation, String), ExitCode> {
     let body = Question::json(&asked.method, &asked.url, &asked.headers);
-    let answered = admin::post(url, asked.admin.token.as_deref(), "/api/explain", &body);
+    let answered = admin::post(url, asked.target.token.as_deref(), "/api/explain", &body);
     let understood = answered.and_then(|answer| {
         let explanation: Explanation = serde_json::from_slice(&answer.body)?;
         let value = |name| answer.header(name).unwrap_or("unknown").to_owned();

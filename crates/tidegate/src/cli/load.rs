@@ -1,21 +1,8 @@
-//! Reading a configuration and reporting what is wrong with it: the beginning of most commands.
+//! Reporting what is wrong with a configuration: the beginning of most commands.
 
 use std::io::Write as _;
-use std::path::Path;
 
-use tidegate_config::source::System;
-use tidegate_config::{Diagnostics, Loaded};
-
-/// Reads and checks `path`. If there are errors they go to standard error, together with the warnings.
-pub(super) fn load(path: &Path) -> Option<Loaded> {
-    match tidegate_config::load(&System, path) {
-        Ok(loaded) => Some(loaded),
-        Err(problems) => {
-            report(&problems);
-            None
-        }
-    }
-}
+use tidegate_config::Diagnostics;
 
 /// Adds what a later stage found, so that it is shown with the lines of the files.
 pub(super) fn add(diagnostics: &mut Diagnostics, more: &Diagnostics) {

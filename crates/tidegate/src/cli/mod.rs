@@ -5,7 +5,9 @@ mod check;
 mod explain;
 mod healthcheck;
 mod load;
+mod mounts;
 mod offline;
+mod online;
 mod routes;
 mod run;
 mod schema;
@@ -53,10 +55,13 @@ enum Command {
         #[arg(long, env = "TIDEGATE_HANDOVER", value_name = "PATH")]
         handover: Option<PathBuf>,
     },
-    /// Report all problems of a configuration at once.
+    /// Report all problems of a configuration at once. Ends with 78 if it is invalid.
     Check {
         #[command(flatten)]
         config: ConfigFile,
+        /// Also try names, ports, endpoints and reflection; ends with 1 if only that fails.
+        #[arg(long)]
+        online: bool,
         /// How problems are printed.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
@@ -114,7 +119,7 @@ enum Format {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { config, share_ports, handover } => run::run(&config.path, share_ports, handover),
-        Command::Check { config, format } => check::run(&config.path, format),
+        Command::Check { config, online, format } => check::run(&config.path, online, format),
         Command::Routes { config, format } => routes::run(&config.path, format),
         Command::Explain { asked } => explain::run(&asked),
         Command::Schema { format } => schema::run(format),

@@ -160,7 +160,13 @@ impl Origin {
     /// On the route, or something that belongs to no level.
     #[must_use]
     pub fn at(place: &Place) -> Self {
-        Self { level: "route".to_owned(), file: Some(place.file.to_string()), line: Some(place.line) }
+        Self::on_line(&place.file, place.line)
+    }
+
+    /// As [`Origin::at`].
+    #[must_use]
+    pub fn on_line(file: &str, line: u32) -> Self {
+        Self { level: "route".to_owned(), file: Some(file.to_owned()), line: Some(line) }
     }
 
     /// On the service.

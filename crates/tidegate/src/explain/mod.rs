@@ -28,10 +28,11 @@ pub use question::{Question, QuestionError};
 
 use crate::action::Action;
 use crate::action::failure::FailureStyle;
+use crate::action::transcode::Transcode;
 use crate::action::transcode::preflight::{Preflight, Step};
 use crate::exchange::Exchange;
 use crate::head;
-use crate::ids::{ConnInfo, WorkerId};
+use crate::ids::{ConnInfo, ListenerId, WorkerId};
 use crate::reject::{Reason, Reject};
 use crate::snapshot::{CompiledRoute, Snapshot};
 
@@ -111,31 +112,33 @@ fn fly(
     captures: &Captures,
     standpoint: Standpoint,
 ) -> Option<Preflight> {
-    match &route.action {
-        Action::Transcode(transcode) => {
-            let exchange = Exchange::begin(&nobody(question.tls), &Request::from_parts(parts.clone(), ()));
-            Some(transcode.preflight(&exchange, parts, path, captures))
-        }
-        Action::Pending if standpoint == Standpoint::Running => {
-            let reject = Reject::new(Reason::NoHealthyEndpoint).detail("the service is not known yet");
-            Some(Preflight { refusal: Some((Step::Service, Box::new(reject))), ..Preflight::default() })
-        }
-        Action::Pending | Action::Respond(_) | Action::System(_) => None,
+    if let Some(transcode) = route.action.transcode() {
+        let exchange = Exchange::begin(&nobody(question.tls), &Request::from_parts(parts.clone(), ()));
+        return Some(transcode.preflight(&exchange, parts, path, captures));
     }
+    if !matches!(route.action, Action::Pending) || standpoint == Standpoint::Offline {
+        return None;
+    }
+    let reject = Reject::new(Reason::NoHealthyEndpoint).detail("the service is not known yet");
+    Some(Preflight { refusal: Some((Step::Service, Box::new(reject))), ..Preflight::default() })
 }
 
 /// The connection of a request that nobody has sent.
 fn nobody(tls: bool) -> Arc<ConnInfo> {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    Arc::new(ConnInfo { worker: WorkerId::new(0), peer: address, local: address, listener: "explain".into(), tls })
+    Arc::new(ConnInfo {
+        worker: WorkerId::new(0),
+        peer: address,
+        local: address,
+        listener: "explain".into(),
+        listener_id: ListenerId::default(),
+        tls,
+    })
 }
 
 fn named(route: &CompiledRoute, captures: &Captures, path: &str) -> std::collections::BTreeMap<String, String> {
     let variables = route.template.variables().iter().enumerate();
-    let escape = match &route.action {
-        Action::Transcode(transcode) => transcode.escape(),
-        Action::Respond(_) | Action::System(_) | Action::Pending => MultiEscape::default(),
-    };
+    let escape = route.action.transcode().map_or_else(MultiEscape::default, Transcode::escape);
     let value = |index| captures.decode(index, path, escape).unwrap_or_default().into_owned();
     variables.map(|(index, variable)| (variable.field_path.clone(), value(index))).collect()
 }

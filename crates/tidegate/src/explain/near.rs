@@ -62,6 +62,13 @@ impl Miss {
         path + usize::from(self.host) * HOST_WEIGHT + usize::from(self.method) * METHOD_WEIGHT
     }
 
+    fn path_told(&self) -> String {
+        let unrelated = self.differences.iter().map(Difference::weight).sum::<usize>() > UNRELATED;
+        let count = if unrelated { 1 } else { self.differences.len() };
+        let told: Vec<String> = self.differences.iter().take(count).map(told).collect();
+        told.join(", ")
+    }
+
     fn told(
         &self,
         route: &CompiledRoute,
@@ -74,8 +81,7 @@ impl Miss {
             parts.push(("host", route.hosts.join(", "), format!("the request asks for {:?}", asked.host)));
         }
         if !self.differences.is_empty() {
-            let why: Vec<String> = self.differences.iter().map(told).collect();
-            parts.push(("path", route.template.as_str().to_owned(), why.join(", ")));
+            parts.push(("path", route.template.as_str().to_owned(), self.path_told()));
         }
         if self.method {
             let wanted = route.methods.as_deref().unwrap_or_default().join(", ");
@@ -92,6 +98,9 @@ impl Miss {
         Rejected { route: route.name.to_string(), predicate: first.0, wanted: first.1, why: why.join("; "), origin }
     }
 }
+
+/// A path that is further away than this has nothing to do with the route: its first difference says enough.
+const UNRELATED: usize = 10;
 
 fn wrong_method(method: &str, wanted: &str) -> String {
     if wanted.split(", ").any(|one| one.eq_ignore_ascii_case(method)) {

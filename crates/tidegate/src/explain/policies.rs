@@ -14,7 +14,6 @@ use tidegate_transcode::{Body, StreamFormat};
 
 use super::answer::{self, Origin, Stage, Verdict};
 use super::{Standpoint, table};
-use crate::action::Action;
 use crate::action::transcode::Transcode;
 use crate::action::transcode::preflight::{Preflight, Step};
 use crate::exchange::REQUEST_ID;
@@ -74,10 +73,7 @@ impl<'a> Context<'a> {
     fn call(&self) -> Option<Call<'a>> {
         let route = table::route(self.valid, self.compiled)?;
         let (grpc, service) = table::grpc(self.valid, route)?;
-        let transcode = match &self.compiled.action {
-            Action::Transcode(transcode) => Some(&**transcode),
-            Action::Respond(_) | Action::System(_) | Action::Pending => None,
-        };
+        let transcode = self.compiled.action.transcode();
         Some(Call { route, grpc, service, transcode })
     }
 }

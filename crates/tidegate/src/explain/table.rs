@@ -24,6 +24,7 @@ pub(super) fn origin(valid: &Valid, compiled: &CompiledRoute) -> Origin {
     if let Some(route) = route(valid, compiled) {
         return Origin::at(&route.place);
     }
-    let system = valid.system_routes.iter().find(|(_, route)| route.path == compiled.template.as_str());
-    system.and_then(|(_, route)| route.place.as_ref()).map_or_else(Origin::built_in, Origin::at)
+    // `file:line`, or `built in`.
+    let place = compiled.origin.rsplit_once(':').and_then(|(file, line)| Some((file, line.parse().ok()?)));
+    place.map_or_else(Origin::built_in, |(file, line)| Origin::on_line(file, line))
 }

@@ -68,9 +68,11 @@ impl Explanation {
             return;
         }
         out.push_str("not chosen\n");
+        let longest = self.rejected.iter().map(|other| other.route.chars().count()).max().unwrap_or(0);
+        let width = NAME.max(longest.saturating_add(2));
         for other in &self.rejected {
             let name = &other.route;
-            let _ = writeln!(out, "  {name:<NAME$}{} {}: {}", other.predicate, other.wanted, other.why);
+            let _ = writeln!(out, "  {name:<width$}{} {}: {}", other.predicate, other.wanted, other.why);
         }
         if self.rejected_more > 0 {
             let _ = writeln!(out, "  … and {} more", self.rejected_more);

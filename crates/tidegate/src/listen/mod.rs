@@ -45,7 +45,7 @@ pub use http2::Http2Limits;
 pub use inherit::{InheritError, Inherited};
 pub use listener::ListenerView;
 pub use plan::{ListenerChanges, Plan};
-pub use tls::{CertificateView, TlsError};
+pub use tls::{CertificateView, TlsError, certificate_end};
 pub use worker::WorkerListeners;
 
 /// What answers requests: the gateway, and scripted peers in the tests of this module.

@@ -105,6 +105,15 @@ pub struct CertificateView {
     pub not_after_unix_s: Option<i64>,
 }
 
+/// End of a certificate's validity in seconds since 1970; `None` if it does not say that in an understandable way.
+/// Reads the files, as a listener would.
+///
+/// # Errors
+/// The files cannot be used.
+pub fn certificate_end(cert: &Path, key: &Path) -> Result<Option<i64>, TlsError> {
+    Identity::from_files(cert, key).map(|identity| identity.not_after())
+}
+
 /// Shakes hands with the clients of one listener.
 pub(super) struct Acceptor {
     acceptor: TlsAcceptor,
