@@ -38,14 +38,25 @@ $(DENY_ROOT)/bin/cargo-deny:
 audit: $(DENY)
 	$(DENY) --locked --log-level error check advisories
 
+## What tests need beside Rust: promtool, and Python tools below target/tools.
+.PHONY: tools
+tools:
+	./scripts/test-tools.sh
+
 ## All tests; the examples' configurations are among them.
-unit:
+unit: tools
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --workspace --locked
 else
 	$(CARGO) test --workspace --locked --lib --bins --tests
 endif
 	$(CARGO) test --locked --doc -p tidegate-route -p tidegate-transcode
+
+## Requests made up from our own OpenAPI documents against running gateways, by schemathesis.
+.PHONY: contract
+contract:
+	./scripts/test-tools.sh contract
+	$(CARGO) test --locked -p tidegate --test it -- --ignored contract::
 
 ## The pure crates' tests on optimised code, where a compiler fault once hid.
 .PHONY: optimised

@@ -58,6 +58,14 @@ pub struct Variable {
     pub(crate) end: usize,
 }
 
+impl Variable {
+    /// Indices of the segments that belong to the variable, in [`Template::segments`].
+    #[must_use]
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.first..self.end
+    }
+}
+
 /// What [`Template::parse_with`] allows beyond the strict grammar. The default allows nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TemplateOptions {

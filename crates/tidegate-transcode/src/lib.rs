@@ -30,9 +30,12 @@ pub use content_type::{check_json, check_json_sequence};
 pub use error::{Fault, MAX_NAME_BYTES, MAX_VIOLATIONS, Reason, RequestError, ResponseError, Stage, Violation};
 pub use frame::{Frame, FrameError, FrameReader};
 pub use http_body::HttpBody;
-pub use method::{AnswerKind, CallOptions, MethodPlan, RequestParts};
+pub use method::{
+    AnswerDescription, AnswerKind, BindingDescription, BodyDescription, CallOptions, MAX_QUERY_PARAMETERS, MethodPlan,
+    Parameter, RequestParts,
+};
 pub use rule::{Binding, Body, Place, PlanError, PlanErrorKind};
-pub use schema::{Method, Schema, SchemaError};
+pub use schema::{Method, Note, Schema, SchemaError};
 pub use status::{Code, Status};
 pub use stream::{End, StreamEncoder, StreamFormat, StreamOptions};
 pub use upload::{MAX_PIECE, Upload};

@@ -10,6 +10,7 @@
 //!   query ────────────────────────────────────────┘      └─┴──────────────────────► message
 //! ```
 
+mod describe;
 mod message;
 
 use std::borrow::Cow;
@@ -25,6 +26,7 @@ use crate::plan::{FieldIndex, MsgId};
 use crate::rule::{self, Binding, Body, PlanError, Step};
 use crate::schema::{Idempotency, Method, Schema};
 
+pub use describe::{AnswerDescription, BindingDescription, BodyDescription, MAX_QUERY_PARAMETERS, Parameter};
 pub(crate) use message::{MessageBody, Values, is_nothing, merge};
 
 /// Choices of a route about one call.

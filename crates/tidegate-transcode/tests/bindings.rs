@@ -18,6 +18,7 @@ use tidegate_transcode::{
 
 mod bindings {
     mod bodies;
+    mod descriptions;
     mod http_body;
     mod oracle;
     mod plans;

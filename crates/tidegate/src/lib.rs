@@ -25,9 +25,10 @@ pub mod upstream;
 pub mod action;
 // Row 6: one compiled configuration.
 pub mod snapshot;
-// Row 7: one request.
+// Row 7: one request, what would become of one, and the documentation of all.
 pub mod explain;
 pub mod gateway;
+pub mod openapi;
 pub mod pipeline;
 // Row 8: where clients connect; what changes while the process runs.
 pub mod listen;

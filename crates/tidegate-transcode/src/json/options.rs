@@ -49,7 +49,7 @@ impl Ignored {
 }
 
 /// How an answer is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WriteOptions {
     /// Keys as written in the `.proto` file instead of lowerCamelCase.
     pub proto_names: bool,

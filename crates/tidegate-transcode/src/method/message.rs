@@ -109,7 +109,7 @@ impl MethodPlan {
     }
 
     /// The rest of `path` below the message of the body, if it leads there.
-    fn inside_body<'a>(&self, path: &'a [Step]) -> Option<&'a [Step]> {
+    pub(super) fn inside_body<'a>(&self, path: &'a [Step]) -> Option<&'a [Step]> {
         match &self.body {
             BodyPlan::None | BodyPlan::Raw { .. } => None,
             BodyPlan::Whole => Some(path),

@@ -10,6 +10,7 @@ use prost_reflect::DescriptorPool;
 use sha2::{Digest as _, Sha256};
 
 use super::features::{self, Features, Presence, UnknownEdition};
+use super::notes::Notes;
 use super::{Digest, Idempotency, Method, Schema, SchemaError, builtin, http, raw};
 use crate::plan::{Cardinality, EnumPlan, FieldPlan, Kind, MsgId, MsgPlan, NameTable, Text, Wkt};
 use crate::wire::Cursor;
@@ -98,7 +99,7 @@ fn top_level_names(file: &raw::File) -> impl Iterator<Item = String> {
     messages.chain(enums).map(move |name| join(&package, &name)).collect::<Vec<_>>().into_iter()
 }
 
-fn join(scope: &str, name: &str) -> String {
+pub(super) fn join(scope: &str, name: &str) -> String {
     if scope.is_empty() { name.to_owned() } else { format!("{scope}.{name}") }
 }
 
@@ -115,7 +116,7 @@ fn digest(given: &FileList) -> Digest {
     hash.finalize().into()
 }
 
-fn without_positions(file: &[u8]) -> Vec<u8> {
+pub(super) fn without_positions(file: &[u8]) -> Vec<u8> {
     const SOURCE_CODE_INFO: u32 = 9;
     let mut kept = Vec::with_capacity(file.len());
     let mut cursor = Cursor::new(file);
@@ -221,7 +222,8 @@ impl<'a> Builder<'a> {
             })
             .collect();
         self.arena.extend(std::iter::repeat_n(' ', crate::json::append::PADDING));
-        Ok(Schema { messages, enums, methods, arena: self.arena, by_name, digest })
+        let notes = Notes::collect(given.files.iter().map(|(file, bytes)| (file, bytes.as_slice())));
+        Ok(Schema { messages, enums, methods, arena: self.arena, by_name, digest, notes })
     }
 
     fn declare_file(&mut self, file: &'a raw::File) -> Result<(), SchemaError> {
@@ -479,7 +481,7 @@ fn is_identifier(name: &str) -> bool {
 }
 
 /// For each declared oneof its number among the real ones, `None` for those that proto3 `optional` makes.
-fn real_oneofs(message: &raw::MessageType) -> Vec<Option<u16>> {
+pub(super) fn real_oneofs(message: &raw::MessageType) -> Vec<Option<u16>> {
     let mut next = 0u16;
     (0..message.oneof_decl.len())
         .map(|oneof| {

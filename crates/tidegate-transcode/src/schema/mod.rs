@@ -9,6 +9,7 @@ mod builtin;
 mod error;
 mod features;
 mod http;
+mod notes;
 mod raw;
 mod source;
 
@@ -16,6 +17,7 @@ use hashbrown::HashMap;
 
 pub use error::SchemaError;
 pub use http::HttpRule;
+pub use notes::Note;
 pub use source::compile_protos;
 
 use crate::plan::{EnumId, EnumPlan, FieldPlan, MsgId, MsgPlan, Text, text_in};
@@ -29,6 +31,7 @@ pub struct Schema {
     pub(crate) arena: String,
     pub(crate) by_name: HashMap<Box<str>, MsgId, foldhash::fast::FixedState>,
     pub(crate) digest: Digest,
+    notes: notes::Notes,
 }
 
 /// SHA-256 over the files of a schema, sorted by name and without source positions.
@@ -173,7 +176,7 @@ impl Schema {
         (0u32..).map(MsgId).zip(&self.messages)
     }
 
-    /// SHA-256 over the given files; the built-in ones do not count. Equal digests mean equal plans.
+    /// SHA-256 over the given files; neither the built-in ones nor comments count. Equal digests mean equal plans.
     pub fn digest(&self) -> Digest {
         self.digest
     }

@@ -129,6 +129,8 @@ pub(crate) struct EnumValue {
     pub(crate) name: Option<String>,
     #[prost(int32, optional, tag = "2")]
     pub(crate) number: Option<i32>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub(crate) options: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -137,6 +139,8 @@ pub(crate) struct Service {
     pub(crate) name: Option<String>,
     #[prost(message, repeated, tag = "2")]
     pub(crate) method: Vec<Method>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub(crate) options: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]

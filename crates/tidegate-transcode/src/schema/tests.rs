@@ -170,3 +170,76 @@ fn problems_in_a_proto_file_have_a_position() {
     let new = Schema::from_protos(&["new.proto"], &[directory.path()]).unwrap_err();
     assert!(matches!(new, SchemaError::EditionSource { file } if file == "new.proto"));
 }
+
+const NOTED: &str = r#"syntax = "proto3";
+package noted;
+import "google/api/field_behavior.proto";
+
+// The service.
+service Notes {
+  // Asks.
+  //
+  // More of it. (-- internal --)
+  rpc Ask(Question) returns (Question) { option deprecated = true; }
+}
+
+// Detached, of nobody.
+
+// A question.
+message Question {
+  option deprecated = true;
+  /* In a block. */
+  string text = 1 [(google.api.field_behavior) = REQUIRED];
+  string id = 2 [(google.api.field_behavior) = OUTPUT_ONLY, deprecated = true]; // Behind it.
+  string secret = 3 [(google.api.field_behavior) = INPUT_ONLY, (google.api.field_behavior) = REQUIRED];
+  string plain = 4;
+  optional string maybe = 5;
+  oneof answer { string yes = 6; string no = 7; }
+  // Nested.
+  message Inner {
+    enum Mood {
+      MOOD_UNSPECIFIED = 0;
+      // Good.
+      GOOD = 1 [deprecated = true];
+    }
+    Mood mood = 1;
+  }
+  Inner inner = 8;
+}
+"#;
+
+#[test]
+fn comments_deprecations_and_behaviors_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("noted.proto"), NOTED).unwrap();
+    let set = compile_protos(&["noted.proto"], &[folder.path()]).unwrap();
+    let schema = Schema::from_descriptor_set(&set).unwrap();
+    let id = schema.find_message("noted.Question").unwrap();
+    let note = |name: &str| {
+        let field = schema.message(id).field(schema.find_field(id, name).unwrap()).unwrap();
+        schema.note_of_field(id, field).clone()
+    };
+    let comment = |text: &str| Note { comment: text.to_owned(), ..Note::default() };
+    assert_eq!(schema.note_of_service("noted.Notes"), &comment("The service."));
+    let method = schema.find_method("Notes/Ask").unwrap();
+    assert_eq!(schema.note_of_method(method), &Note { deprecated: true, ..comment("Asks.\n\nMore of it.") });
+    assert_eq!(schema.note_of_message(id), &Note { deprecated: true, ..comment("A question.") });
+    assert_eq!(note("text"), Note { required: true, ..comment("In a block.") });
+    assert_eq!(note("id"), Note { output_only: true, deprecated: true, ..comment("Behind it.") });
+    assert_eq!(note("secret"), Note { required: true, input_only: true, ..Note::default() });
+    assert_eq!(note("plain"), Note::default());
+    assert_eq!((schema.oneof_name(id, 0), schema.oneof_name(id, 1)), (Some("answer"), None));
+    let inner = schema.find_message("noted.Question.Inner").unwrap();
+    assert_eq!(schema.note_of_message(inner), &comment("Nested."));
+    let mood = schema.message(inner).field(0).unwrap().enumeration().unwrap();
+    let values: Vec<_> = schema.enum_values(mood).map(|(name, number, note)| (name, number, note.clone())).collect();
+    let good = Note { deprecated: true, ..comment("Good.") };
+    assert_eq!(values, [("MOOD_UNSPECIFIED", 0, Note::default()), ("GOOD", 1, good)]);
+
+    // Without positions, as reflection sends files, only the comments are gone.
+    let files = raw::FileSet::decode(set.as_slice()).unwrap().file;
+    let bare = files.iter().map(|file| build::without_positions(file));
+    let schema = Schema::from_file_descriptors(bare).unwrap();
+    let method = schema.find_method("Notes/Ask").unwrap();
+    assert_eq!(schema.note_of_method(method), &Note { deprecated: true, ..Note::default() });
+}

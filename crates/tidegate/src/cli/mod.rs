@@ -8,6 +8,7 @@ mod load;
 mod mounts;
 mod offline;
 mod online;
+mod openapi;
 mod routes;
 mod run;
 mod schema;
@@ -86,6 +87,13 @@ enum Command {
         #[arg(long, value_enum, default_value_t = schema::Format::Json)]
         format: schema::Format,
     },
+    /// Print the API as an OpenAPI document.
+    Openapi {
+        #[command(flatten)]
+        config: ConfigFile,
+        #[command(flatten)]
+        about: openapi::Arguments,
+    },
     /// Ask a running gateway whether it is ready; for images without a shell.
     Healthcheck {
         #[command(flatten)]
@@ -123,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Routes { config, format } => routes::run(&config.path, format),
         Command::Explain { asked } => explain::run(&asked),
         Command::Schema { format } => schema::run(format),
+        Command::Openapi { config, about } => openapi::run(&config.path, about),
         Command::Healthcheck { target } => healthcheck::run(&target),
         Command::Version { format } => print_version(format),
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking, as the tests do")]
 
 mod backends;
+mod contract;
 mod deadlines;
 mod descriptors;
 mod envelopes;
@@ -13,6 +14,7 @@ mod handover;
 mod hostile;
 mod logs;
 mod metadata;
+mod openapi;
 mod program;
 mod refusals;
 mod reload;

@@ -50,9 +50,9 @@ pub(crate) const ROWS: &[Row] = &[
     row(6, &["snapshot"], "builds values of the rows above it, which never name it"),
     Row {
         number: 7,
-        modules: &["explain", "gateway", "pipeline"],
+        modules: &["explain", "gateway", "openapi", "pipeline"],
         beside: &[("gateway", "pipeline")],
-        remark: "one request, and one that nobody has sent; `gateway` uses `pipeline`",
+        remark: "one request, where `gateway` uses `pipeline`; one that nobody has sent; the documentation of all",
     },
     Row {
         number: 8,

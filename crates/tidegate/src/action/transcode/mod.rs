@@ -161,6 +161,12 @@ impl Transcode {
         &self.cluster
     }
 
+    /// Formats of a streamed answer, the default first.
+    #[must_use]
+    pub fn formats(&self) -> &[StreamFormat] {
+        &self.formats
+    }
+
     /// Answers one request.
     ///
     /// # Errors
