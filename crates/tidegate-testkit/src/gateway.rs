@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use rustix::process::{Signal, getpid, kill_process};
 use tempfile::TempDir;
 use tidegate::app::{App, Ended, Options, StartError, Stop};
-use tidegate::listen::Control;
 use tidegate::explain::{Explanation, Question, explain};
+use tidegate::listen::Control;
 use tidegate::reload::{Outcome, ReloadHandle, Trigger};
 use tidegate::snapshot::inputs::Recorder;
 use tidegate::tasks;
@@ -19,12 +19,11 @@ use crate::client::{Answer, Http1, Http2, Request};
 use crate::{shop, soon};
 
 /// Top-level keys that a configuration gets if it does not have them.
-const USUAL: [(&str, &str); 5] = [
+const USUAL: [(&str, &str); 4] = [
     ("version:", "version: 1"),
     ("listeners:", "listeners: [{ name: main, address: \"127.0.0.1:0\" }]"),
     ("drain:", "drain: { readiness_delay: 0s, timeout: 5s }"),
     ("runtime:", "runtime: { workers: 2 }"),
-    ("observability:", "observability: { logs: { access: null } }"),
 ];
 
 /// What a configuration without `observability` gets, at its end. Access lines are made, but not between the words of tests.
