@@ -25,6 +25,7 @@ use self::stop::Signals;
 pub use self::stop::Stop;
 use self::workers::{per_core, shared};
 use crate::action::metrics::{Order, Page};
+use crate::admin::{Admin, Handles, Socket};
 use crate::gateway::Gateway;
 use crate::heartbeat::Heartbeat;
 use crate::ids::{PerWorker, WorkerId};
@@ -104,6 +105,9 @@ pub struct App {
     pages: mpsc::Receiver<Order>,
     addresses: Vec<(Arc<str>, SocketAddr)>,
     upgrade: Upgrade,
+    admin: Option<Admin>,
+    /// Somebody asked for the end over the admin API.
+    drain: mpsc::Receiver<()>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -132,6 +136,7 @@ impl App {
             inherited,
             telemetry: Arc::clone(telemetry),
         };
+        let admin_socket = bind_admin(&live.valid).map_err(StartError::Listen)?;
         let mut listeners = Listeners::bind(settings, &binding).map_err(StartError::Listen)?;
         let addresses = listeners.addresses();
         let control = listeners.control();
@@ -146,16 +151,49 @@ impl App {
         let parts =
             Parts { registry: Arc::clone(&registry), gateway: Arc::clone(&gateway), listeners: Arc::clone(&control) };
         let (reloader, reloads) = Reloader::new(parts, recorder);
+        let (drain, drained) = mpsc::channel(1);
+        let admin = match (admin_socket, &registry.live().valid.admin) {
+            (Some(socket), Some(settings)) => {
+                let handles = Handles {
+                    registry: Arc::clone(&registry),
+                    gateway: Arc::clone(&gateway),
+                    listeners: Arc::clone(&control),
+                    reloads: reloads.clone(),
+                    drain,
+                };
+                Some(Admin::start(socket, settings, handles).map_err(StartError::System)?)
+            }
+            _ => None,
+        };
         let watching = !options.unwatched;
         registry.tell_metrics(&gateway.snapshot());
         registry.process.telemetry.metrics.config.serves(&registry.live().hash, time::unix_ms());
-        Ok(Self { registry, gateway, control, reloads, reloader, watching, pages, addresses, upgrade, threads })
+        Ok(Self {
+            registry,
+            gateway,
+            control,
+            reloads,
+            reloader,
+            watching,
+            pages,
+            addresses,
+            upgrade,
+            admin,
+            drain: drained,
+            threads,
+        })
     }
 
     /// Asks for reloads, once [`App::serve`] runs.
     #[must_use]
     pub fn reloads(&self) -> ReloadHandle {
         self.reloads.clone()
+    }
+
+    /// Where the admin API is, if there is one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// What the listeners hand requests to; it has the snapshot in force.
@@ -180,8 +218,8 @@ impl App {
     /// # Errors
     /// The system refused a runtime.
     pub fn serve<S: Stop>(self, stop: impl FnOnce() -> std::io::Result<S>) -> std::io::Result<Ended> {
-        let Self { registry, gateway, control, reloads: _, reloader, watching, pages, addresses, upgrade, threads } =
-            self;
+        let Self { registry, gateway, control, reloader, watching, pages, addresses, upgrade, threads, .. } = self;
+        let (admin, mut drain_asked) = (self.admin, self.drain);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let ended = runtime.block_on(async {
             let mut stop = stop()?;
@@ -195,6 +233,9 @@ impl App {
             drop(tasks::spawn("control wheel", Arc::clone(wheels.get(slot)).run()));
             let followers = Followers::start(&registry, &gateway, slot);
             // Whoever reads this may send a signal at once, so it is said when all of them are heard.
+            if let Some(admin) = &admin {
+                tracing::info!(address = %admin.address(), "admin API");
+            }
             announce(&addresses, &registry);
             drop(tasks::spawn("metrics", scrape::serve(pages, Arc::clone(&registry), Arc::clone(&control))));
             drop(tasks::spawn("reload", reloader.run(followers, hup, watching, Arc::clone(&notifier))));
@@ -203,6 +244,7 @@ impl App {
             let replaced = upgrade.run(&control, || registry.process.lifecycle.pending().is_empty());
             let readiness_delay = tokio::select! {
                 () = stop.wait() => registry.live().valid.drain.readiness_delay,
+                Some(()) = drain_asked.recv() => registry.live().valid.drain.readiness_delay,
                 // Another process accepts already, so nobody has to learn first that this one ends.
                 () = replaced => Duration::ZERO,
             };
@@ -216,9 +258,21 @@ impl App {
             // A worker that panicked has said so; there is nothing left to wait for.
             let _ended = thread.join();
         }
+        // Last, so that the drain could be watched.
+        drop(admin);
         registry.process.telemetry.access.flush(logs::LAST_LINES);
         ended
     }
+}
+
+/// The socket of the admin API, if the configuration has one.
+fn bind_admin(valid: &Valid) -> Result<Option<Socket>, ListenError> {
+    let Some(admin) = &valid.admin else { return Ok(None) };
+    let (listener, address) = (Arc::from("admin"), admin.address);
+    Socket::bind(address).map(Some).map_err(|source| match source.kind() {
+        std::io::ErrorKind::AddrInUse => ListenError::Taken { listener, address },
+        _ => ListenError::Bind { listener, address, source },
+    })
 }
 
 /// True if every request was answered in time and nobody asked a second time.

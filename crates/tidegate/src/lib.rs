@@ -31,6 +31,7 @@ pub mod gateway;
 pub mod openapi;
 pub mod pipeline;
 // Row 8: where clients connect; what changes while the process runs.
+pub mod admin;
 pub mod listen;
 pub mod refresh;
 pub mod reload;

@@ -19,6 +19,12 @@ pub enum Reason {
     PayloadTooLarge,
     /// Content type, charset or content coding cannot be read.
     UnsupportedMediaType,
+    /// A credential is needed.
+    AuthMissing,
+    /// The credential is wrong.
+    AuthInvalid,
+    /// Whoever asks may not.
+    Forbidden,
     /// Every endpoint of the service is out, or nothing is known of the service yet.
     NoHealthyEndpoint,
     /// No connection to a backend could be made.
@@ -80,6 +86,13 @@ impl Reason {
                 Code::InvalidArgument,
                 "content type not supported",
             ),
+            Self::AuthMissing => {
+                meaning("auth_missing", StatusCode::UNAUTHORIZED, Code::Unauthenticated, "a credential is needed")
+            }
+            Self::AuthInvalid => {
+                meaning("auth_invalid", StatusCode::UNAUTHORIZED, Code::Unauthenticated, "the credential is not valid")
+            }
+            Self::Forbidden => meaning("forbidden", StatusCode::FORBIDDEN, Code::PermissionDenied, "not allowed"),
             Self::NoHealthyEndpoint => meaning(
                 "no_healthy_endpoint",
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -87,6 +87,13 @@ pub fn explain_as(snapshot: &Snapshot, question: &Question, standpoint: Standpoi
     }
 }
 
+/// The policies of a route in their order, whoever asks.
+#[must_use]
+pub fn policies(snapshot: &Snapshot, compiled: &CompiledRoute) -> Vec<Policy> {
+    let (valid, headers) = (&*snapshot.valid, &http::HeaderMap::new());
+    policies::of(&policies::Context { valid, compiled, headers, flight: None, standpoint: Standpoint::Running })
+}
+
 /// The route as a listener and the pipeline find it, and the head as they leave it.
 fn choose<'s>(
     snapshot: &'s Snapshot,

@@ -360,7 +360,8 @@ impl Compiler<'_> {
         let Some(router) = router else { return Err(self.problems) };
         let routes = self.rows.into_iter().map(|row| row.route).collect();
         let Inputs { generation, valid, hash, .. } = *self.inputs;
-        Ok(Snapshot { generation, valid: Arc::clone(valid), hash: Arc::clone(hash), router, routes, unrouted })
+        let (valid, hash, health) = (Arc::clone(valid), Arc::clone(hash), self.health);
+        Ok(Snapshot { generation, valid, hash, router, routes, unrouted, health })
     }
 
     /// Builds the matcher; rows that lose against a path of the configuration are dropped first.

@@ -14,6 +14,7 @@ use tidegate_route::{Captures, Find, Router, Template};
 
 use crate::action::Action;
 use crate::action::failure::FailureStyle;
+use crate::action::health::Health;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::route::RouteTelemetry;
 
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub routes: Vec<CompiledRoute>,
     /// What holds when no route matched.
     pub unrouted: Unrouted,
+    /// Of the process, with the services of this configuration.
+    pub health: Arc<Health>,
 }
 
 /// What holds when no route matched.

@@ -28,13 +28,15 @@ const fn fence(library: &'static str, inside: &'static [&'static str], purpose: 
 pub(crate) const FENCES: &[Fence] = &[
     fence("hyper", &["tidegate/src/listen/http1"], "HTTP/1.1 of clients"),
     fence("hyper_util", &["tidegate/src/listen/http1"], "adapters between hyper and tokio"),
+    fence("axum", &["tidegate/src/admin"], "the admin API"),
+    fence("futures_util", &["tidegate/src/admin/tap"], "the live view as a stream of events"),
     fence("h2", &["tidegate/src/listen/http2", "tidegate/src/upstream/"], "HTTP/2 of clients and of backends"),
     fence("rustls", &["tidegate/src/dial", "tidegate/src/listen/tls", "tidegate/src/listen/devcert"], "TLS"),
     fence("tokio_rustls", &["tidegate/src/dial", "tidegate/src/listen/tls"], "TLS on sockets"),
     fence("rustls_native_certs", &["tidegate/src/dial"], "root certificates of the system"),
     fence(
         "aws_lc_rs",
-        &["tidegate/src/dial", "tidegate/src/listen/tls", "tidegate/src/upstream/reflection"],
+        &["tidegate/src/admin/guard", "tidegate/src/dial", "tidegate/src/listen/tls", "tidegate/src/upstream/reflection"],
         "the one crypto library: TLS, and digests of what reflection sends",
     ),
     fence("rcgen", &["tidegate/src/listen/devcert", "tidegate/src/listen/tls"], "development certificates"),

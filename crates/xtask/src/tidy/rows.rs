@@ -56,9 +56,15 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         number: 8,
-        modules: &["listen", "refresh", "reload", "scrape"],
-        beside: &[("reload", "listen"), ("reload", "refresh"), ("scrape", "listen")],
-        remark: "where clients connect; where new descriptors and new configurations come in; the page of metrics",
+        modules: &["admin", "listen", "refresh", "reload", "scrape"],
+        beside: &[
+            ("admin", "listen"),
+            ("admin", "reload"),
+            ("reload", "listen"),
+            ("reload", "refresh"),
+            ("scrape", "listen"),
+        ],
+        remark: "where clients connect; where new descriptors and new configurations come in; the page of metrics; operators",
     },
     Row { number: 9, modules: &["app", "cli"], beside: &[("cli", "app")], remark: "`cli` uses `app`" },
 ];

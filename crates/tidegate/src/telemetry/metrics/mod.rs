@@ -23,6 +23,7 @@ mod render;
 mod route;
 mod service;
 pub mod table;
+mod totals;
 
 pub use cell::Counter;
 pub use config::{ConfigSeries, Reload};
@@ -35,6 +36,7 @@ pub use process::Process;
 pub use registry::{Live, Metrics};
 pub use route::{Direction, RouteSeries, Sample, Stage, samples_transcoding};
 pub use service::{SchemaRefresh, ServiceSeries};
+pub use totals::{Quantiles, Totals};
 
 #[cfg(test)]
 mod tests;

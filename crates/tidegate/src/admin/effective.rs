@@ -1,0 +1,140 @@
+//! The configuration in force as JSON: with its defaults, without its secrets.
+
+use serde_json::{Value, json};
+use tidegate_config::Valid;
+use tidegate_config::valid::{
+    AccessOutput, Action, Descriptors, HealthDetail, Listener, LogFormat, OtlpProtocol, Required, Runtime,
+    RuntimeModel, Service, Tls, Workers,
+};
+
+use crate::explain;
+use crate::snapshot::Snapshot;
+
+/// What stands where a secret does.
+const HIDDEN: &str = "***";
+
+/// The whole configuration. Durations and sizes as in a configuration file.
+pub(super) fn document(snapshot: &Snapshot) -> Value {
+    let valid = &*snapshot.valid;
+    let drain = valid.drain;
+    json!({
+        "listeners": valid.listeners.iter().map(listener).collect::<Vec<_>>(),
+        "admin": valid.admin.as_ref().map(|admin| {
+            json!({"address": admin.address, "token": admin.token.as_ref().map(|_| HIDDEN)})
+        }),
+        "drain": {"readiness_delay": duration(drain.readiness_delay), "timeout": duration(drain.timeout)},
+        "runtime": runtime(valid.runtime),
+        "observability": observability(valid),
+        "readiness": {"require": valid.readiness.require.iter().map(|wanted| required(valid, *wanted)).collect::<Vec<_>>()},
+        "health": {"detail": match valid.health_detail { HealthDetail::Full => "full", HealthDetail::Admin => "admin" }},
+        "system_routes": valid.system_routes.iter().map(|(key, route)| (key, route.path.clone())).collect::<std::collections::BTreeMap<_, _>>(),
+        "services": valid.services.iter().map(service).collect::<Vec<_>>(),
+        "routes": routes(snapshot),
+    })
+}
+
+fn listener(listener: &Listener) -> Value {
+    let tls = match &listener.tls {
+        Tls::None => Value::Null,
+        Tls::Auto => json!("auto"),
+        Tls::Files { cert, key } => json!({"cert": cert, "key": key}),
+    };
+    let protocols: Vec<String> = listener.protocols.iter().map(|known| format!("{known:?}").to_lowercase()).collect();
+    json!({
+        "name": listener.name,
+        "address": listener.address,
+        "tls": tls,
+        "protocols": protocols,
+        "origin": listener.place.to_string(),
+    })
+}
+
+fn runtime(runtime: Runtime) -> Value {
+    let workers = match runtime.workers {
+        Workers::Auto => json!("auto"),
+        Workers::Count(count) => json!(count),
+    };
+    let model = match runtime.model {
+        RuntimeModel::PerCore => "per_core",
+        RuntimeModel::Shared => "shared",
+    };
+    json!({"workers": workers, "model": model})
+}
+
+fn observability(valid: &Valid) -> Value {
+    let observability = &valid.observability;
+    let logs = &observability.logs;
+    let access = logs.access.as_ref().map(|access| {
+        let output = match &access.output {
+            AccessOutput::Stdout => json!("stdout"),
+            AccessOutput::Stderr => json!("stderr"),
+            AccessOutput::File(path) => json!(path),
+        };
+        json!({"output": output, "sample_ok": access.sample_ok, "slower_than": duration(access.slower_than)})
+    });
+    let tracing = observability.tracing.as_ref().map(|tracing| {
+        let protocol = match tracing.otlp.protocol {
+            OtlpProtocol::Grpc => "grpc",
+            OtlpProtocol::Http => "http",
+        };
+        json!({"otlp": tracing.otlp.text, "protocol": protocol, "sample_ratio": tracing.sample_ratio})
+    });
+    let format = match logs.format {
+        LogFormat::Json => "json",
+        LogFormat::Text => "text",
+    };
+    json!({
+        "logs": {"format": format, "level": format!("{:?}", logs.level).to_lowercase(), "access": access},
+        "metrics": {
+            "public_path": observability.metrics.public_path.as_ref().map(|path| path.path.clone()),
+            "max_series": observability.metrics.max_series,
+        },
+        "tracing": tracing,
+    })
+}
+
+fn required(valid: &Valid, required: Required) -> String {
+    let Required::Service(index) = required;
+    valid.services.get(index).map_or_else(String::new, |service| format!("service:{}", service.name))
+}
+
+fn service(service: &Service) -> Value {
+    let descriptors = match &service.descriptors {
+        Descriptors::Reflection => json!("reflection"),
+        Descriptors::Set(path) => json!(path),
+        Descriptors::Protos { files, .. } => json!(files),
+    };
+    json!({
+        "name": service.name,
+        "endpoints": service.endpoints.iter().map(|endpoint| endpoint.text.clone()).collect::<Vec<_>>(),
+        "descriptors": descriptors,
+        "max_message": service.max_message,
+        "connect_timeout": duration(service.connect_timeout),
+        "connections": {"min": service.connections.min, "max": service.connections.max},
+        "tls": service.tls.is_some(),
+        "origin": service.place.to_string(),
+    })
+}
+
+/// The entries of the configuration, each with the policies of its first row.
+fn routes(snapshot: &Snapshot) -> Vec<Value> {
+    let entries = snapshot.valid.routes.iter().enumerate();
+    entries
+        .map(|(index, route)| {
+            let row = snapshot.routes.iter().find(|row| row.index == Some(index));
+            let policies = row.map(|row| explain::policies(snapshot, row));
+            json!({
+                "name": route.name,
+                "path": route.path.as_ref().map(|path| path.template.as_str()),
+                "hosts": route.hosts,
+                "target": match &route.action { Action::Grpc(_) => "grpc", Action::Respond(_) => "respond" },
+                "origin": route.place.to_string(),
+                "policies": policies,
+            })
+        })
+        .collect()
+}
+
+fn duration(duration: std::time::Duration) -> String {
+    tidegate_config::units::duration_text(duration)
+}
