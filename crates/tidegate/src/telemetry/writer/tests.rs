@@ -189,7 +189,7 @@ fn rotation_under_load_loses_no_line() {
                     while !done.load(Ordering::Acquire) {
                         say(writer, WorkerId::new(thread), &format!("{thread} {said}"));
                         said += 1;
-                        if said % 100 == 0 {
+                        if said.is_multiple_of(100) {
                             thread::park_timeout(Duration::from_micros(100));
                         }
                     }
