@@ -188,7 +188,8 @@ async fn the_process_ends_although_its_standard_output_is_blocked() {
     drop(http1);
     program.terminate();
     assert_eq!(program.code().await, 0, "{}", program.log());
-    assert!(program.log().contains("\"stopped\""), "the last line of the process log is there");
+    // The last line of the process log.
+    program.logged("\"stopped\"").await;
 }
 
 #[tokio::test]
