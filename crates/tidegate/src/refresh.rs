@@ -7,7 +7,6 @@
 //! All of it runs on the control thread: taking in a set is one step without a wait, and so is a reload.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use tidegate_transcode::Schema;
@@ -17,10 +16,9 @@ use tokio::task::JoinHandle;
 use crate::gateway::Gateway;
 use crate::ids::WorkerId;
 use crate::lifecycle::Lifecycle;
-use crate::snapshot::Snapshot;
 use crate::snapshot::compile::{self, Inputs};
 use crate::snapshot::inputs::Digest;
-use crate::snapshot::registry::{Live, Process, Registry, Running, SchemaOrigin};
+use crate::snapshot::registry::{Live, Registry, Running, SchemaOrigin};
 use crate::tasks;
 use crate::upstream::reflection::{DescriptorCache, FileSet, FilesDigest, Refresh, follow};
 use crate::upstream::{Resolver, keep_resolved};
@@ -42,22 +40,6 @@ fn wanted(service: &Running) -> Option<&[String]> {
         SchemaOrigin::Reflection(wanted) if !wanted.is_empty() => Some(wanted),
         SchemaOrigin::Reflection(_) | SchemaOrigin::Files(..) => None,
     }
-}
-
-/// A snapshot of `live` with what earlier runs have kept below `folder` of services that are asked; `None` if that is
-/// nothing, or does not fit the routes. Asks nobody; reads files, so it blocks.
-#[must_use]
-pub fn remember(mut live: Live, process: &Process, folder: &Path) -> Option<Snapshot> {
-    let cache = DescriptorCache::new(folder);
-    let mut remembers = false;
-    let unknown = |service: &&mut Running| wanted(service).is_some() && service.schema.is_none();
-    for service in live.services.iter_mut().filter(unknown) {
-        let Some(files) = cache.load(service.cluster.name()) else { continue };
-        service.schema = Schema::from_file_descriptors(files.files()).ok().map(Arc::new);
-        remembers |= service.schema.is_some();
-    }
-    let inputs = Inputs { valid: &live.valid, hash: &live.hash, services: &live.services, process, generation: 1 };
-    compile::compile(&inputs).ok().filter(|_| remembers)
 }
 
 /// The tasks that ask, one for each service. Dropping them ends them.
