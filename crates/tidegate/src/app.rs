@@ -244,7 +244,7 @@ impl App {
             let replaced = upgrade.run(&control, || registry.process.lifecycle.pending().is_empty());
             let readiness_delay = tokio::select! {
                 () = stop.wait() => registry.live().valid.drain.readiness_delay,
-                Some(()) = drain_asked.recv() => registry.live().valid.drain.readiness_delay,
+                () = asked(&mut drain_asked) => registry.live().valid.drain.readiness_delay,
                 // Another process accepts already, so nobody has to learn first that this one ends.
                 () = replaced => Duration::ZERO,
             };
@@ -262,6 +262,14 @@ impl App {
         drop(admin);
         registry.process.telemetry.access.flush(logs::LAST_LINES);
         ended
+    }
+}
+
+/// Ready when somebody has asked for the end over the admin API.
+async fn asked(drain: &mut mpsc::Receiver<()>) {
+    if drain.recv().await.is_none() {
+        // There is no admin API.
+        std::future::pending().await
     }
 }
 

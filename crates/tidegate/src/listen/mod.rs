@@ -175,8 +175,8 @@ pub enum ListenError {
     Certificate {
         /// Name of the listener.
         listener: Arc<str>,
-        /// What is wrong with it.
-        source: TlsError,
+        /// What is wrong with it. Boxed: it is many times as large as the others.
+        source: Box<TlsError>,
     },
 }
 

@@ -76,7 +76,7 @@ impl Plan {
             let stays = known.filter(|entry| entry.is_for(&settings));
             let directory = options.certificate_directory.as_deref();
             let live = Live::load(settings, directory, before.as_deref())
-                .map_err(|source| ListenError::Certificate { listener: Arc::clone(&name), source })?;
+                .map_err(|source| ListenError::Certificate { listener: Arc::clone(&name), source: Box::new(source) })?;
             let step = match (stays, before) {
                 (Some(entry), Some(before)) if before.is_same(&live) => Step::Keep(Arc::clone(&entry.listener)),
                 (Some(entry), _) => Step::Change(Arc::clone(&entry.listener), live),

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tidegate_config::Loaded;
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval_at};
+use tokio::time::interval_at;
 
 use self::handle::Order;
 pub use self::handle::ReloadHandle;
@@ -123,7 +123,7 @@ impl Reloader {
     pub async fn run(mut self, mut followers: Followers, mut hup: Signal, watching: bool, notifier: Arc<Notifier>) {
         let mut watch = if watching { Watch::new() } else { Watch::off() };
         self.aim(&mut watch, &mut followers);
-        let mut poll = interval_at(Instant::now() + POLL, POLL);
+        let mut poll = interval_at((time::now() + POLL).into(), POLL);
         let learned = followers.learned();
         loop {
             let cause = tokio::select! {

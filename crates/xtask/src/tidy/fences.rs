@@ -36,7 +36,13 @@ pub(crate) const FENCES: &[Fence] = &[
     fence("rustls_native_certs", &["tidegate/src/dial"], "root certificates of the system"),
     fence(
         "aws_lc_rs",
-        &["tidegate/src/admin/guard", "tidegate/src/dial", "tidegate/src/listen/tls", "tidegate/src/upstream/reflection"],
+        &[
+            "tidegate/src/admin/guard",
+            "tidegate/src/dial",
+            "tidegate/src/listen/tls",
+            "tidegate/src/snapshot/inputs",
+            "tidegate/src/upstream/reflection",
+        ],
         "the one crypto library: TLS, and digests of what reflection sends",
     ),
     fence("rcgen", &["tidegate/src/listen/devcert", "tidegate/src/listen/tls"], "development certificates"),

@@ -97,7 +97,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// What the gateway must not depend on: the backends' libraries.
-const FOREIGN: &[&str] = &["protos", "tonic", "tonic-prost", "tonic-health", "tonic-reflection", "tower", "axum"];
+const FOREIGN: &[&str] = &["protos", "tonic", "tonic-prost", "tonic-health", "tonic-reflection", "tower"];
 
 /// What cargo says of the workspace. Needs neither network nor build.
 ///
