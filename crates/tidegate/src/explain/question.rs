@@ -200,7 +200,7 @@ mod tests {
         let header = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
         assert!(matches!(Question::new("GE T", "/", &[]), Err(QuestionError::Method(_))));
         assert!(matches!(Question::new("GET", "/", &header("a b", "")), Err(QuestionError::Header(_))));
-        assert!(matches!(Question::new("GET", "/", &header("a", "\n1")), Ok(_)), "values are trimmed");
+        assert!(Question::new("GET", "/", &header("a", "\n1")).is_ok(), "values are trimmed");
         assert!(matches!(Question::new("GET", "/", &header("a", "1\n2")), Err(QuestionError::Header(_))));
         let many: Vec<_> = (0..101).map(|n| (format!("x{n}"), String::new())).collect();
         assert!(matches!(Question::new("GET", "/", &many), Err(QuestionError::TooLarge(_))));

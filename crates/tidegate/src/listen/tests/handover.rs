@@ -40,7 +40,7 @@ impl Generation {
     }
 
     /// Ends as a process does that was replaced.
-    async fn is_replaced(self) {
+    async fn replaced(self) {
         self.replaced.await.unwrap();
         self.control.drain();
         self.control.drained(crate::time::now() + Duration::from_secs(5)).await;
@@ -84,7 +84,7 @@ async fn generations_with_any_number_of_workers_lose_no_connection() {
         let next = Generation::start(&path, workers).await;
         assert_eq!(next.address(), address, "port 0 stays what it is");
         let more: Vec<_> = (0..20).map(|_| tokio::spawn(get(address))).collect();
-        present.is_replaced().await;
+        present.replaced().await;
         for asked in asking.into_iter().chain(more) {
             asked.await.unwrap();
         }
@@ -120,7 +120,7 @@ async fn a_successor_that_fails_changes_nothing() {
         get(address).await;
     }
     let next = Generation::start(&path, 1).await;
-    present.is_replaced().await;
+    present.replaced().await;
     get(address).await;
     next.control.cut();
 }
