@@ -31,9 +31,9 @@ impl Gateway {
         Self { snapshot: ArcSwap::from_pointee(snapshot), telemetry }
     }
 
-    /// Publishes another snapshot. Requests that have begun end on theirs.
-    pub fn commit(&self, snapshot: Arc<Snapshot>) {
-        self.snapshot.store(snapshot);
+    /// Publishes another snapshot and gives back the one before, on which requests that have begun end.
+    pub fn commit(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        self.snapshot.swap(snapshot)
     }
 
     /// The snapshot that new requests get.

@@ -19,6 +19,7 @@ use crate::lifecycle::Lifecycle;
 use crate::snapshot::compile::{self, Inputs};
 use crate::snapshot::inputs::Digest;
 use crate::snapshot::registry::{Live, Registry, Running, SchemaOrigin};
+use crate::snapshot::retire;
 use crate::tasks;
 use crate::upstream::reflection::{DescriptorCache, FileSet, FilesDigest, Refresh, follow};
 use crate::upstream::{Resolver, keep_resolved};
@@ -220,7 +221,8 @@ impl Learner {
         match compiled {
             Ok(snapshot) => {
                 let snapshot = Arc::new(snapshot);
-                self.gateway.commit(Arc::clone(&snapshot));
+                let replaced = self.gateway.commit(Arc::clone(&snapshot));
+                drop(tasks::spawn("retire", retire(replaced)));
                 self.registry.replace(live);
                 self.registry.tell_metrics(&snapshot);
                 self.registry.process.lifecycle.settle(&format!("{PENDING}{name}"));

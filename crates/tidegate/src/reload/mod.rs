@@ -23,7 +23,7 @@ use std::time::Duration;
 use tidegate_config::Loaded;
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
-use tokio::time::interval_at;
+use tokio::time::interval;
 
 use self::handle::Order;
 pub use self::handle::ReloadHandle;
@@ -39,7 +39,8 @@ use crate::snapshot::diff::Diff;
 use crate::snapshot::draft::{self, Draft, Surroundings};
 use crate::snapshot::inputs::{Digest, Inputs, Recorder};
 use crate::snapshot::registry::{Process, Registry};
-use crate::time;
+use crate::snapshot::retire;
+use crate::{tasks, time};
 
 /// Between two looks at the files, for changes that no watch has told: network file systems tell none.
 const POLL: Duration = Duration::from_secs(30);
@@ -123,7 +124,9 @@ impl Reloader {
     pub async fn run(mut self, mut followers: Followers, mut hup: Signal, watching: bool, notifier: Arc<Notifier>) {
         let mut watch = if watching { Watch::new() } else { Watch::off() };
         self.aim(&mut watch, &mut followers);
-        let mut poll = interval_at((time::now() + POLL).into(), POLL);
+        let mut poll = interval(POLL);
+        // Not at once.
+        poll.reset();
         let learned = followers.learned();
         loop {
             let cause = tokio::select! {
@@ -225,7 +228,11 @@ impl Reloader {
                 self.put = put;
                 Outcome::Unchanged
             }
-            Err(outcome) => outcome,
+            Err(outcome) => {
+                // Series that were made for names of the draft go again.
+                self.parts.registry.tell_metrics(&self.parts.gateway.snapshot());
+                outcome
+            }
         }
     }
 
@@ -281,9 +288,10 @@ impl Reloader {
         let (generation, hash) = (snapshot.generation, Arc::clone(&live.hash));
         registry.replace(live);
         let snapshot = Arc::new(snapshot);
-        gateway.commit(Arc::clone(&snapshot));
+        let replaced = gateway.commit(Arc::clone(&snapshot));
+        drop(tasks::spawn("retire", retire(replaced)));
         registry.process.telemetry.configure(&snapshot.valid.observability);
-        listeners.apply(plan.drain_within(snapshot.valid.drain.timeout));
+        listeners.apply(plan);
         registry.tell_metrics(&snapshot);
         registry.process.telemetry.metrics.config.serves(&hash, time::unix_ms());
         followers.follow(&before);

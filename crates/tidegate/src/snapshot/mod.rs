@@ -8,9 +8,11 @@ pub mod registry;
 pub mod schemas;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_config::Valid;
 use tidegate_route::{Captures, Find, Router, Template};
+use tokio::time::sleep;
 
 use crate::action::Action;
 use crate::action::failure::FailureStyle;
@@ -44,6 +46,17 @@ pub struct Unrouted {
     pub failure: FailureStyle,
     /// By which names they are counted and logged: none.
     pub telemetry: Arc<RouteTelemetry>,
+}
+
+/// How often a snapshot that was replaced is looked at.
+const RETIRE_AFTER: Duration = Duration::from_millis(100);
+
+/// Keeps `replaced` until no request uses it any more. Freeing thousands of routes takes milliseconds, which would
+/// otherwise fall to the worker that ends the last of them: for the control thread.
+pub async fn retire(replaced: Arc<Snapshot>) {
+    while Arc::strong_count(&replaced) > 1 {
+        sleep(RETIRE_AFTER).await;
+    }
 }
 
 impl Snapshot {

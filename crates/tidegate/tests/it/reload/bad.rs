@@ -252,7 +252,6 @@ async fn bad_configurations_of_every_kind_change_nothing() {
             assert_eq!(gateway.get("/ping").await.text(), "one", "{what}");
             assert_eq!(gateway.generation(), 1, "{what}");
             kinds += 1;
-            println!("--- {what}\n{}", text.get(..600).unwrap_or(&text));
         }
     }
     // And no file at all, or a folder in its place.
