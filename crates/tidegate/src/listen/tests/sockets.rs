@@ -3,6 +3,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::TlsConnector;
 
 use super::*;
+use crate::telemetry::Telemetry;
+use crate::telemetry::metrics::{Format, Observed};
 
 struct Served {
     address: SocketAddr,
@@ -181,4 +183,59 @@ async fn a_handshake_that_stalls_is_given_up() {
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     stream.write_all(&[0x16, 3, 1]).await.unwrap();
     assert_eq!(stream.read(&mut [0; 64]).await.unwrap_or(0), 0);
+}
+
+#[tokio::test]
+async fn what_becomes_of_connections_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let telemetry = Arc::<Telemetry>::default();
+    let metrics = &telemetry.metrics;
+    let options = BindOptions {
+        telemetry: Arc::clone(&telemetry),
+        certificate_directory: Some(directory.path().to_owned()),
+        ..one_worker()
+    };
+    let shown = |line: &str| {
+        let page = metrics.page(Format::Text, crate::time::now(), &Observed::default());
+        page.lines().any(|found| found == line)
+    };
+    let mut clear = settings(&BOTH);
+    (clear.name, clear.max_connections) = ("clear".into(), 1);
+    let clear = serve(clear, &options);
+    let mut open = TcpStream::connect(clear.address).await.unwrap();
+    open.write_all(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n").await.unwrap();
+    eventually(Duration::from_secs(5), || clear.scripted.running() == 1).await;
+    // Says nothing: what it had said would be unread at the close, and the answer be lost to a reset.
+    let mut reply = String::new();
+    TcpStream::connect(clear.address).await.unwrap().read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
+    assert!(shown("tidegate_connections{listener=\"clear\",protocol=\"http1\"} 1"));
+    assert!(shown("tidegate_http_requests_in_flight{listener=\"clear\"} 1"));
+    assert!(shown("tidegate_connections_rejected_total{listener=\"clear\",reason=\"limit\"} 1"));
+    drop(open);
+    eventually(Duration::from_secs(5), || {
+        shown("tidegate_connections{listener=\"clear\",protocol=\"http1\"} 0")
+            && shown("tidegate_http_requests_in_flight{listener=\"clear\"} 0")
+    })
+    .await;
+
+    let mut strict = settings(&[Protocol::Http2]);
+    (strict.name, strict.tls) = ("strict".into(), Tls::Auto);
+    strict.timeouts.handshake = Duration::from_millis(500);
+    let strict = serve(strict, &options);
+    let rejected = |reason| format!("tidegate_connections_rejected_total{{listener=\"strict\",reason=\"{reason}\"}} 1");
+    assert!(connect_tls(strict.address, directory.path(), &["spdy/1"]).await.is_none());
+    let stream = connect_tls(strict.address, directory.path(), &["http/1.1"]).await.unwrap();
+    assert!(tls_http1(stream).await.starts_with("HTTP/1.1 505"));
+    let (send, connection) =
+        h2::client::handshake(connect_tls(strict.address, directory.path(), &["h2"]).await.unwrap()).await.unwrap();
+    tokio::spawn(connection);
+    let _silent = TcpStream::connect(strict.address).await.unwrap();
+    eventually(Duration::from_secs(5), || {
+        ["tls_failed", "tls_timeout", "protocol"].map(rejected).iter().all(|line| shown(line))
+    })
+    .await;
+    assert!(shown("tidegate_connections{listener=\"strict\",protocol=\"http2\"} 1"));
+    assert!(shown("tidegate_tls_handshake_duration_seconds_count{listener=\"strict\"} 2"));
+    drop(send);
 }
