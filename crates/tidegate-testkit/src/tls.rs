@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -45,9 +46,21 @@ pub fn agreed(stream: &TlsStream<TcpStream>) -> String {
 /// # Panics
 /// If the folder cannot be written to.
 pub fn write_certificate(folder: &Path) -> (PathBuf, PathBuf) {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    const FAR: Duration = Duration::from_secs(1000 * 24 * 3600);
+    write_certificate_until(folder, SystemTime::now() + FAR)
+}
+
+/// The same, of one that ends at this time.
+///
+/// # Panics
+/// If the folder cannot be written to.
+pub fn write_certificate_until(folder: &Path, end: SystemTime) -> (PathBuf, PathBuf) {
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+    params.not_after = end.into();
+    let pair = rcgen::KeyPair::generate().expect("a key");
+    let made = params.self_signed(&pair).expect("a certificate");
     let (cert, key) = (folder.join("tls.crt"), folder.join("tls.key"));
-    std::fs::write(&cert, made.cert.pem()).expect("the folder can be written to");
-    std::fs::write(&key, made.signing_key.serialize_pem()).expect("the folder can be written to");
+    std::fs::write(&cert, made.pem()).expect("the folder can be written to");
+    std::fs::write(&key, pair.serialize_pem()).expect("the folder can be written to");
     (cert, key)
 }

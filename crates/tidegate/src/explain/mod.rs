@@ -21,7 +21,7 @@ use http::Request;
 use http::request::Parts;
 use tidegate_config::Valid;
 use tidegate_config::valid::{Action as ConfigAction, Descriptors};
-use tidegate_route::{CanonicalOptions, CanonicalPath, Captures, MultiEscape, PathError, canonicalize};
+use tidegate_route::{CanonicalOptions, Captures, MultiEscape, PathError, canonicalize};
 
 pub use answer::{Explanation, FieldError, Origin, Policy, Refusal, Rejected, RequestView, RouteView, Stage, Verdict};
 pub use question::{Question, QuestionError};
@@ -59,17 +59,23 @@ pub fn explain_as(snapshot: &Snapshot, question: &Question, standpoint: Standpoi
     let canonical = canonicalize(raw_path.as_bytes(), CanonicalOptions::default());
     let path = canonical.as_ref().map_or(raw_path, |path| path.as_str());
     let mut captures = Captures::new();
-    let chosen = choose(snapshot, question, canonical.as_ref(), host, &mut captures);
-    let (route, flight, refusal) = match chosen {
-        Err(reject) => (None, None, Some((&snapshot.unrouted.failure, reject))),
-        Ok((route, parts)) => {
-            let flight = fly(route, question, parts, path, &captures, standpoint);
-            let refusal = flight.as_ref().and_then(|flight| flight.refusal.clone());
-            (Some(route), flight, refusal.map(|(_, reject)| (&*route.failure, reject)))
-        }
+    let unrouted = |reject| (None, None, Some((&snapshot.unrouted.failure, reject)));
+    let vetted = vetted(question, canonical.as_ref().err());
+    // What is refused before routes are looked at is no near miss of any.
+    let routed = vetted.is_ok();
+    let (route, flight, refusal) = match vetted {
+        Err(reject) => unrouted(reject),
+        Ok(parts) => match snapshot.choose(host, parts.method.as_str(), path, &mut captures) {
+            Err(reject) => unrouted(Box::new(reject)),
+            Ok(route) => {
+                let flight = fly(route, question, parts, path, &captures, standpoint);
+                let refusal = flight.as_ref().and_then(|flight| flight.refusal.clone());
+                (Some(route), flight, refusal.map(|(_, reject)| (&*route.failure, reject)))
+            }
+        },
     };
     let asked = near::Asked { host, method: question.method.as_str(), path };
-    let (rejected, rejected_more) = near::rejected(snapshot, &asked, route);
+    let (rejected, rejected_more) = if routed { near::rejected(snapshot, &asked, route) } else { (Vec::new(), 0) };
     let policies = |compiled| {
         let (valid, headers, flight) = (&*snapshot.valid, &question.headers, flight.as_ref());
         policies::of(&policies::Context { valid, compiled, headers, flight, standpoint })
@@ -94,20 +100,15 @@ pub fn policies(snapshot: &Snapshot, compiled: &CompiledRoute) -> Vec<Policy> {
     policies::of(&policies::Context { valid, compiled, headers, flight: None, standpoint: Standpoint::Running })
 }
 
-/// The route as a listener and the pipeline find it, and the head as they leave it.
-fn choose<'s>(
-    snapshot: &'s Snapshot,
-    question: &Question,
-    canonical: Result<&CanonicalPath<'_>, &PathError>,
-    host: &str,
-    captures: &mut Captures,
-) -> Result<(&'s CompiledRoute, Parts), Box<Reject>> {
+/// The head as a listener leaves it, with a path that has a canonical form.
+fn vetted(question: &Question, malformed: Option<&PathError>) -> Result<Parts, Box<Reject>> {
     let request = question.request().ok_or_else(|| head::bad("malformed request target"))?;
     let mut parts = request.into_parts().0;
     head::vet(&mut parts)?;
-    let path = canonical.map_err(Reject::bad_path)?;
-    let route = snapshot.choose(host, parts.method.as_str(), path.as_str(), captures)?;
-    Ok((route, parts))
+    match malformed {
+        Some(error) => Err(Box::new(Reject::bad_path(error))),
+        None => Ok(parts),
+    }
 }
 
 /// What the action would do before it sends anything; `None` for actions that send nothing.

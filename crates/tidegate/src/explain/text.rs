@@ -24,7 +24,8 @@ impl Explanation {
             (Some(name), Some(route)) => self.write_route(name, route, &mut out),
             _ => {
                 let request = &self.request;
-                let _ = writeln!(out, "no route matches {} {} on {}", request.method, request.path, request.host);
+                let path = printable(&request.path);
+                let _ = writeln!(out, "no route matches {} {path} on {}", request.method, request.host);
             }
         }
         if let Some(refusal) = &self.would_answer {
@@ -105,6 +106,11 @@ fn write_line(line: &str, origin: &str, note: Option<&str>, out: &mut String) {
         let _ = write!(out, "   {note}");
     }
     out.push('\n');
+}
+
+/// A path that may be malformed: nothing but visible ASCII reaches the terminal as it is.
+fn printable(path: &str) -> String {
+    path.chars().map(|c| if c.is_ascii_graphic() { c.to_string() } else { c.escape_unicode().to_string() }).collect()
 }
 
 /// A value as it would stand in the configuration, more or less.
