@@ -35,7 +35,10 @@ pub fn reference() -> String {
          Durations and sizes have units (`10s`, `250ms`, `64KiB`), and nothing else is accepted. \
          `${NAME}`, `${NAME:-default}` and `${file:/path}` stand for text from outside in keys and values; \
          `$${` is a literal `${`. Paths of files are relative to the file that names them. \
-         An unknown key is an error.\n",
+         An unknown key is an error.\n\n\
+         Editors that know `yaml-language-server` complete and check keys when the file begins with \
+         `# yaml-language-server: $schema=tidegate.schema.json`; `tidegate schema` prints that file, \
+         which is also [here](tidegate.schema.json).\n",
     );
     for section in &book.sections {
         let _ = write!(page, "\n## {}\n\n{}\n\n", section.title, flow(section.doc));

@@ -22,5 +22,6 @@ mod reload;
 mod routing;
 mod service_manager;
 mod streams;
+mod tutorial;
 mod unary;
 mod uploads;

@@ -248,6 +248,17 @@ async fn routes_prints_the_compiled_table() {
 }
 
 #[tokio::test]
+async fn schema_prints_what_is_committed() {
+    let committed = include_str!("../../../../docs/tidegate.schema.json");
+    for arguments in [&["schema"][..], &["schema", "--format", "json"]] {
+        let printed = tidegate("", arguments).await;
+        assert_eq!((printed.code, printed.stderr.as_str()), (0, ""));
+        assert!(printed.stdout == committed, "docs/tidegate.schema.json is stale: run `make docs`");
+    }
+    assert!(committed.contains("https://json-schema.org/draft/2020-12/schema"));
+}
+
+#[tokio::test]
 async fn a_good_configuration_passes_from_a_file_and_from_standard_input() {
     let yaml = gateway::complete(&shop::config(SocketAddr::from(([127, 0, 0, 1], 9)), ""));
     for file in ["tidegate.yaml", "-"] {
