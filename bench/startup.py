@@ -13,7 +13,7 @@ import measure as runner
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "s0-market-data"
 # The addresses that the example's configuration has, and that are replaced by free ones.
-GATEWAY, BACKEND = "127.0.0.1:8080", "127.0.0.1:50052"
+GATEWAY, BACKEND, ADMIN = "127.0.0.1:8080", "127.0.0.1:50052", "127.0.0.1:9901"
 RUNS = 7
 GIVE_UP_S = 10
 # What starts beside the first answer has started by then, and the allocator has given back what it only needed once.
@@ -57,7 +57,7 @@ def one_start(peer, backend, work, state, path):
     """Milliseconds from exec until `path` answers 200, and resident megabytes (10^6 bytes) a second later."""
     port, log, config = runner.free_port(), work / "tidegate.log", work / "tidegate.yaml"
     text = (EXAMPLE / "tidegate.yaml").read_text()
-    for address, instead in ((GATEWAY, f"127.0.0.1:{port}"), (BACKEND, backend)):
+    for address, instead in ((GATEWAY, f"127.0.0.1:{port}"), (BACKEND, backend), (ADMIN, "127.0.0.1:0")):
         text, moved = re.subn(re.escape(address), instead, text)
         if not moved:
             raise Failed(f"{address} does not occur in the configuration")

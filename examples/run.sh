@@ -10,8 +10,8 @@ set -m
 
 bin=$(cd "${1:?usage: examples/run.sh BINDIR}" && pwd)
 cd "$(dirname "$0")/.."
-readonly engine_port=50052 gateway_port=8080
-readonly gateway=http://127.0.0.1:$gateway_port
+readonly engine_port=50052 gateway_port=8080 admin_port=9901
+readonly gateway=http://127.0.0.1:$gateway_port admin=http://127.0.0.1:$admin_port
 readonly patience_s=20
 
 fail() {
@@ -33,7 +33,7 @@ trap end EXIT
 trap 'exit 0' INT TERM
 
 # Before anything is started, for afterwards it could be our own child that answers.
-for port in $engine_port $gateway_port; do
+for port in $engine_port $gateway_port $admin_port; do
   if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
     fail "port $port of 127.0.0.1 is taken by another program" 69
   fi
@@ -67,6 +67,11 @@ Ready. Try, in another terminal:
   curl -s '$gateway/api/v1/market-data/buffer?symbol=BTCUSDT&limit=5'
   curl -s --json '{"source_id":"simulator"}' $gateway/api/v1/data-sources/connect
   curl -s $gateway/api/v1/ingestion/stats
+
+  $bin/tidegate explain GET $gateway/api/v1/market-data/bufer --admin $admin
+  curl -s $admin/metrics
+
+and in a browser the dashboard: $admin/
 
 Ctrl-C ends both.
 EOF

@@ -83,5 +83,6 @@ pub fn example(name: &str, engine: SocketAddr) -> String {
     assert!(yaml.contains("127.0.0.1:50052") && yaml.contains("127.0.0.1:8080"), "the addresses to replace");
     yaml.replace("127.0.0.1:50052", &engine.to_string())
         .replace("127.0.0.1:8080", "127.0.0.1:0")
+        .replace("127.0.0.1:9901", "127.0.0.1:0")
         .replace("../..", &examples().join("..").canonicalize().expect("the root").display().to_string())
 }
