@@ -136,7 +136,7 @@ impl App {
             inherited,
             telemetry: Arc::clone(telemetry),
         };
-        let admin_socket = bind_admin(&live.valid, options.share_ports || options.handover.is_some()).map_err(StartError::Listen)?;
+        let admin_socket = bind_admin(&live.valid).map_err(StartError::Listen)?;
         let mut listeners = Listeners::bind(settings, &binding).map_err(StartError::Listen)?;
         let addresses = listeners.addresses();
         let control = listeners.control();
@@ -274,10 +274,10 @@ async fn asked(drain: &mut mpsc::Receiver<()>) {
 }
 
 /// The socket of the admin API, if the configuration has one.
-fn bind_admin(valid: &Valid, shared: bool) -> Result<Option<Socket>, ListenError> {
+fn bind_admin(valid: &Valid) -> Result<Option<Socket>, ListenError> {
     let Some(admin) = &valid.admin else { return Ok(None) };
     let (listener, address) = (Arc::from("admin"), admin.address);
-    Socket::bind(address, shared).map(Some).map_err(|source| match source.kind() {
+    Socket::bind(address).map(Some).map_err(|source| match source.kind() {
         std::io::ErrorKind::AddrInUse => ListenError::Taken { listener, address },
         _ => ListenError::Bind { listener, address, source },
     })

@@ -8,16 +8,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::serve::Listener;
-use socket2::{Domain, Protocol, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Connections at once: people, a scraper, a few scripts. More wait in the accept queue.
 const MAX_CONNECTIONS: usize = 64;
-
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 128;
 
 /// Pause after an error that concerns all connections, such as too many open files.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
@@ -30,19 +26,13 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Binds `address`; port 0 takes a free one. `shared`: a process that does the same may hold it too, which a successor
-    /// must while its predecessor still drains.
+    /// Binds `address`; port 0 takes a free one.
     ///
     /// # Errors
     /// Those of the system.
-    pub fn bind(address: SocketAddr, shared: bool) -> io::Result<Self> {
-        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(shared)?;
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = std::net::TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let socket = std::net::TcpListener::from(socket);
         let address = socket.local_addr()?;
         Ok(Self { socket, address })
     }
