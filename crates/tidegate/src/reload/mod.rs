@@ -148,6 +148,8 @@ impl Reloader {
                     drop(self.reload(Trigger::Hup, &mut followers));
                     notifier.ready();
                 }
+                // New descriptors are no reason to look at the files, unless those wait for them.
+                Cause::Reload(Trigger::Descriptors) if self.failed.is_none() => continue,
                 Cause::Reload(trigger) => drop(self.reload(trigger, &mut followers)),
             }
             self.aim(&mut watch, &mut followers);
