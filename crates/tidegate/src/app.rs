@@ -45,6 +45,9 @@ use crate::telemetry::{self, Telemetry, logs};
 use crate::time::{self, Wheel};
 use crate::version;
 
+/// What the socket of the admin API is called while it is handed over.
+const ADMIN: &str = "admin API";
+
 /// How the process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -126,8 +129,9 @@ impl App {
         refresh::expect(&live, lifecycle);
         lifecycle.put_in_force(&live.hash);
         let settings = live.valid.listeners.iter().map(Settings::new).collect();
-        let (upgrade, inherited) = Upgrade::begin(options.handover.as_deref(), options.inherited.clone())
+        let (upgrade, mut inherited) = Upgrade::begin(options.handover.as_deref(), options.inherited.clone())
             .map_err(|error| StartError::Listen(error.into()))?;
+        let admin_socket = open_admin(&live.valid, &mut inherited).map_err(StartError::Listen)?;
         let certificate_directory = options.certificate_directory.clone();
         let binding = BindOptions {
             workers,
@@ -136,7 +140,6 @@ impl App {
             inherited,
             telemetry: Arc::clone(telemetry),
         };
-        let admin_socket = bind_admin(&live.valid).map_err(StartError::Listen)?;
         let mut listeners = Listeners::bind(settings, &binding).map_err(StartError::Listen)?;
         let addresses = listeners.addresses();
         let control = listeners.control();
@@ -154,6 +157,8 @@ impl App {
         let (drain, drained) = mpsc::channel(1);
         let admin = match (admin_socket, &registry.live().valid.admin) {
             (Some(socket), Some(settings)) => {
+                let copy = socket.copy().map_err(StartError::System)?;
+                control.hand_over_also(ADMIN, settings.address, copy);
                 let handles = Handles {
                     registry: Arc::clone(&registry),
                     gateway: Arc::clone(&gateway),
@@ -219,7 +224,7 @@ impl App {
     /// The system refused a runtime.
     pub fn serve<S: Stop>(self, stop: impl FnOnce() -> std::io::Result<S>) -> std::io::Result<Ended> {
         let Self { registry, gateway, control, reloader, watching, pages, addresses, upgrade, threads, .. } = self;
-        let (admin, mut drain_asked) = (self.admin, self.drain);
+        let (mut admin, mut drain_asked) = (self.admin, self.drain);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let ended = runtime.block_on(async {
             let mut stop = stop()?;
@@ -246,7 +251,11 @@ impl App {
                 () = stop.wait() => registry.live().valid.drain.readiness_delay,
                 () = asked(&mut drain_asked) => registry.live().valid.drain.readiness_delay,
                 // Another process accepts already, so nobody has to learn first that this one ends.
-                () = replaced => Duration::ZERO,
+                () = replaced => {
+                    // So does its admin API, on the same socket.
+                    drop(admin.take());
+                    Duration::ZERO
+                }
             };
             notifier.stopping();
             let drained = drain(&registry, &control, &mut stop, readiness_delay).await;
@@ -274,10 +283,11 @@ async fn asked(drain: &mut mpsc::Receiver<()>) {
 }
 
 /// The socket of the admin API, if the configuration has one.
-fn bind_admin(valid: &Valid) -> Result<Option<Socket>, ListenError> {
+fn open_admin(valid: &Valid, inherited: &mut Inherited) -> Result<Option<Socket>, ListenError> {
     let Some(admin) = &valid.admin else { return Ok(None) };
     let (listener, address) = (Arc::from("admin"), admin.address);
-    Socket::bind(address).map(Some).map_err(|source| match source.kind() {
+    let socket = inherited.take(ADMIN, address).map_or_else(|| Socket::bind(address), Socket::over);
+    socket.map(Some).map_err(|source| match source.kind() {
         std::io::ErrorKind::AddrInUse => ListenError::Taken { listener, address },
         _ => ListenError::Bind { listener, address, source },
     })

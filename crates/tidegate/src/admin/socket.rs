@@ -31,10 +31,25 @@ impl Socket {
     /// # Errors
     /// Those of the system.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = std::net::TcpListener::bind(address)?;
+        Self::over(std::net::TcpListener::bind(address)?)
+    }
+
+    /// One that listens already.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn over(socket: std::net::TcpListener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         Ok(Self { socket, address })
+    }
+
+    /// A copy that shares the queue of connections.
+    ///
+    /// # Errors
+    /// The system has no more descriptors.
+    pub fn copy(&self) -> io::Result<std::net::TcpListener> {
+        self.socket.try_clone()
     }
 
     /// The address that is really bound.

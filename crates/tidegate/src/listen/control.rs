@@ -102,6 +102,8 @@ struct State {
     serving: Vec<Entry>,
     /// Lanes of listeners that were taken out of the configuration. Each goes when it has ended, which has a deadline.
     leaving: Vec<Arc<Lane>>,
+    /// What is handed over beside the listeners.
+    others: Vec<HandedOver>,
     /// The process drains: nothing is opened any more.
     ending: bool,
 }
@@ -185,6 +187,7 @@ impl Control {
         state.ending = true;
         // The kernel must not queue connections for sockets that nobody accepts from.
         state.serving.iter_mut().for_each(|entry| entry.sockets.clear());
+        state.others.clear();
         state.lanes().for_each(|lane| lane.drain(None));
         self.workers.iter().for_each(|worker| worker.give_no_more());
     }
@@ -216,6 +219,11 @@ impl Control {
         !state.ending && state.serving.iter().flat_map(|entry| &entry.lanes).all(|lane| lane.has_begun())
     }
 
+    /// Has `socket`, which is none of the listeners', handed over with theirs; see [`Inherited::take`].
+    pub fn hand_over_also(&self, name: &str, configured: SocketAddr, socket: TcpListener) {
+        self.state.lock().others.push(HandedOver { name: name.into(), configured, socket });
+    }
+
     /// Copies of all listening sockets, for another process. None while this one drains.
     ///
     /// # Errors
@@ -228,7 +236,10 @@ impl Control {
                 .iter()
                 .map(move |socket| Ok(HandedOver { name: Arc::clone(name), configured, socket: socket.try_clone()? }))
         });
-        sockets.collect()
+        let others = state.others.iter().map(|HandedOver { name, configured, socket }| {
+            Ok(HandedOver { name: Arc::clone(name), configured: *configured, socket: socket.try_clone()? })
+        });
+        sockets.chain(others).collect()
     }
 
     /// Connections that are open now.

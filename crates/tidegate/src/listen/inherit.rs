@@ -105,6 +105,14 @@ impl Inherited {
         self.sockets.extend(others.sockets);
     }
 
+    /// Takes out the socket that a gateway before this one has handed over as `name` at `configured`.
+    #[must_use]
+    pub fn take(&mut self, name: &str, configured: SocketAddr) -> Option<TcpListener> {
+        let index = self.sockets.iter().position(|socket| socket.name == name && socket.configured == Some(configured));
+        // The only copy, unless somebody has cloned the whole; a listener is bound then.
+        Arc::into_inner(self.sockets.remove(index?)).map(|socket| socket.socket)
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -22,6 +22,11 @@ async fn offers(path: &Path) {
     eventually("a socket for successors", || async { std::os::unix::net::UnixStream::connect(path).is_ok() }).await;
 }
 
+async fn admin_address(program: &mut Program) -> SocketAddr {
+    let line: serde_json::Value = serde_json::from_str(&program.logged("\"admin API\"").await).unwrap();
+    line["address"].as_str().unwrap().parse().unwrap()
+}
+
 /// Clients that never stop asking: half of them connect anew for each request, half keep their connection until they
 /// are told to close it. Every request has to be answered.
 struct Clients {
@@ -76,20 +81,25 @@ impl Clients {
 async fn five_upgrades_under_load_lose_no_request() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("handover");
-    let mut present = start(PING, &path);
+    let with_admin = format!("admin: {{ address: \"127.0.0.1:0\" }}\n{PING}");
+    let mut present = start(&with_admin, &path);
     let address = present.listener("main").await;
+    let admin = admin_address(&mut present).await;
     offers(&path).await;
     let clients = Clients::start(address, 8);
     clients.answered(50).await;
     for runtime in
         ["{ workers: 3 }", "{ workers: 1 }", "{ workers: 4 }", "{ workers: 2, model: shared }", "{ workers: 2 }"]
     {
-        let mut next = start(&format!("runtime: {runtime}\n{PING}"), &path);
+        let mut next = start(&format!("runtime: {runtime}\n{with_admin}"), &path);
         assert_eq!(next.listener("main").await, address, "{}", next.log());
+        assert_eq!(admin_address(&mut next).await, admin);
         next.logged("took over").await;
         clients.answered(50).await;
         assert_eq!(present.code().await, 0, "{}", present.log());
         clients.answered(50).await;
+        let asked = get("/health/liveness").header("host", &admin.to_string());
+        assert_eq!(Http1::connect(admin).await.send(&asked).await.status, 200);
         present = next;
         offers(&path).await;
     }
