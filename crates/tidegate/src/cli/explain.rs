@@ -81,7 +81,7 @@ fn ask(asked: &Asked, url: &http::Uri) -> Result<(Explanation, String), ExitCode
         let explanation: Explanation = serde_json::from_slice(&answer.body)?;
         let value = |name| answer.header(name).unwrap_or("unknown").to_owned();
         let (generation, hash) = (value("x-tidegate-config-generation"), value("x-tidegate-config-hash"));
-        Ok((explanation, format!("as of  configuration {hash}, generation {generation}\n")))
+        Ok((explanation, format!("as of   configuration {hash}, generation {generation}\n")))
     });
     understood.map_err(|error| {
         load::complain(&format!("{url}: {error:#}"));

@@ -357,3 +357,44 @@ async fn usage_and_broken_configurations_have_their_exit_codes() {
     let said = explain(folder.path(), &["GET", "/v1/orders", "--admin", &nobody]).await;
     assert!(said.code == 1 && said.stderr.contains("refused"), "{said:?}");
 }
+
+#[tokio::test]
+async fn the_running_gateway_is_asked_over_its_admin_address() {
+    let closed = closed_port().to_string();
+    let admin = "admin: { address: \"127.0.0.1:0\", token: not-to-be-guessed }";
+    let yaml = format!("{}{admin}\n", CONFIG.replace("127.0.0.1:9", &closed));
+    let mut program = Program::run(BINARY, &yaml);
+    let address = program.listener("main").await;
+    let line: Value = serde_json::from_str(&program.logged("admin API").await).unwrap();
+    let admin = format!("http://{}", line["address"].as_str().unwrap());
+    let online = ["GET", "/v1/orders/7", "--admin", &admin, "--token", "not-to-be-guessed"];
+    let before = explain(program.folder(), &online).await;
+    assert_eq!((before.code, before.stderr.as_str()), (0, ""), "{}", before.stdout);
+    assert!(before.stdout.contains(&format!("endpoints {closed}")), "{}", before.stdout);
+    assert!(!before.stdout.contains("\nanswer "), "{}", before.stdout);
+    // The same text as from the file, but for what only the running one knows.
+    let offline = explain(program.folder(), &["GET", "/v1/orders/7", "-c", "tidegate.yaml"]).await;
+    let common = |text: &str| {
+        let lines = text.lines().filter(|line| !line.contains("endpoints ") && !line.starts_with("as of "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(common(&before.stdout), common(&offline.stdout));
+    assert_eq!(tidegate_testkit::client::Http1::connect(address).await.send(&get("/v1/orders/7")).await.status, 503);
+    let after = explain(program.folder(), &online).await;
+    assert!(after.stdout.contains("\nanswer  503 connect_failed: "), "{}", after.stdout);
+    assert!(after.stdout.contains("   transient_failure\n"), "{}", after.stdout);
+    let last = after.stdout.lines().last().unwrap();
+    assert!(last.starts_with("as of   configuration ") && last.ends_with(", generation 1"), "{last}");
+    let json = explain(program.folder(), &[&online[..], &["--format", "json"]].concat()).await;
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((&json["matched"], &json["would_answer"]["status"]), (&json!("get-order"), &json!(503)));
+    let nowhere =
+        explain(program.folder(), &["GET", "/nowhere", "--admin", &admin, "--token", "not-to-be-guessed"]).await;
+    assert_eq!(nowhere.code, 1);
+    for token in ["guessed", "two words"] {
+        let said = explain(program.folder(), &["GET", "/", "--admin", &admin, "--token", token]).await;
+        assert!(said.code == 1 && said.stdout.is_empty() && !said.stderr.contains("not-to-be-guessed"), "{said:?}");
+    }
+    program.terminate();
+    assert_eq!(program.code().await, 0, "{}", program.log());
+}

@@ -1,14 +1,14 @@
 //! `docs/why-was-my-request-refused.md` is run: its configuration, its commands in their order, and their outputs.
 //!
 //! Addresses of the page are replaced by free ones on the way in and put back on the way out. `…` in an expected line
-//! stands for any text, a line `…` alone for any lines. With `SHOW_TUTORIAL` set, what was really printed is shown.
+//! stands for any text, each line `…` alone for any lines. With `SHOW_TUTORIAL` set, what was really printed is shown.
 
+use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::json;
 use tempfile::TempDir;
 use tidegate_testkit::client::Http1;
-use tidegate_testkit::peer::closed_port;
 use tidegate_testkit::program::output;
 use tidegate_testkit::{Answer, Peer, Program, Request, Script, eventually, shop};
 
@@ -73,17 +73,13 @@ fn fits(pattern: &str, line: &str) -> bool {
     true
 }
 
-/// Whether `lines` are `patterns`, one of which may be `…` alone and stand for any lines.
+/// Whether `lines` are `patterns`; one that is `…` alone stands for any lines.
 fn all_fit(patterns: &[String], lines: &[&str]) -> bool {
-    match patterns.iter().position(|pattern| pattern == "…") {
-        None => patterns.len() == lines.len() && patterns.iter().zip(lines).all(|(pattern, line)| fits(pattern, line)),
-        Some(at) => {
-            let (head, tail) = (&patterns[..at], &patterns[at + 1..]);
-            lines.len() >= head.len() + tail.len()
-                && head.iter().zip(lines).all(|(pattern, line)| fits(pattern, line))
-                && tail.iter().rev().zip(lines.iter().rev()).all(|(pattern, line)| fits(pattern, line))
-        }
+    let Some((first, rest)) = patterns.split_first() else { return lines.is_empty() };
+    if first == "…" {
+        return (0..=lines.len()).any(|skipped| all_fit(rest, &lines[skipped..]));
     }
+    lines.split_first().is_some_and(|(line, others)| fits(first, line) && all_fit(rest, others))
 }
 
 /// `curl` with the options that the page uses.
@@ -150,8 +146,11 @@ async fn backend() -> Peer {
 #[tokio::test]
 async fn the_page_about_refusals_is_true() {
     let peer = backend().await;
-    let free = [closed_port().to_string(), peer.address().to_string(), closed_port().to_string()];
-    let written = ["127.0.0.1:8080", "127.0.0.1:50051", "127.0.0.1:50052"];
+    // Held together, so that no two are the same.
+    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [main, reports, admin] = held.map(|port| port.local_addr().unwrap().to_string());
+    let free = [main, peer.address().to_string(), reports, admin];
+    let written = ["127.0.0.1:8080", "127.0.0.1:50051", "127.0.0.1:50052", "127.0.0.1:9901"];
     let there = |text: &str| written.iter().zip(&free).fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
     let back = |text: &str| written.iter().zip(&free).fold(text.to_owned(), |text, (to, from)| text.replace(from, to));
     let folder = TempDir::new().unwrap();
@@ -211,5 +210,7 @@ fn a_gap_stands_for_any_text_and_nothing_else_does() {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     assert!(all_fit(&lines("a\n…\nz"), &["a", "b", "c", "z"]));
     assert!(!all_fit(&lines("a\n…\nz"), &["a"]));
+    assert!(all_fit(&lines("…\nb\n…\nz"), &["a", "b", "z"]));
+    assert!(!all_fit(&lines("…\nb\n…\nz"), &["a", "c", "z"]));
     assert!(!all_fit(&lines("a\nb"), &["a", "b", "c"]));
 }
