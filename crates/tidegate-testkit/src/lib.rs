@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 pub mod client;
+pub mod collector;
 pub mod engine;
 pub mod gateway;
 pub mod peer;
@@ -18,6 +19,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use client::{Answer, End, Request, delete, get, post};
+pub use collector::Collector;
 pub use engine::Engine;
 pub use gateway::Gateway;
 pub use peer::{Peer, Script};

@@ -26,6 +26,7 @@ pub use self::stop::Stop;
 use self::workers::{per_core, shared};
 use crate::action::metrics::{Order, Page};
 use crate::admin::{Admin, Handles, Socket};
+use crate::export::Exporter;
 use crate::gateway::Gateway;
 use crate::heartbeat::Heartbeat;
 use crate::ids::{PerWorker, WorkerId};
@@ -237,6 +238,8 @@ impl App {
             let slot = WorkerId::new(u16::try_from(wheels.count() - 1).unwrap_or(u16::MAX));
             drop(tasks::spawn("control wheel", Arc::clone(wheels.get(slot)).run()));
             let followers = Followers::start(&registry, &gateway, slot);
+            let telemetry = Arc::clone(&registry.process.telemetry);
+            let exporter = Exporter::start(telemetry, Arc::clone(wheels), slot);
             // Whoever reads this may send a signal at once, so it is said when all of them are heard.
             if let Some(admin) = &admin {
                 tracing::info!(address = %admin.address(), "admin API");
@@ -259,6 +262,10 @@ impl App {
             };
             notifier.stopping();
             let drained = drain(&registry, &control, &mut stop, readiness_delay).await;
+            // Whoever does not wait for requests does not wait for their spans.
+            if drained {
+                exporter.finish().await;
+            }
             std::io::Result::Ok(if drained { Ended::Drained } else { Ended::Cut })
         });
         // Whatever has happened: without it the workers would go on, and joining them would never return.

@@ -65,10 +65,12 @@ pub enum TlsError {
     Name(String),
 }
 
-/// TLS towards backends: roots, client certificate, HTTP/2 by ALPN. Cheap to clone.
+/// TLS towards others: roots, client certificate, one protocol by ALPN. Cheap to clone.
 #[derive(Clone)]
 pub struct TlsClient {
     connector: TlsConnector,
+    /// The other end must agree to it: HTTP/2 cannot be guessed.
+    http2: bool,
 }
 
 impl std::fmt::Debug for TlsClient {
@@ -84,6 +86,18 @@ impl TlsClient {
     /// # Errors
     /// A file that cannot be read or parsed, a key that does not fit, no usable root.
     pub fn load(ca: Option<&Path>, identity: Option<(&Path, &Path)>) -> Result<Self, TlsError> {
+        Self::build(ca, identity, true)
+    }
+
+    /// The same for HTTP/1.1.
+    ///
+    /// # Errors
+    /// As [`TlsClient::load`].
+    pub fn load_http1(ca: Option<&Path>) -> Result<Self, TlsError> {
+        Self::build(ca, None, false)
+    }
+
+    fn build(ca: Option<&Path>, identity: Option<(&Path, &Path)>, http2: bool) -> Result<Self, TlsError> {
         let roots = match ca {
             Some(path) => Arc::new(roots_from(path)?),
             None => native_roots()?,
@@ -103,14 +117,14 @@ impl TlsClient {
                 .with_client_auth_cert(certificates(chain)?, private_key(key)?)
                 .map_err(|error| TlsError::Settings(error.to_string()))?,
         };
-        settings.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self { connector: TlsConnector::from(Arc::new(settings)) })
+        settings.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+        Ok(Self { connector: TlsConnector::from(Arc::new(settings)), http2 })
     }
 
     async fn handshake(&self, tcp: TcpStream, name: ServerName<'static>) -> Result<Stream, DialError> {
         let tls = self.connector.connect(name, tcp).await.map_err(DialError::Tls)?;
         // Without ALPN the other end may speak HTTP/1.1 and take the preface for a request.
-        if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
+        if self.http2 && tls.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(DialError::NoHttp2);
         }
         Ok(Stream::Tls(Box::new(tls)))
@@ -132,6 +146,17 @@ pub enum Stream {
     Tcp(TcpStream),
     /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.peer_addr().ok(),
+            Self::Tls(tls) => tls.get_ref().0.peer_addr().ok(),
+        }
+    }
 }
 
 /// Connects to the first of `addresses` that answers, in their order, within `timeout` in all.

@@ -12,6 +12,7 @@ pub use facts::Facts;
 
 use crate::ids::{ConnInfo, RequestId, WorkerId};
 use crate::time;
+use crate::trace::{Record, Sampler, TraceContext};
 
 /// Name of the header that carries the request id, both ways.
 pub const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
@@ -39,14 +40,16 @@ pub struct Exchange {
     pub host: Option<HeaderValue>,
     /// What the client calls itself.
     pub user_agent: Option<HeaderValue>,
+    /// The trace that it belongs to, and what is recorded of it.
+    pub trace: Option<TraceContext>,
     /// What is learnt on the way.
     pub facts: Facts,
 }
 
 impl Exchange {
-    /// Starts the clock and settles the request id.
+    /// Starts the clock, settles the request id, and decides whether it is traced: `sampler` is `None` if nothing is.
     #[must_use]
-    pub fn begin<B>(conn: &Arc<ConnInfo>, request: &Request<B>) -> Arc<Self> {
+    pub fn begin<B>(conn: &Arc<ConnInfo>, request: &Request<B>, sampler: Option<Sampler>) -> Arc<Self> {
         let headers = request.headers();
         Arc::new(Self {
             conn: Arc::clone(conn),
@@ -59,6 +62,7 @@ impl Exchange {
             version: request.version(),
             host: headers.get(header::HOST).cloned(),
             user_agent: headers.get(header::USER_AGENT).cloned(),
+            trace: TraceContext::begin(headers, sampler, || fastrand::u128(..)),
             facts: Facts::default(),
         })
     }
@@ -73,6 +77,12 @@ impl Exchange {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         time::now().saturating_duration_since(self.started)
+    }
+
+    /// Where spans and events of a traced exchange are noted; `None` if it is not.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        self.trace.as_ref()?.record()
     }
 
     /// The request id as a header value.

@@ -42,12 +42,18 @@ impl Gateway {
         self.snapshot.load_full()
     }
 
+    /// What is told of each request.
+    #[must_use]
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
     /// Answers one request. Cannot fail: every refusal is rendered here. Dropping the future cancels the request.
     ///
     /// `request` has been vetted: one authority, known framing. The URI holds the path as it was sent.
     pub async fn handle(&self, conn: &Arc<ConnInfo>, request: Request<RequestBody>) -> Response<AnswerBody> {
         let snapshot = self.snapshot.load_full();
-        let exchange = Exchange::begin(conn, &request);
+        let exchange = Exchange::begin(conn, &request, snapshot.unrouted.telemetry.observe.sampler);
         let mut running = Running::begin(&exchange, &self.telemetry, &snapshot.unrouted.telemetry);
         let ran = tasks::guard("request", pipeline::run(&snapshot, &exchange, request)).await;
         let (style, result) = match ran {
@@ -65,7 +71,7 @@ impl Gateway {
     /// Renders a refusal that was made before there was a request that could be routed.
     #[must_use]
     pub fn refuse(&self, conn: &ConnInfo, reject: Reject) -> Response<AnswerBody> {
-        let exchange = Exchange::begin(&Arc::new(conn.clone()), &Request::new(()));
+        let exchange = Exchange::begin(&Arc::new(conn.clone()), &Request::new(()), None);
         let style = FailureStyle::plain("", Format::Problem);
         let running = Running::begin(&exchange, &self.telemetry, &self.snapshot.load().unrouted.telemetry);
         answer(running, &style, &exchange, Err(reject))

@@ -7,6 +7,7 @@ pub mod body;
 pub mod ids;
 pub mod tasks;
 pub mod time;
+pub mod trace;
 pub mod version;
 // Row 1: one exchange, refusals, where the process stands, what it tells.
 pub mod exchange;
@@ -18,6 +19,7 @@ pub mod reject;
 pub mod telemetry;
 // Row 2: outgoing connections.
 pub mod dial;
+pub mod outbound;
 // Row 3: backends, and what routes demand.
 pub mod policy;
 pub mod upstream;
@@ -32,6 +34,7 @@ pub mod openapi;
 pub mod pipeline;
 // Row 8: where clients connect; what changes while the process runs.
 pub mod admin;
+pub mod export;
 pub mod listen;
 pub mod refresh;
 pub mod reload;

@@ -44,6 +44,13 @@ pub fn monotonic_us() -> u64 {
     seconds.saturating_mul(1_000_000).saturating_add(nanos / 1_000)
 }
 
+/// Wall-clock time in nanoseconds since 1970, for spans.
+#[must_use]
+pub fn unix_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// `unix_ms` as RFC 3339 in UTC with whole seconds: `2026-11-20T10:00:00Z`.
 #[must_use]
 pub fn rfc3339(unix_ms: u64) -> String {

@@ -121,7 +121,7 @@ fn fly(
     standpoint: Standpoint,
 ) -> Option<Preflight> {
     if let Some(transcode) = route.action.transcode() {
-        let exchange = Exchange::begin(&nobody(question.tls), &Request::from_parts(parts.clone(), ()));
+        let exchange = Exchange::begin(&nobody(question.tls), &Request::from_parts(parts.clone(), ()), None);
         return Some(transcode.preflight(&exchange, parts, path, captures));
     }
     if !matches!(route.action, Action::Pending) || standpoint == Standpoint::Offline {

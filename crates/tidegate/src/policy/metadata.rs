@@ -16,6 +16,7 @@ use tidegate_config::valid::MetadataPolicy;
 use super::timeout;
 use crate::exchange::{Exchange, REQUEST_ID};
 use crate::reject::{Reason, Reject};
+use crate::trace::{BAGGAGE, Sent};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -27,8 +28,8 @@ const X_FORWARDED_USER_AGENT: HeaderName = HeaderName::from_static("x-forwarded-
 /// What is percent-encoded in values that need it; bytes above ASCII always are.
 const ENCODED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
 
-/// How many names [`MetadataRules::sort`] adds to those of the client, at most.
-const OUR_NAMES: usize = 7;
+/// How many names are added to those of the client, at most: by [`MetadataRules::sort`], and `traceparent` by each attempt.
+const OUR_NAMES: usize = 8;
 
 /// The most metadata that is sent, in bytes of names and values.
 pub const MAX_METADATA_BYTES: usize = 32 * 1024;
@@ -90,6 +91,7 @@ impl MetadataRules {
             timeout: None,
         };
         let mut bytes = 0_usize;
+        let mut trace = Sent::default();
         let mut current = None;
         for (name, value) in headers {
             // A further value of the same name comes without the name.
@@ -106,10 +108,19 @@ impl MetadataRules {
             if named_by_connection.iter().any(|hop| hop.eq_ignore_ascii_case(text)) {
                 continue;
             }
+            let value = match trace.take_context(&name, value) {
+                Ok(()) => continue,
+                Err(value) => value,
+            };
             let Some(name) = self.passes(name, &value)? else { continue };
+            if name == BAGGAGE {
+                trace.take_baggage(value);
+                continue;
+            }
             bytes = bytes.saturating_add(name.as_str().len()).saturating_add(value.len());
             sorted.metadata.append(name, ascii(value));
         }
+        bytes = bytes.saturating_add(trace.forward(exchange.trace.as_ref(), &mut sorted.metadata));
         if bytes > MAX_METADATA_BYTES {
             return Err(Reject::new(Reason::BadRequest).status(http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
         }
@@ -230,6 +241,8 @@ fn is_reserved(name: &str) -> bool {
         | "cookie"
         | "forwarded"
         | "x-request-id"
+        | "traceparent"
+        | "tracestate"
         | "x-original-url"
         | "x-rewrite-url"
         | "x-original-method"

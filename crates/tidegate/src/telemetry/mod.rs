@@ -7,8 +7,11 @@ pub mod finished;
 pub mod labels;
 pub mod logs;
 pub mod metrics;
+pub mod otlp;
 pub mod route;
+pub mod span;
 pub mod tap;
+pub mod tracer;
 mod writer;
 
 use std::sync::Arc;
@@ -20,8 +23,9 @@ use tokio::signal::unix::Signal;
 
 use self::access::{AccessLine, AccessWriter};
 use self::finished::Finished;
-use self::metrics::{Metrics, Sample};
+use self::metrics::{Exemplar, Metrics, Sample};
 use self::tap::Tap;
+use self::tracer::Tracer;
 use crate::time;
 
 /// All of it that belongs to the process and outlives configurations.
@@ -31,6 +35,8 @@ pub struct Telemetry {
     pub metrics: Metrics,
     /// One line for each request.
     pub access: AccessWriter,
+    /// Spans of recorded requests.
+    pub tracer: Tracer,
     /// Live views of requests.
     pub tap: Tap,
 }
@@ -41,11 +47,10 @@ impl Telemetry {
     #[must_use]
     pub fn new(slots: usize, observability: &Observability) -> Arc<Self> {
         let output = observability.logs.access.as_ref().map_or(AccessOutput::Stdout, |access| access.output.clone());
-        Arc::new(Self {
-            metrics: Metrics::new(slots, observability.metrics.max_series),
-            access: AccessWriter::new(slots, output),
-            tap: Tap::default(),
-        })
+        let metrics = Metrics::new(slots, observability.metrics.max_series);
+        let tracer = Tracer::new(metrics.spans_dropped.clone());
+        tracer.configure(observability.tracing.as_ref());
+        Arc::new(Self { metrics, tracer, access: AccessWriter::new(slots, output), tap: Tap::default() })
     }
 
     /// Another configuration is in force.
@@ -55,6 +60,7 @@ impl Telemetry {
         if let Some(access) = &observability.logs.access {
             self.access.set_output(access.output.clone());
         }
+        self.tracer.configure(observability.tracing.as_ref());
     }
 
     /// Lines that were lost, of the access log and of the process log.
@@ -67,6 +73,7 @@ impl Telemetry {
     pub fn finish(&self, finished: &Finished<'_>) {
         let worker = finished.exchange.worker();
         finished.route.series.finished(worker, &self.sample(finished));
+        self.tracer.finish(finished);
         let access = finished.route.observe.access.as_ref();
         let tapped = self.tap.is_on();
         if access.is_none() && !tapped {
@@ -92,7 +99,12 @@ impl Telemetry {
             overhead_response: finished.overhead_response,
             bytes_in: finished.bytes_in,
             bytes_out: finished.bytes_out,
-            exemplar: None,
+            exemplar: finished
+                .exchange
+                .trace
+                .as_ref()
+                .filter(|trace| trace.record().is_some())
+                .map(|trace| Exemplar { trace_id: trace.trace_id.bytes(), unix_ms: time::unix_ms() }),
         }
     }
 }
@@ -100,8 +112,10 @@ impl Telemetry {
 impl Default for Telemetry {
     /// For one thread, with nothing configured.
     fn default() -> Self {
+        let metrics = Metrics::new(1, usize::MAX);
         Self {
-            metrics: Metrics::new(1, usize::MAX),
+            tracer: Tracer::new(metrics.spans_dropped.clone()),
+            metrics,
             access: AccessWriter::new(1, AccessOutput::Stdout),
             tap: Tap::default(),
         }
@@ -123,6 +137,7 @@ fn line<'a>(finished: &'a Finished<'_>) -> AccessLine<'a> {
     AccessLine {
         unix_ms: time::unix_ms(),
         request_id: Some(exchange.request_id.as_str()),
+        trace_id: exchange.trace.as_ref().map(|trace| trace.trace_id.as_bytes()),
         listener: Some(&exchange.conn.listener),
         client_ip: Some(exchange.conn.peer.ip()),
         method: Some(exchange.method.as_str().as_bytes()),

@@ -6,6 +6,7 @@ use tidegate_config::valid::{AccessLog, Observability};
 
 use super::labels::RouteLabels;
 use super::metrics::RouteSeries;
+use crate::trace::Sampler;
 
 /// Telemetry of one route, or of requests without one.
 #[derive(Debug)]
@@ -23,8 +24,8 @@ pub struct RouteTelemetry {
 pub struct Observe {
     /// The access log; `None`: off.
     pub access: Option<AccessLog>,
-    /// Share of requests that are traced; `None`: tracing is off.
-    pub sample_ratio: Option<f64>,
+    /// Which requests are traced; `None`: tracing is off.
+    pub sampler: Option<Sampler>,
 }
 
 impl Observe {
@@ -33,7 +34,7 @@ impl Observe {
     pub fn new(observability: &Observability) -> Self {
         Self {
             access: observability.logs.access.clone(),
-            sample_ratio: observability.tracing.as_ref().map(|tracing| tracing.sample_ratio),
+            sampler: observability.tracing.as_ref().map(|tracing| Sampler::new(tracing.sample_ratio)),
         }
     }
 }

@@ -14,6 +14,7 @@ mod error;
 mod sender;
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -154,6 +155,12 @@ impl Call {
     #[must_use]
     pub fn endpoint(&self) -> &Arc<str> {
         self.endpoint.name()
+    }
+
+    /// The address that answers for the endpoint; `None` once the call has ended.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.stream.as_ref()?.peer()
     }
 
     /// The sending half, once; only of a call that was opened without an end.

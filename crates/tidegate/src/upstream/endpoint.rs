@@ -246,7 +246,7 @@ fn rank(state: EndpointState) -> u8 {
 }
 
 /// Addresses that need no name service.
-fn known_addresses(host: &str) -> Vec<IpAddr> {
+pub(super) fn known_addresses(host: &str) -> Vec<IpAddr> {
     if let Ok(ip) = host.parse() {
         return vec![ip];
     }

@@ -19,8 +19,9 @@
 
 mod connection;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -127,10 +128,17 @@ pub(super) struct Gauge {
     /// Streams ever opened; wraps.
     total: AtomicU32,
     bytes_in: AtomicU64,
+    /// The other end of the connection, once there is one.
+    peer: OnceLock<SocketAddr>,
     demand: Arc<Demand>,
 }
 
 impl Gauge {
+    /// Who is at the other end of the connection.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.peer.get().copied()
+    }
+
     pub(super) fn opened(&self) {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.total.fetch_add(1, Ordering::Relaxed);
@@ -346,6 +354,7 @@ impl Gauge {
             limit: AtomicU32::new(0),
             total: AtomicU32::new(0),
             bytes_in: AtomicU64::new(0),
+            peer: OnceLock::new(),
             demand,
         })
     }

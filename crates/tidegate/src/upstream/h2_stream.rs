@@ -3,6 +3,7 @@
 //! Dropping it resets the stream with CANCEL unless it has ended. Bytes that were read are given back to the backend's
 //! window only when somebody says that they were taken.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -42,7 +43,7 @@ pub(super) struct H2Stream {
     sender: Option<SendStream<Bytes>>,
     /// Read, but not given back to the window.
     unreleased: usize,
-    _permit: Permit,
+    permit: Permit,
 }
 
 enum Answer {
@@ -54,7 +55,12 @@ enum Answer {
 
 impl H2Stream {
     pub(super) fn new(response: ResponseFuture, sender: SendStream<Bytes>, permit: Permit) -> Self {
-        Self { answer: Answer::Awaited(response), sender: Some(sender), unreleased: 0, _permit: permit }
+        Self { answer: Answer::Awaited(response), sender: Some(sender), unreleased: 0, permit }
+    }
+
+    /// Who is at the other end of its connection.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.permit.gauge.peer()
     }
 
     /// Queues `data` as one frame. Without waiting: for the first message, whose size the limit on bodies bounds.

@@ -11,7 +11,7 @@ use hickory_resolver::TokioResolver;
 use tokio::time::sleep;
 
 use super::Cluster;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, known_addresses};
 
 /// Between two look-ups of a name that has an address.
 const REFRESH: Duration = Duration::from_secs(30);
@@ -49,6 +49,14 @@ impl Resolver {
             tracing::warn!(%error, "the system's resolver settings cannot be used; asking the C library instead");
         }
         Self { names: built.ok() }
+    }
+
+    /// The addresses of `host`, which may be an address itself; empty if it has none or nobody answers.
+    pub async fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        match known_addresses(host) {
+            known if known.is_empty() => self.look_up(host).await,
+            known => known,
+        }
     }
 
     /// The addresses of `host`; empty if it has none or nobody answers.

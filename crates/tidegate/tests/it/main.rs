@@ -22,6 +22,7 @@ mod reload;
 mod routing;
 mod service_manager;
 mod streams;
+mod traces;
 mod tutorial;
 mod unary;
 mod uploads;

@@ -29,7 +29,7 @@ const fn row(number: u8, modules: &'static [&'static str], remark: &'static str)
 pub(crate) const ROWS: &[Row] = &[
     row(
         0,
-        &["body", "ids", "tasks", "time", "version"],
+        &["body", "ids", "tasks", "time", "trace", "version"],
         "plain types; `time` is the only place that reads a clock, `tasks` the only one that spawns",
     ),
     Row {
@@ -44,7 +44,12 @@ pub(crate) const ROWS: &[Row] = &[
         ],
         remark: "one request and its answer; what its head must be; where the process stands between start and drain; the service manager; refusals; what is told of all that",
     },
-    row(2, &["dial"], "TCP and TLS connections to backends; the one place that sets options of outgoing sockets"),
+    Row {
+        number: 2,
+        modules: &["dial", "outbound"],
+        beside: &[("outbound", "dial")],
+        remark: "TCP and TLS connections, the one place that sets options of outgoing sockets; small HTTPS requests of control tasks",
+    },
     row(3, &["policy", "upstream"], "they do not know each other"),
     row(5, &["action"], "what a route does"),
     row(6, &["snapshot"], "builds values of the rows above it, which never name it"),
@@ -56,7 +61,7 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         number: 8,
-        modules: &["admin", "listen", "refresh", "reload", "scrape"],
+        modules: &["admin", "export", "listen", "refresh", "reload", "scrape"],
         beside: &[
             ("admin", "listen"),
             ("admin", "reload"),
@@ -64,7 +69,7 @@ pub(crate) const ROWS: &[Row] = &[
             ("reload", "refresh"),
             ("scrape", "listen"),
         ],
-        remark: "where clients connect; where new descriptors and new configurations come in; the page of metrics; operators",
+        remark: "where clients connect; where new descriptors and new configurations come in; the page of metrics; where spans go; operators",
     },
     Row { number: 9, modules: &["app", "cli"], beside: &[("cli", "app")], remark: "`cli` uses `app`" },
 ];

@@ -41,6 +41,8 @@ use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::policy::metadata::MetadataRules;
 use crate::reject::{Reason, Reject};
+use crate::time;
+use crate::trace::Attribute;
 use crate::upstream::{Call, CallDeadline, CallError, CallHead, Cluster, OWN_METADATA};
 
 const IGNORED: HeaderName = HeaderName::from_static("x-tidegate-ignored");
@@ -203,6 +205,10 @@ impl Transcode {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
             (ours, theirs) => ours.or(theirs),
         };
+        if let (Some(theirs), Some(record)) = (sorted.timeout, exchange.record()) {
+            let asked = Attribute { key: "tidegate.timeout_ms", value: (theirs.as_secs_f64() * 1_000.0).into() };
+            record.event(time::now(), "timeout", vec![asked]);
+        }
         let head = CallHead { path: self.path.clone(), authority: None, metadata: sorted.metadata };
         Ok(Asked { content_type, format, head, deadline: timeout.map(|timeout| exchange.started + timeout) })
     }
@@ -211,15 +217,21 @@ impl Transcode {
     async fn call(
         &self,
         exchange: &Exchange,
-        head: CallHead,
+        mut head: CallHead,
         first: Bytes,
         end: bool,
         deadline: CallDeadline,
     ) -> Result<Call, Reject> {
         exchange.facts.asked(exchange.elapsed());
+        if let Some(trace) = &exchange.trace {
+            trace.attempt(time::now(), || fastrand::u64(..), &mut head.metadata);
+        }
         let call = self.cluster.call(exchange.worker(), head, first, end, deadline).await;
         let call = call.map_err(|error| self.failed(exchange, error))?;
         exchange.facts.endpoint_is(call.endpoint());
+        if let Some(record) = exchange.record() {
+            record.reached(call.endpoint(), call.peer());
+        }
         Ok(call)
     }
 
@@ -249,6 +261,9 @@ impl Transcode {
         match &error {
             CallError::ConnectFailed { endpoint, .. } | CallError::Reset { endpoint, .. } => {
                 exchange.facts.endpoint_is(endpoint);
+                if let Some(record) = exchange.record() {
+                    record.reached(endpoint, None);
+                }
             }
             CallError::Status(failure) => exchange.facts.code_is(failure.status.code),
             CallError::NoEndpoint
@@ -261,9 +276,17 @@ impl Transcode {
             CallError::Status(failure) => self.readable(&failure.metadata),
             _ => None,
         };
+        let code = match &error {
+            CallError::Status(failure) => Some(failure.status.code),
+            _ => None,
+        };
         let mut reject = error.into_reject();
         if let Some(status) = details {
             reject.backend = Some(Box::new(status));
+        }
+        if let Some(record) = exchange.record() {
+            let word = code.map_or(reject.reason.word(), tidegate_transcode::Code::name);
+            record.failed(time::now(), code.unwrap_or(reject.reason.code()), word);
         }
         reject
     }

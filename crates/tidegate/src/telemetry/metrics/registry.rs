@@ -107,6 +107,12 @@ impl Metrics {
         self.services.find(Arc::clone(name), make)
     }
 
+    /// Series that stand on no page: for backends that are no service of the configuration.
+    #[must_use]
+    pub fn unlisted(&self) -> Arc<ServiceSeries> {
+        Arc::new(ServiceSeries::new("".into(), self.slots, Budget::new(usize::MAX)))
+    }
+
     /// The series of a listener.
     #[must_use]
     pub fn listener(&self, name: &Arc<str>) -> Arc<ListenerSeries> {

@@ -61,6 +61,9 @@ pub(super) async fn establish(endpoint: &Arc<Endpoint>, worker: WorkerId) -> Res
     let attempt = async {
         let addresses = endpoint.addresses().await;
         let stream = dial::connect(&addresses, endpoint.tls(), endpoint.connect_timeout).await?;
+        if let Some(peer) = stream.peer() {
+            let _first = gauge.peer.set(peer);
+        }
         let metered = Metered { stream, gauge: Arc::clone(&gauge) };
         let http2 = |error: h2::Error| DialError::Http2(error.to_string());
         let (sender, mut connection) = settings().handshake::<_, Bytes>(metered).await.map_err(http2)?;

@@ -1,0 +1,75 @@
+//! What the end-to-end tests cannot see: the count of what was dropped, and new orders.
+
+use tidegate_config::Place;
+use tidegate_config::valid::{OtlpProtocol, Tracing};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::ids::PerWorker;
+use crate::telemetry::otlp::{BATCH, QUEUE};
+use crate::telemetry::span::tests::span;
+use crate::time::Wheel;
+
+fn start(telemetry: &Arc<Telemetry>) -> Exporter {
+    let wheels = Arc::new(PerWorker::new(1, |_| Wheel::new()));
+    Exporter::start(Arc::clone(telemetry), wheels, WorkerId::new(0))
+}
+
+fn collector(protocol: OtlpProtocol, port: u16) -> Tracing {
+    let otlp = Otlp {
+        text: format!("http://127.0.0.1:{port}"),
+        place: Place { file: "a.yaml".into(), line: 1, column: 1, end_column: 2, path: "".into() },
+        protocol,
+        tls: false,
+        host: "127.0.0.1".to_owned(),
+        port,
+        path: "/v1/traces".to_owned(),
+    };
+    Tracing { otlp, sample_ratio: 1.0 }
+}
+
+fn push(telemetry: &Telemetry, count: usize) {
+    telemetry.tracer.queue().push((0..count).map(|_| span()).collect());
+}
+
+/// A port that nothing listens on.
+async fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn what_finds_no_room_during_an_outage_is_dropped_and_counted() {
+    for protocol in [OtlpProtocol::Grpc, OtlpProtocol::Http] {
+        let telemetry: Arc<Telemetry> = Arc::default();
+        telemetry.tracer.configure(Some(&collector(protocol, closed_port().await)));
+        let exporter = start(&telemetry);
+        // The exporter may have taken one batch, and holds it.
+        push(&telemetry, QUEUE);
+        push(&telemetry, BATCH + 10);
+        let dropped = telemetry.tracer.queue().dropped();
+        assert!((10..=BATCH as u64 + 10).contains(&dropped), "{dropped}");
+        exporter.finish().await;
+        assert!(telemetry.tracer.queue().dropped() >= dropped);
+    }
+}
+
+#[tokio::test]
+async fn a_new_collector_gets_what_the_last_one_could_not() {
+    let telemetry: Arc<Telemetry> = Arc::default();
+    telemetry.tracer.configure(Some(&collector(OtlpProtocol::Http, closed_port().await)));
+    let exporter = start(&telemetry);
+    push(&telemetry, BATCH);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    telemetry.tracer.configure(Some(&collector(OtlpProtocol::Http, port)));
+    let (socket, _) = tokio::time::timeout(Duration::from_secs(10), listener.accept()).await.unwrap().unwrap();
+    drop(socket);
+    telemetry.tracer.configure(None);
+    exporter.finish().await;
+}
+
+#[test]
+fn an_instance_is_named_by_a_random_uuid() {
+    assert_eq!(instance(0), "00000000-0000-4000-8000-000000000000");
+    assert_eq!(instance(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+}
