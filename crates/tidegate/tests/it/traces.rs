@@ -320,7 +320,8 @@ async fn a_collector_that_is_down_costs_no_request_and_what_is_lost_is_counted()
             assert_eq!(http2.send(&get("/v1/orders/7")).await.status, 200);
         }
         assert_eq!(peer.calls(), requests);
-        let page = gateway.get("/metrics").await.text();
+        let answer = gateway.get("/metrics").await;
+        let page = answer.text();
         let dropped = page.lines().find_map(|line| line.strip_prefix("tidegate_spans_dropped_total "));
         let dropped: usize = dropped.unwrap().parse().unwrap();
         assert!((lost..=2 * requests).contains(&dropped) && (lost > 0 || dropped == 0), "{scheme}: {dropped}");
