@@ -22,16 +22,19 @@ pub enum Stage {
     Query,
     /// The body or its content type.
     Body,
+    /// All of it, as a message that is longer than gRPC can send.
+    Encode,
 }
 
 impl Stage {
-    /// The word for metrics: `path`, `query` or `body`.
+    /// The word for metrics: `path`, `query`, `body` or `encode`.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Path => "path",
             Self::Query => "query",
             Self::Body => "body",
+            Self::Encode => "encode",
         }
     }
 }
@@ -192,7 +195,8 @@ impl RequestError {
         };
         let dot = if outer.is_empty() || error.path.is_empty() || error.path.starts_with('[') { "" } else { "." };
         let path = format!("{outer}{dot}{}", error.path);
-        let mut result = Self::new(Stage::Body, fault);
+        let stage = if fault == Fault::TooLarge { Stage::Encode } else { Stage::Body };
+        let mut result = Self::new(stage, fault);
         if !path.is_empty() && fault != Fault::InvalidJson {
             result.violations.push(Violation::new(&path, error.kind.to_string()));
         }
@@ -283,6 +287,13 @@ mod tests {
         assert_eq!(cut("short"), "short");
         assert_eq!(cut(&"a".repeat(65)).len(), 64);
         assert_eq!(cut(&"\u{20ac}".repeat(65)).len(), 63);
+    }
+
+    #[test]
+    fn what_is_too_long_for_a_message_is_no_fault_of_the_json() {
+        let error = |kind| ReadError { kind, offset: 0, path: String::new() };
+        assert_eq!(RequestError::of_body(&error(ReadErrorKind::TooLarge), "").stage, Stage::Encode);
+        assert_eq!(RequestError::of_body(&error(ReadErrorKind::TooDeep), "").stage, Stage::Body);
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl MethodPlan {
     ) -> Result<Ignored, RequestError> {
         let at = frame::open(out);
         let written = self.write_message(values, body, out).and_then(|ignored| {
-            frame::close(out, at).map_err(|_| RequestError::new(Stage::Body, Fault::TooLarge))?;
+            frame::close(out, at).map_err(|_| RequestError::new(Stage::Encode, Fault::TooLarge))?;
             Ok(ignored)
         });
         if written.is_err() {

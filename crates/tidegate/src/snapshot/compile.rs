@@ -214,7 +214,13 @@ impl Compiler<'_> {
         let inputs = self.inputs;
         let cluster = &inputs.services.get(grpc.service)?.cluster;
         let success = self.success_shape(route, schema, binding);
-        match Transcode::compile(schema, binding, route, Arc::clone(cluster), success) {
+        let labels = RouteLabels {
+            route: route.name.as_str().into(),
+            service: Arc::clone(cluster.name()),
+            ..RouteLabels::default()
+        };
+        let series = inputs.process.telemetry.metrics.route(&labels);
+        match Transcode::compile(schema, binding, route, Arc::clone(cluster), success, series) {
             Ok(transcode) => Some(Action::Transcode(Arc::new(transcode))),
             Err(error) => {
                 let path = route.path.as_ref().map_or(&grpc.rpc_place, |path| &path.place);

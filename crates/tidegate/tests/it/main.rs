@@ -5,6 +5,7 @@
 mod backends;
 mod check;
 mod contract;
+mod conversions;
 mod deadlines;
 mod descriptors;
 mod envelopes;

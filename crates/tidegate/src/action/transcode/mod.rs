@@ -9,6 +9,7 @@
 //! ```
 
 mod body;
+mod measure;
 pub mod preflight;
 mod streaming;
 mod unary;
@@ -41,6 +42,7 @@ use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::policy::metadata::MetadataRules;
 use crate::reject::{Reason, Reject};
+use crate::telemetry::metrics::{Direction, RouteSeries, Stage, samples_transcoding};
 use crate::time;
 use crate::trace::Attribute;
 use crate::upstream::{Call, CallDeadline, CallError, CallHead, Cluster, OWN_METADATA};
@@ -66,6 +68,8 @@ pub struct Transcode {
     formats: Vec<StreamFormat>,
     envelope: Option<Shape>,
     route: Box<str>,
+    /// Where its conversions are counted.
+    series: Arc<RouteSeries>,
 }
 
 /// A binding that does not fit the schema.
@@ -99,6 +103,8 @@ struct Asked {
     format: StreamFormat,
     head: CallHead,
     deadline: Option<Instant>,
+    /// Its conversions are measured.
+    measured: bool,
 }
 
 impl Transcode {
@@ -112,6 +118,7 @@ impl Transcode {
         route: &Route,
         cluster: Arc<Cluster>,
         envelope: Option<Shape>,
+        series: Arc<RouteSeries>,
     ) -> Result<Self, BadBinding> {
         let policy = &route.policy;
         let options = call_options(&policy.json, &policy.ignore_query.value, policy.max_body.value);
@@ -136,6 +143,7 @@ impl Transcode {
             formats: policy.stream.value.iter().copied().map(stream_format).collect(),
             envelope,
             route: route.name.as_str().into(),
+            series,
         })
     }
 
@@ -181,7 +189,10 @@ impl Transcode {
         path: &str,
         captures: &Captures,
     ) -> Result<Response<ResponseBody>, Reject> {
-        let values = captures.decode_all(path, self.escape).map_err(|error| Reject::bad_path(&error))?;
+        let values = captures.decode_all(path, self.escape).map_err(|error| {
+            self.conversion_failed(exchange, Stage::Path);
+            Reject::bad_path(&error)
+        })?;
         let asked = self.ask(exchange, &mut parts, &values)?;
         let query = parts.uri.query();
         match (self.plan.method().is_client_streaming(), self.plan.method().is_server_streaming()) {
@@ -210,7 +221,8 @@ impl Transcode {
             record.event(time::now(), "timeout", vec![asked]);
         }
         let head = CallHead { path: self.path.clone(), authority: None, metadata: sorted.metadata };
-        Ok(Asked { content_type, format, head, deadline: timeout.map(|timeout| exchange.started + timeout) })
+        let deadline = timeout.map(|timeout| exchange.started + timeout);
+        Ok(Asked { content_type, format, head, deadline, measured: samples_transcoding() })
     }
 
     /// Opens the call, and notes for telemetry that and whom it asked.
@@ -238,6 +250,7 @@ impl Transcode {
     /// The request message in its gRPC frame.
     fn encode(
         &self,
+        exchange: &Exchange,
         asked: &Asked,
         values: &[Cow<'_, str>],
         query: Option<&str>,
@@ -250,7 +263,9 @@ impl Transcode {
             content_type: asked.content_type.as_ref().map(HeaderValue::as_bytes),
         };
         let mut frame = Vec::new();
-        let ignored = self.plan.encode_unary(&parts, &mut frame).map_err(refused)?;
+        let encode = || self.plan.encode_unary(&parts, &mut frame);
+        let ignored = self.timed(exchange, asked.measured, Direction::Request, encode);
+        let ignored = ignored.map_err(|error| self.refused(exchange, error))?;
         let names = (!ignored.paths.is_empty()).then(|| HeaderValue::from_str(&ignored.paths).ok());
         Ok((frame.into(), names.flatten()))
     }

@@ -19,11 +19,12 @@ use tidegate_transcode::status::encode_message;
 use tidegate_transcode::{AnswerKind, Code, End, ResponseError, Status, StreamEncoder, StreamFormat, StreamOptions};
 
 use super::uploading::Feed;
-use super::{Asked, IGNORED, Transcode, unprintable};
+use super::{Asked, IGNORED, Transcode};
 use crate::body::{BodyError, RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::policy::metadata::to_response_headers;
 use crate::reject::Reject;
+use crate::telemetry::metrics::Direction;
 use crate::time::{self, Deadline};
 use crate::upstream::{Call, CallDeadline};
 
@@ -47,17 +48,17 @@ impl Transcode {
         request: RequestBody,
     ) -> Result<Response<ResponseBody>, Reject> {
         let request = self.collect(exchange, request, asked.deadline).await?;
-        let (frame, ignored) = self.encode(&asked, values, query, &request)?;
+        let (frame, ignored) = self.encode(exchange, &asked, values, query, &request)?;
         let deadline = asked.deadline.map_or(CallDeadline::None, CallDeadline::FirstMessage);
         let call = self.call(exchange, asked.head, frame, true, deadline).await?;
-        self.stream_answer(exchange, asked.format, call, None, ignored).await
+        self.stream_answer(exchange, (asked.format, asked.measured), call, None, ignored).await
     }
 
-    /// Waits for the first message, or the end, and starts the answer.
+    /// Waits for the first message, or the end, and starts the answer; if it is `measured`, by its first message.
     pub(super) async fn stream_answer(
         self: &Arc<Self>,
         exchange: &Arc<Exchange>,
-        format: StreamFormat,
+        (format, measured): (StreamFormat, bool),
         mut call: Call,
         mut feed: Option<Feed>,
         ignored: Option<HeaderValue>,
@@ -78,7 +79,7 @@ impl Transcode {
         let mut response = Response::new(ResponseBody::Empty);
         let headers = response.headers_mut();
         to_response_headers(call.head().await.map_err(|error| self.failed(exchange, error))?, headers);
-        let encoder = self.start(format, first.as_ref(), headers)?;
+        let encoder = self.start(exchange, format, first.as_ref(), headers)?;
         headers.extend(ignored.map(|ignored| (IGNORED, ignored)));
         if exchange.takes_trailers {
             // HTTP/1.1 carries only those that were announced.
@@ -99,7 +100,9 @@ impl Transcode {
             Some(message) => {
                 messages.restart_idle_timer();
                 let mut out = Vec::with_capacity(message.len().saturating_mul(2).saturating_add(16));
-                messages.write(&message, &mut out).map_err(unprintable)?;
+                let print = || messages.write(&message, &mut out);
+                let printed = self.timed(exchange, measured, Direction::Response, print);
+                printed.map_err(|error| self.unprintable(exchange, error))?;
                 messages.waiting = out;
             }
             None => messages.end(),
@@ -111,14 +114,17 @@ impl Transcode {
     /// The encoder for the answer, and the headers that say what it is.
     fn start(
         &self,
+        exchange: &Exchange,
         format: StreamFormat,
         first: Option<&Bytes>,
         headers: &mut HeaderMap,
     ) -> Result<StreamEncoder, Reject> {
         if self.plan.answer_kind() == AnswerKind::HttpBody {
-            let part = self.plan.http_body(first.map_or(&[], Bytes::as_ref)).map_err(unprintable)?;
+            let part = self.plan.http_body(first.map_or(&[], Bytes::as_ref));
+            let part = part.map_err(|error| self.unprintable(exchange, error))?;
             let content_type = HeaderValue::from_str(part.content_type);
-            headers.insert(header::CONTENT_TYPE, content_type.map_err(|_| unprintable(ResponseError::ContentType))?);
+            let content_type = content_type.map_err(|_| self.unprintable(exchange, ResponseError::ContentType))?;
+            headers.insert(header::CONTENT_TYPE, content_type);
             return Ok(StreamEncoder::raw());
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
@@ -239,7 +245,8 @@ impl Messages {
                     self.restart_idle_timer();
                     if let Err(error) = self.write(&message, &mut out) {
                         self.waiting = out;
-                        self.fail(&unprintable(error));
+                        let reject = self.transcode.unprintable(&self.exchange, error);
+                        self.fail(&reject);
                         return Poll::Ready(());
                     }
                 }

@@ -7,15 +7,16 @@ use bytes::Bytes;
 use http::Response;
 use http::header::{self, HeaderValue};
 use tidegate_transcode::plan::FieldIndex;
-use tidegate_transcode::{AnswerKind, Code, HttpBody, ResponseError, json};
+use tidegate_transcode::{AnswerKind, Code, ResponseError, json};
 
-use super::{Asked, IGNORED, Transcode, unprintable};
+use super::{Asked, IGNORED, Transcode};
 use crate::action::envelope::{self, Facts, RenderError, Shape};
 use crate::action::failure::milliseconds;
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::policy::metadata::to_response_headers;
 use crate::reject::{Reason, Reject};
+use crate::telemetry::metrics::Direction;
 use crate::time;
 use crate::upstream::{CallDeadline, UnaryAnswer};
 
@@ -29,14 +30,14 @@ impl Transcode {
         request: RequestBody,
     ) -> Result<Response<ResponseBody>, Reject> {
         let request = self.collect(exchange, request, asked.deadline).await?;
-        let (frame, ignored) = self.encode(&asked, values, query, &request)?;
+        let (frame, ignored) = self.encode(exchange, &asked, values, query, &request)?;
         drop(request);
         let deadline = asked.deadline.map_or(CallDeadline::None, CallDeadline::Total);
         let call = self.call(exchange, asked.head, frame, true, deadline).await?;
         let answer = call.unary().await.map_err(|error| self.failed(exchange, error))?;
         exchange.facts.answered(exchange.elapsed());
         exchange.facts.code_is(Code::Ok);
-        self.answer(exchange, &answer, ignored)
+        self.answer(exchange, &answer, ignored, asked.measured)
     }
 
     /// The HTTP answer for one message.
@@ -45,8 +46,10 @@ impl Transcode {
         exchange: &Exchange,
         answer: &UnaryAnswer,
         ignored: Option<HeaderValue>,
+        measured: bool,
     ) -> Result<Response<ResponseBody>, Reject> {
-        let (content_type, body) = self.body(exchange, &answer.message)?;
+        let print = || self.body(exchange, &answer.message);
+        let (content_type, body) = self.timed(exchange, measured, Direction::Response, print)?;
         let mut response = Response::new(ResponseBody::full(body));
         let headers = response.headers_mut();
         to_response_headers(&answer.metadata, headers);
@@ -60,11 +63,15 @@ impl Transcode {
     fn body(&self, exchange: &Exchange, message: &Bytes) -> Result<(HeaderValue, Bytes), Reject> {
         const JSON: HeaderValue = HeaderValue::from_static("application/json");
         if self.plan.answer_kind() == AnswerKind::HttpBody {
-            return http_body(&self.plan.http_body(message).map_err(unprintable)?, message);
+            let part = self.plan.http_body(message).map_err(|error| self.unprintable(exchange, error))?;
+            let content_type = HeaderValue::from_str(part.content_type);
+            let content_type = content_type.map_err(|_| self.unprintable(exchange, ResponseError::ContentType))?;
+            // A slice of the frame.
+            return Ok((content_type, message.slice(part.data)));
         }
         let mut out = Vec::with_capacity(message.len().saturating_mul(2).saturating_add(64));
         match &self.envelope {
-            None => self.plan.print(message, &mut out).map_err(unprintable)?,
+            None => self.plan.print(message, &mut out).map_err(|error| self.unprintable(exchange, error))?,
             Some(shape) => self.wrap(shape, exchange, message, &mut out)?,
         }
         Ok((JSON, out.into()))
@@ -84,17 +91,10 @@ impl Transcode {
             duration_ms: milliseconds(exchange),
         };
         shape.render(&facts, Some(&Printed { transcode: self, message }), out).map_err(|error| match error {
-            RenderError::Response(error) => unprintable(error),
+            RenderError::Response(error) => self.unprintable(exchange, error),
             RenderError::Template(text) => Reject::new(Reason::Internal).cause(text),
         })
     }
-}
-
-/// An `HttpBody` is the answer itself: a slice of the frame and its content type.
-pub(super) fn http_body(part: &HttpBody<'_>, message: &Bytes) -> Result<(HeaderValue, Bytes), Reject> {
-    let content_type = HeaderValue::from_str(part.content_type)
-        .map_err(|_| Reject::new(Reason::TranscodeFailed).cause("HttpBody.content_type is no header value"))?;
-    Ok((content_type, message.slice(part.data.clone())))
 }
 
 /// A response message for an envelope.

@@ -14,12 +14,13 @@ use bytes::Bytes;
 use http::Response;
 use http::header::HeaderValue;
 use http_body::Body as _;
-use tidegate_transcode::{Code, RequestParts, Upload};
+use tidegate_transcode::{Code, RequestError, RequestParts, Upload};
 
-use super::{Asked, Transcode, body, refused};
+use super::{Asked, Transcode, body};
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::reject::Reject;
+use crate::telemetry::metrics::Direction;
 use crate::time::now;
 use crate::upstream::{CallDeadline, CallSender};
 
@@ -28,10 +29,13 @@ pub(super) type Feed = Pin<Box<dyn Future<Output = Result<(), Reject>> + Send>>;
 
 /// A client's stream, being read.
 struct Reader {
+    transcode: Arc<Transcode>,
     exchange: Arc<Exchange>,
     upload: Upload,
     request: RequestBody,
     ended: bool,
+    /// Spent on conversions so far, if they are measured.
+    converting: Option<Duration>,
 }
 
 impl Transcode {
@@ -50,8 +54,15 @@ impl Transcode {
             body: b"",
             content_type: asked.content_type.as_ref().map(HeaderValue::as_bytes),
         };
-        let upload = self.plan.upload(&parts).map_err(refused)?;
-        let mut reader = Reader { exchange: Arc::clone(exchange), upload, request, ended: false };
+        let upload = self.plan.upload(&parts).map_err(|error| self.refused(exchange, error))?;
+        let mut reader = Reader {
+            transcode: Arc::clone(self),
+            exchange: Arc::clone(exchange),
+            upload,
+            request,
+            ended: false,
+            converting: asked.measured.then_some(Duration::ZERO),
+        };
         let mut first = Vec::new();
         let mut timer = asked.deadline.map(|at| self.cluster.wheel(worker).at(at));
         while first.is_empty() && !reader.ended {
@@ -70,7 +81,7 @@ impl Transcode {
         let sender = if ended { None } else { call.take_sender() };
         let feed: Option<Feed> = sender.map(|sender| -> Feed { Box::pin(reader.feed(sender)) });
         if streams_back {
-            return self.stream_answer(exchange, asked.format, call, feed, None).await;
+            return self.stream_answer(exchange, (asked.format, asked.measured), call, feed, None).await;
         }
         let mut feed = feed;
         let mut answer = pin!(call.unary());
@@ -92,7 +103,7 @@ impl Transcode {
         let answer = answer.await?;
         exchange.facts.answered(exchange.elapsed());
         exchange.facts.code_is(Code::Ok);
-        self.answer(exchange, &answer, None)
+        self.answer(exchange, &answer, None, asked.measured)
     }
 }
 
@@ -127,14 +138,25 @@ impl Reader {
         match frame {
             None => {
                 self.ended = true;
-                self.upload.finish(out).map_err(refused)
+                self.convert(|upload| upload.finish(out))?;
+                if let Some(duration) = self.converting {
+                    self.transcode.converted(&self.exchange, Direction::Request, duration);
+                }
+                Ok(())
             }
             Some(Err(error)) => Err(body::broken(error)),
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else { return Ok(()) };
                 self.exchange.facts.received(data.len(), waited);
-                self.upload.push(&data, out).map_err(refused)
+                self.convert(|upload| upload.push(&data, out))
             }
         }
+    }
+
+    fn convert(&mut self, convert: impl FnOnce(&mut Upload) -> Result<(), RequestError>) -> Result<(), Reject> {
+        let begun = self.converting.map(|before| (before, now()));
+        let converted = convert(&mut self.upload);
+        self.converting = begun.map(|(before, begun)| before + now().saturating_duration_since(begun));
+        converted.map_err(|error| self.transcode.refused(&self.exchange, error))
     }
 }
