@@ -21,6 +21,7 @@ use crate::snapshot::inputs::Digest;
 use crate::snapshot::registry::{Live, Registry, Running, SchemaOrigin};
 use crate::snapshot::retire;
 use crate::tasks;
+use crate::telemetry::metrics::SchemaRefresh;
 use crate::upstream::reflection::{DescriptorCache, FileSet, FilesDigest, Refresh, follow};
 use crate::upstream::{Resolver, keep_resolved};
 
@@ -140,20 +141,35 @@ impl Followers {
         let (learner, nudge) = (Arc::clone(&self.learner), Arc::new(Notify::new()));
         let name = Arc::clone(service.cluster.name());
         let cluster = Arc::downgrade(&service.cluster);
+        let (series, freshness) = (Arc::clone(service.cluster.series()), Arc::clone(&service.freshness));
         let (asked, worker, nudged) = (wanted.to_vec(), self.worker, Arc::clone(&nudge));
         let task = tasks::spawn("descriptors", async move {
             let known = learner.restored(&name);
             let mut failing = false;
+            // What a backend has answered last, and whether it is in force.
+            let mut last = known.map(|digest| (digest, true));
             let report = move |refresh| match refresh {
-                Refresh::Unchanged => failing = false,
+                Refresh::Unchanged => {
+                    failing = false;
+                    series.schema_refreshed(SchemaRefresh::Unchanged);
+                    if let Some((digest, fits)) = last {
+                        freshness.answered(digest, fits);
+                    }
+                }
                 Refresh::Changed(files) => {
                     failing = false;
-                    if learner.take_in(&name, &files) {
+                    let fits = learner.take_in(&name, &files);
+                    series.schema_refreshed(if fits { SchemaRefresh::Applied } else { SchemaRefresh::Rejected });
+                    freshness.answered(files.digest(), fits);
+                    last = Some((files.digest(), fits));
+                    if fits {
                         learner.keep(&name, &files);
                     }
                 }
                 // Once for each time that it begins to fail: the attempts are many.
                 Refresh::Failed(error) => {
+                    series.schema_refreshed(SchemaRefresh::Failed);
+                    freshness.failed();
                     if !failing {
                         tracing::warn!(service = &*name, %error, "no descriptors by reflection; trying again");
                     }

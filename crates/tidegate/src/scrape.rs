@@ -6,9 +6,9 @@ use tokio::sync::mpsc;
 
 use crate::action::metrics::Order;
 use crate::listen::Control;
-use crate::snapshot::registry::{Registry, Running};
+use crate::snapshot::registry::{Registry, Running, SchemaOrigin};
 use crate::telemetry::metrics::{
-    Addresses, Build, Certificate, Connections, EndpointUp, Format, Observed, Process, ServiceState,
+    Addresses, Build, Certificate, Connections, EndpointUp, Format, Observed, Process, SchemaState, ServiceState,
 };
 use crate::upstream::EndpointState;
 use crate::{tasks, time};
@@ -72,5 +72,21 @@ fn service(running: &Running) -> ServiceState {
             up: !matches!(view.state, EndpointState::TransientFailure | EndpointState::Shutdown),
         })
         .collect();
-    ServiceState { name: Arc::clone(running.cluster.name()), connections, endpoints, addresses, schema: None }
+    ServiceState {
+        name: Arc::clone(running.cluster.name()),
+        connections,
+        endpoints,
+        addresses,
+        schema: schema(running),
+    }
+}
+
+fn schema(running: &Running) -> Option<SchemaState> {
+    match running.origin {
+        SchemaOrigin::Files(..) => None,
+        SchemaOrigin::Reflection(_) => Some(SchemaState {
+            stale: running.stale || running.freshness.is_stale(),
+            digests: running.freshness.digests() as u64,
+        }),
+    }
 }

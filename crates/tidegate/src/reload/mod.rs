@@ -336,6 +336,10 @@ impl Reloader {
         let Process { lifecycle, telemetry, .. } = &self.parts.registry.process;
         lifecycle.reloaded(outcome.result());
         telemetry.metrics.config.reloaded(outcome.result(), time::unix_ms());
+        if !outcome.result().is_success() {
+            // What was compiled in vain has begun series that nothing will count.
+            telemetry.metrics.sweep(time::now());
+        }
         self.history.ended(LastReload { trigger, at_ms: time::unix_ms(), outcome: outcome.clone() });
     }
 }

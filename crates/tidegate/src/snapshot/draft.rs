@@ -90,7 +90,10 @@ fn running(
     match (cluster, known) {
         (Ok(cluster), Ok(known)) => {
             let schemas::Known { origin, schema, stale } = known;
-            Ok(Running { cluster, fingerprint, origin, schema, stale })
+            // It belongs to whoever asks, who stays under the same conditions.
+            let same = kept.filter(|kept| kept.origin == origin);
+            let freshness = same.map(|kept| Arc::clone(&kept.freshness)).unwrap_or_default();
+            Ok(Running { cluster, fingerprint, origin, schema, stale, freshness })
         }
         (cluster, known) => Err(cluster.err().into_iter().chain(known.err()).collect()),
     }

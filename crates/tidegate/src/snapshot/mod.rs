@@ -3,6 +3,7 @@
 pub mod compile;
 pub mod diff;
 pub mod draft;
+pub mod freshness;
 pub mod inputs;
 pub mod registry;
 pub mod schemas;

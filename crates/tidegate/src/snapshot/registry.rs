@@ -11,6 +11,7 @@ use tidegate_config::Valid;
 use tidegate_transcode::Schema;
 
 use super::Snapshot;
+use super::freshness::Freshness;
 use super::inputs::Digest;
 use crate::action::metrics::Page;
 use crate::heartbeat::Heartbeat;
@@ -70,6 +71,8 @@ pub struct Running {
     pub schema: Option<Arc<Schema>>,
     /// The schema is what an earlier configuration knew of the service, so it may lack what the routes name.
     pub stale: bool,
+    /// How asking for the schema goes; of nobody's interest if it comes from files.
+    pub freshness: Arc<Freshness>,
 }
 
 /// Where a schema came from; equal if it would be the same again.

@@ -52,7 +52,7 @@ pub struct ServiceState {
     pub endpoints: Vec<EndpointUp>,
     /// After name resolution.
     pub addresses: Addresses,
-    /// For services with descriptors.
+    /// For services that are asked for their descriptors.
     pub schema: Option<SchemaState>,
 }
 
@@ -109,12 +109,12 @@ pub struct EndpointUp {
     pub up: bool,
 }
 
-/// The descriptors of a service.
+/// The descriptors of a service that is asked for them.
 #[derive(Clone, Copy, Debug)]
 pub struct SchemaState {
     /// They could not be refreshed, or newer ones do not fit the routes.
     pub stale: bool,
-    /// Different sets that backends have answered with.
+    /// Different sets among the last answers of its backends.
     pub digests: u64,
 }
 

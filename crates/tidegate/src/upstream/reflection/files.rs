@@ -21,6 +21,14 @@ const SOURCE_CODE_INFO: u32 = 9;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FilesDigest([u8; 32]);
 
+impl FilesDigest {
+    /// One of no files, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_byte(byte: u8) -> Self {
+        Self([byte; 32])
+    }
+}
+
 impl fmt::Display for FilesDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -153,3 +153,49 @@ async fn readiness_does_not_wait_for_a_service_that_is_gone() {
     assert!(ready(&gateway).await);
     gateway.stop().await;
 }
+
+/// What the page of metrics says of the descriptors of `shop`.
+async fn schema(gateway: &Gateway) -> Vec<String> {
+    let page = gateway.get("/metrics").await;
+    let about = |line: &&str| line.starts_with("tidegate_schema_");
+    page.text().lines().filter(about).map(|line| line.replace("{service=\"shop\"", "{").replace("{,", "{")).collect()
+}
+
+#[tokio::test]
+async fn metrics_tell_how_asking_for_descriptors_goes() {
+    let metrics = "observability: { logs: { access: null }, metrics: { public_path: /metrics } }\n";
+    let peer = telling().await;
+    let gateway = Gateway::start(&format!("{}{metrics}", asked(&peer, ORDERS)));
+    let expect = async |stale: u8, digests: u8, results: &[(&str, u8)]| {
+        let mut lines =
+            vec![format!("tidegate_schema_stale{{}} {stale}"), format!("tidegate_schema_digests{{}} {digests}")];
+        let results = results.iter();
+        lines.extend(
+            results.map(|(result, count)| format!("tidegate_schema_refreshes_total{{result=\"{result}\"}} {count}")),
+        );
+        eventually(&format!("{lines:?}"), || async {
+            let seen = schema(&gateway).await;
+            lines.iter().all(|line| seen.contains(line))
+        })
+        .await;
+    };
+    expect(0, 1, &[("applied", 1)]).await;
+    gateway.hang_up();
+    expect(0, 1, &[("applied", 1), ("unchanged", 1)]).await;
+    // Another set without what the routes name.
+    let other = "syntax = \"proto3\"; package shop.v1; message M {} service OrderService { rpc R(M) returns (M); }";
+    peer.on(REFLECTION, Script::reflects(&shop::descriptors_of(other)));
+    gateway.hang_up();
+    expect(1, 2, &[("applied", 1), ("unchanged", 1), ("rejected", 1)]).await;
+    assert_eq!(gateway.get("/annotated/orders/7").await.text(), shop::ORDER_JSON);
+    // The same again is still not what serves.
+    gateway.hang_up();
+    expect(1, 2, &[("unchanged", 2), ("rejected", 1)]).await;
+    peer.on(REFLECTION, Script::reflects(&shop::descriptors_of(two_services())));
+    gateway.hang_up();
+    expect(0, 2, &[("applied", 2)]).await;
+    peer.on(REFLECTION, Script::fails(13, "broken"));
+    gateway.hang_up();
+    expect(1, 2, &[("applied", 2), ("failed", 1)]).await;
+    gateway.stop().await;
+}
