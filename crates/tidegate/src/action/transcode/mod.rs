@@ -45,7 +45,7 @@ use crate::reject::{Reason, Reject};
 use crate::telemetry::metrics::{Direction, RouteSeries, Stage, samples_transcoding};
 use crate::time;
 use crate::trace::Attribute;
-use crate::upstream::{Call, CallDeadline, CallError, CallHead, Cluster, OWN_METADATA};
+use crate::upstream::{Call, CallError, CallHead, Cluster, OWN_METADATA};
 
 const IGNORED: HeaderName = HeaderName::from_static("x-tidegate-ignored");
 
@@ -225,20 +225,17 @@ impl Transcode {
         Ok(Asked { content_type, format, head, deadline, measured: samples_transcoding() })
     }
 
-    /// Opens the call, and notes for telemetry that and whom it asked.
-    async fn call(
-        &self,
-        exchange: &Exchange,
-        mut head: CallHead,
-        first: Bytes,
-        end: bool,
-        deadline: CallDeadline,
-    ) -> Result<Call, Reject> {
+    /// Notes for telemetry that a backend is about to be asked, and tells it of the trace. Not one function with what
+    /// follows: a future around that of the call would hold its arguments a second time.
+    fn asks(exchange: &Exchange, head: &mut CallHead) {
         exchange.facts.asked(exchange.elapsed());
         if let Some(trace) = &exchange.trace {
             trace.attempt(time::now(), || fastrand::u64(..), &mut head.metadata);
         }
-        let call = self.cluster.call(exchange.worker(), head, first, end, deadline).await;
+    }
+
+    /// Notes who was asked, or what became of it.
+    fn reached(&self, exchange: &Exchange, call: Result<Call, CallError>) -> Result<Call, Reject> {
         let call = call.map_err(|error| self.failed(exchange, error))?;
         exchange.facts.endpoint_is(call.endpoint());
         if let Some(record) = exchange.record() {

@@ -42,7 +42,7 @@ impl Transcode {
     pub(super) async fn server_stream(
         self: &Arc<Self>,
         exchange: &Arc<Exchange>,
-        asked: Asked,
+        mut asked: Asked,
         values: &[Cow<'_, str>],
         query: Option<&str>,
         request: RequestBody,
@@ -50,7 +50,9 @@ impl Transcode {
         let request = self.collect(exchange, request, asked.deadline).await?;
         let (frame, ignored) = self.encode(exchange, &asked, values, query, &request)?;
         let deadline = asked.deadline.map_or(CallDeadline::None, CallDeadline::FirstMessage);
-        let call = self.call(exchange, asked.head, frame, true, deadline).await?;
+        Self::asks(exchange, &mut asked.head);
+        let call = self.cluster.call(exchange.worker(), asked.head, frame, true, deadline).await;
+        let call = self.reached(exchange, call)?;
         self.stream_answer(exchange, (asked.format, asked.measured), call, None, ignored).await
     }
 

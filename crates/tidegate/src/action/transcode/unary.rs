@@ -24,7 +24,7 @@ impl Transcode {
     pub(super) async fn unary(
         self: &Arc<Self>,
         exchange: &Exchange,
-        asked: Asked,
+        mut asked: Asked,
         values: &[Cow<'_, str>],
         query: Option<&str>,
         request: RequestBody,
@@ -33,7 +33,9 @@ impl Transcode {
         let (frame, ignored) = self.encode(exchange, &asked, values, query, &request)?;
         drop(request);
         let deadline = asked.deadline.map_or(CallDeadline::None, CallDeadline::Total);
-        let call = self.call(exchange, asked.head, frame, true, deadline).await?;
+        Self::asks(exchange, &mut asked.head);
+        let call = self.cluster.call(exchange.worker(), asked.head, frame, true, deadline).await;
+        let call = self.reached(exchange, call)?;
         let answer = call.unary().await.map_err(|error| self.failed(exchange, error))?;
         exchange.facts.answered(exchange.elapsed());
         exchange.facts.code_is(Code::Ok);

@@ -42,7 +42,7 @@ impl Transcode {
     pub(super) async fn upload(
         self: &Arc<Self>,
         exchange: &Arc<Exchange>,
-        asked: Asked,
+        mut asked: Asked,
         values: &[Cow<'_, str>],
         query: Option<&str>,
         request: RequestBody,
@@ -76,7 +76,9 @@ impl Transcode {
             Some(at) => CallDeadline::Total(at),
         };
         let ended = reader.ended;
-        let mut call = self.call(exchange, asked.head, first.into(), ended, deadline).await?;
+        Self::asks(exchange, &mut asked.head);
+        let call = self.cluster.call(exchange.worker(), asked.head, first.into(), ended, deadline).await;
+        let mut call = self.reached(exchange, call)?;
         // A stream that has ended already has no sending half to take, and dropping it would cancel the call.
         let sender = if ended { None } else { call.take_sender() };
         let feed: Option<Feed> = sender.map(|sender| -> Feed { Box::pin(reader.feed(sender)) });
