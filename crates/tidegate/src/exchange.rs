@@ -26,6 +26,8 @@ pub struct Exchange {
     pub request_id: RequestId,
     /// When the head had been read.
     pub started: Instant,
+    /// There was a head that could be parsed. Otherwise what follows is known of no request, and tells nothing.
+    pub is_parsed: bool,
     /// A `HEAD` request: the answer has no body.
     pub head: bool,
     /// The client takes trailers: HTTP/2, or HTTP/1.1 with `TE: trailers`.
@@ -55,14 +57,35 @@ impl Exchange {
             conn: Arc::clone(conn),
             request_id: request_id(headers),
             started: time::now(),
+            is_parsed: true,
             head: request.method() == Method::HEAD,
             takes_trailers: request.version() == Version::HTTP_2 || asks_for_trailers(headers),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
-            host: headers.get(header::HOST).cloned(),
+            host: headers.get(header::HOST).cloned().or_else(|| authority(request.uri())),
             user_agent: headers.get(header::USER_AGENT).cloned(),
             trace: TraceContext::begin(headers, sampler, || fastrand::u128(..)),
+            facts: Facts::default(),
+        })
+    }
+
+    /// What came on `conn` is no request.
+    #[must_use]
+    pub fn unparsed(conn: &Arc<ConnInfo>) -> Arc<Self> {
+        Arc::new(Self {
+            conn: Arc::clone(conn),
+            request_id: request_id(&HeaderMap::new()),
+            started: time::now(),
+            is_parsed: false,
+            head: false,
+            takes_trailers: false,
+            method: Method::default(),
+            uri: Uri::default(),
+            version: Version::default(),
+            host: None,
+            user_agent: None,
+            trace: None,
             facts: Facts::default(),
         })
     }
@@ -101,6 +124,11 @@ fn request_id(headers: &HeaderMap) -> RequestId {
         (Some(id), None) => id,
         _ => RequestId::generate(time::unix_ms(), fastrand::u128(..)),
     }
+}
+
+/// Of a request that was refused before its authority was put where all others have it.
+fn authority(uri: &Uri) -> Option<HeaderValue> {
+    HeaderValue::from_str(uri.authority()?.as_str()).ok()
 }
 
 fn asks_for_trailers(headers: &HeaderMap) -> bool {

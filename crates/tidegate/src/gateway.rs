@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::header::{self, HeaderValue};
+use http::request::Parts;
 use http::{Request, Response};
 
 use crate::action::failure::{FailureStyle, Format};
@@ -68,10 +69,14 @@ impl Gateway {
         answer(running, style, &exchange, result)
     }
 
-    /// Renders a refusal that was made before there was a request that could be routed.
+    /// Renders a refusal that was made before there was a request that could be routed; `request` is its head, if it
+    /// could be parsed.
     #[must_use]
-    pub fn refuse(&self, conn: &ConnInfo, reject: Reject) -> Response<AnswerBody> {
-        let exchange = Exchange::begin(&Arc::new(conn.clone()), &Request::new(()), None);
+    pub fn refuse(&self, conn: &Arc<ConnInfo>, request: Option<Parts>, reject: Reject) -> Response<AnswerBody> {
+        let exchange = match request {
+            Some(parts) => Exchange::begin(conn, &Request::from_parts(parts, ()), None),
+            None => Exchange::unparsed(conn),
+        };
         let style = FailureStyle::plain("", Format::Problem);
         let running = Running::begin(&exchange, &self.telemetry, &self.snapshot.load().unrouted.telemetry);
         answer(running, &style, &exchange, Err(reject))

@@ -129,7 +129,7 @@ impl<H: Handle> Acceptor<H> {
         };
         let Some(permit) = Permit::take(lane, live.allowance) else {
             lane.listener.series.refused(info.worker, ConnectionRefusal::Limit);
-            self.turn_away(&stream, &info);
+            self.turn_away(&stream, info);
             return;
         };
         let handler = Arc::clone(&self.handler);
@@ -144,11 +144,11 @@ impl<H: Handle> Acceptor<H> {
     }
 
     /// Answers a connection too many with 503, without waiting for anything. Under TLS only the close is left.
-    fn turn_away(&self, stream: &TcpStream, info: &ConnInfo) {
+    fn turn_away(&self, stream: &TcpStream, info: ConnInfo) {
         if info.tls {
             return;
         }
-        let response = self.handler.refuse(info, Reject::new(Reason::Overloaded).close());
+        let response = self.handler.refuse(&Arc::new(info), None, Reject::new(Reason::Overloaded).close());
         // If the socket does not take it at once the client learns it from the close.
         let _full = stream.try_write(&http1::render(response, &self.lane.worker.date));
     }

@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use http::request::Parts;
 use http::{Request, Response};
 use tidegate_config::valid::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -67,11 +68,11 @@ impl<H: Handle> Conn<H> {
 
     /// The answer, also after a panic in the handler: that is a 500.
     pub(super) fn settle(&self, handled: Result<Response<AnswerBody>, tasks::Panicked>) -> Response<AnswerBody> {
-        handled.unwrap_or_else(|tasks::Panicked| self.refuse(Reject::new(Reason::Internal)))
+        handled.unwrap_or_else(|tasks::Panicked| self.refuse(None, Reject::new(Reason::Internal)))
     }
 
-    pub(super) fn refuse(&self, reject: Reject) -> Response<AnswerBody> {
-        self.handler.refuse(&self.info, reject)
+    pub(super) fn refuse(&self, request: Option<Parts>, reject: Reject) -> Response<AnswerBody> {
+        self.handler.refuse(&self.info, request, reject)
     }
 
     /// The connection speaks `protocol`, until the guard is dropped.
@@ -93,7 +94,7 @@ impl<H: Handle> Conn<H> {
 
 impl<H: Handle> Render for Conn<H> {
     fn render(&self, fault: Fault) -> Bytes {
-        http1::render(self.refuse(fault.reject()), &self.lane.worker.date)
+        http1::render(self.refuse(None, fault.reject()), &self.lane.worker.date)
     }
 }
 

@@ -93,7 +93,7 @@ fn may_close(traffic: &Traffic, grace: &mut Option<Pin<Box<Sleep>>>, cx: &mut Co
 async fn answer<H: Handle>(conn: &Conn<H>, request: Request<Incoming>, busy: Busy) -> Response<Answer> {
     let (mut parts, body) = request.into_parts();
     let response = match vet(&mut parts, &conn.settings().head) {
-        Err(reject) => closing(conn.refuse(*reject)),
+        Err(reject) => closing(conn.refuse(Some(parts), *reject)),
         Ok(()) => {
             let body = upload(body, &conn.traffic);
             let sized = !matches!(body, RequestBody::Empty) && parts.headers.contains_key(CONTENT_LENGTH);

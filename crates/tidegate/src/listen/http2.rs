@@ -301,7 +301,7 @@ async fn stream<H: Handle>(conn: &Conn<H>, request: Request<RecvStream>, mut res
     let (mut parts, body) = request.into_parts();
     let head_only = parts.method == Method::HEAD;
     let response = match vet(&mut parts, &conn.settings().head) {
-        Err(reject) => conn.refuse(*reject),
+        Err(reject) => conn.refuse(Some(parts), *reject),
         Ok(()) => {
             let body = upload(body, &parts.headers, conn.settings().timeouts);
             let handled = conn.handle(Request::from_parts(parts, body));

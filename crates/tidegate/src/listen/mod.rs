@@ -27,6 +27,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{Request, Response};
 use tidegate_config::valid;
 
@@ -58,8 +59,8 @@ pub trait Handle: Send + Sync + 'static {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Response<AnswerBody>> + Send;
 
-    /// Renders a refusal for which there is no request.
-    fn refuse(&self, conn: &ConnInfo, reject: Reject) -> Response<AnswerBody>;
+    /// Renders a refusal of what is no request, or of a `request` that was not vetted.
+    fn refuse(&self, conn: &Arc<ConnInfo>, request: Option<Parts>, reject: Reject) -> Response<AnswerBody>;
 }
 
 impl Handle for Gateway {
@@ -71,8 +72,8 @@ impl Handle for Gateway {
         Gateway::handle(self, conn, request)
     }
 
-    fn refuse(&self, conn: &ConnInfo, reject: Reject) -> Response<AnswerBody> {
-        Gateway::refuse(self, conn, reject)
+    fn refuse(&self, conn: &Arc<ConnInfo>, request: Option<Parts>, reject: Reject) -> Response<AnswerBody> {
+        Gateway::refuse(self, conn, request, reject)
     }
 }
 

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
@@ -89,7 +90,7 @@ impl Handle for Scripted {
         }
     }
 
-    fn refuse(&self, _conn: &ConnInfo, reject: Reject) -> Response<AnswerBody> {
+    fn refuse(&self, _conn: &Arc<ConnInfo>, _request: Option<Parts>, reject: Reject) -> Response<AnswerBody> {
         self.render(&reject)
     }
 }

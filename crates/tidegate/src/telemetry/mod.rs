@@ -23,7 +23,7 @@ use tokio::signal::unix::Signal;
 
 use self::access::{AccessLine, AccessWriter};
 use self::finished::Finished;
-use self::metrics::{Exemplar, Metrics, Sample};
+use self::metrics::{Exemplar, MethodId, Metrics, Sample};
 use self::tap::Tap;
 use self::tracer::Tracer;
 use crate::time;
@@ -89,9 +89,10 @@ impl Telemetry {
     }
 
     fn sample(&self, finished: &Finished<'_>) -> Sample {
+        let exchange = finished.exchange;
         Sample {
-            listener: finished.exchange.conn.listener_id,
-            method: self.metrics.method(&finished.exchange.method),
+            listener: exchange.conn.listener_id,
+            method: if exchange.is_parsed { self.metrics.method(&exchange.method) } else { MethodId::OTHER },
             status: finished.status,
             reason: finished.reason,
             duration: finished.duration,
@@ -132,6 +133,7 @@ pub async fn reopen_at(mut signal: Signal, telemetry: Arc<Telemetry>) {
 
 fn line<'a>(finished: &'a Finished<'_>) -> AccessLine<'a> {
     let exchange = finished.exchange;
+    let parsed = exchange.is_parsed;
     let labels = &finished.route.labels;
     let named = |name: &'a str| (!name.is_empty()).then_some(name);
     AccessLine {
@@ -140,10 +142,11 @@ fn line<'a>(finished: &'a Finished<'_>) -> AccessLine<'a> {
         trace_id: exchange.trace.as_ref().map(|trace| trace.trace_id.as_bytes()),
         listener: Some(&exchange.conn.listener),
         client_ip: Some(exchange.conn.peer.ip()),
-        method: Some(exchange.method.as_str().as_bytes()),
+        method: parsed.then(|| exchange.method.as_str().as_bytes()),
         host: exchange.host.as_ref().map(|host| host.as_bytes()),
-        path: Some(exchange.uri.path().as_bytes()),
-        http_version: Some(if exchange.version == Version::HTTP_2 { "2" } else { "1.1" }),
+        // A tunnel is asked for without one.
+        path: named(exchange.uri.path()).filter(|_| parsed).map(str::as_bytes),
+        http_version: parsed.then_some(if exchange.version == Version::HTTP_2 { "2" } else { "1.1" }),
         route: named(&labels.route),
         service: named(&labels.service),
         endpoint: finished.endpoint.map(|endpoint| &**endpoint),

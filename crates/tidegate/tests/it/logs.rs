@@ -89,6 +89,76 @@ async fn every_answer_has_a_line_with_what_is_known_of_it() {
 }
 
 #[tokio::test]
+async fn what_is_refused_before_it_is_a_request_has_a_line_with_what_is_known_of_it() {
+    let peer = Peer::start().await;
+    let observability =
+        "observability: { logs: { access: { output: access.log } }, metrics: { public_path: /metrics } }";
+    let mut program = Program::run(BINARY, &shop::config(peer.address(), observability));
+    let address = program.listener("main").await;
+    let log = program.folder().join("access.log");
+    let mut seen = 0;
+    let mut check = async |status: u16, reason: &str, known: Value| {
+        seen += 1;
+        let line = settle(&written(&log, seen).await[seen - 1]);
+        let mut expected = json!({
+            "request_id": line["request_id"], "listener": "main", "client_ip": "127.0.0.1", "status": status,
+            "reason": reason, "bytes_in": 0, "bytes_out": line["bytes_out"],
+        });
+        expected.as_object_mut().unwrap().extend(known.as_object().unwrap().clone());
+        assert_eq!(line, expected);
+    };
+    let nothing = json!({});
+    let oversize = format!("GET /a HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(64 * 1024));
+    let hosts = "GET /a?b HTTP/1.1\r\nhost: a\r\nhost: b\r\nx-request-id: two\r\nuser-agent: test/1\r\n\r\n";
+    let http1 = [
+        ("no request\r\n\r\n", 400, "bad_request", nothing.clone()),
+        // The beginning of a handshake.
+        ("\x16\x03\x01\x02\x00\x01\x00\x01", 400, "bad_request", nothing.clone()),
+        (&oversize, 431, "bad_request", nothing),
+        (
+            hosts,
+            400,
+            "bad_request",
+            json!({
+                "request_id": "two", "method": "GET", "host": "a", "path": "/a", "http_version": "1.1",
+                "user_agent": "test/1",
+            }),
+        ),
+        (
+            "CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n",
+            405,
+            "method_not_allowed",
+            json!({ "method": "CONNECT", "host": "a:443", "http_version": "1.1" }),
+        ),
+        (
+            "TRACE /a HTTP/1.1\r\nhost: a\r\n\r\n",
+            405,
+            "method_not_allowed",
+            json!({ "method": "TRACE", "host": "a", "path": "/a", "http_version": "1.1" }),
+        ),
+    ];
+    for (bytes, status, reason, known) in http1 {
+        let mut http1 = Http1::connect(address).await;
+        http1.try_write(bytes).await;
+        assert_eq!(http1.answer().await.status, status, "{bytes:?}");
+        check(status, reason, known).await;
+    }
+    let mut http2 = Http2::connect(address).await;
+    let two = get("/a?b").header("host", "other.test").header("x-request-id", "three");
+    assert_eq!(http2.send(&two).await.status, 400);
+    let known = json!({
+        "request_id": "three", "method": "GET", "host": "other.test", "path": "/a", "http_version": "2",
+    });
+    check(400, "bad_request", known).await;
+    drop(http2);
+    let page = Http1::connect(address).await.send(&get("/metrics")).await;
+    let other = page.text().lines().find(|line| line.contains("method=\"OTHER\"") && line.contains("status=\"400\""));
+    assert!(other.is_some_and(|line| line.ends_with(" 2")), "{other:?}");
+    program.terminate();
+    assert_eq!(program.code().await, 0, "{}", program.log());
+}
+
+#[tokio::test]
 async fn planted_secrets_and_forged_lines_reach_no_log() {
     const PLANTED: &str = "pl4nt3d";
     let peer = Peer::with("CreateOrder", Script::ok(shop::order())).await;

@@ -16,6 +16,11 @@ const MAX_NAMED: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MethodId(u8);
 
+impl MethodId {
+    /// Of what nobody has named, and of what is no request.
+    pub const OTHER: Self = Self(OTHER);
+}
+
 /// Methods that routes have named.
 #[derive(Debug, Default)]
 pub(super) struct Methods {
