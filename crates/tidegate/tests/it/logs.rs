@@ -152,7 +152,7 @@ async fn what_is_refused_before_it_is_a_request_has_a_line_with_what_is_known_of
     check(400, "bad_request", known).await;
     drop(http2);
     let page = Http1::connect(address).await.send(&get("/metrics")).await;
-    let other = page.text().lines().find(|line| line.contains("method=\"OTHER\"") && line.contains("status=\"400\""));
+    let other = page.text().lines().find(|line| line.contains("method=\"OTHER\"") && line.contains("code=\"400\""));
     assert!(other.is_some_and(|line| line.ends_with(" 2")), "{other:?}");
     program.terminate();
     assert_eq!(program.code().await, 0, "{}", program.log());
