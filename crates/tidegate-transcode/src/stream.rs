@@ -19,6 +19,8 @@ mod accept;
 
 pub use accept::negotiate;
 
+use std::time::Duration;
+
 use crate::status::Status;
 
 /// How the messages of a streaming answer are framed in the HTTP body.
@@ -172,6 +174,14 @@ impl StreamEncoder {
             Framing::Json(StreamFormat::Sse | StreamFormat::Ndjson) | Framing::Raw => {}
         }
         End::Clean
+    }
+
+    /// Asks a client of server-sent events to wait for `after` before it connects again. Writes nothing in other
+    /// formats and after an end.
+    pub fn retry(&self, after: Duration, out: &mut Vec<u8>) {
+        if self.framing == Framing::Json(StreamFormat::Sse) && self.state != State::Ended {
+            out.extend_from_slice(format!("retry: {}\n\n", after.as_millis()).as_bytes());
+        }
     }
 
     /// Appends the bad end: the error object, as far as the format has a place for it.

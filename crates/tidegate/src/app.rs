@@ -308,6 +308,7 @@ async fn drain(registry: &Registry, control: &Control, stop: &mut impl Stop, rea
     let finished = async {
         tokio::time::sleep(readiness_delay).await;
         control.drain();
+        control.end_streams(timeout);
         control.drained(time::now() + timeout).await;
     };
     tokio::select! {

@@ -153,6 +153,7 @@ mod tests {
             listener: "a".into(),
             listener_id: ListenerId::default(),
             tls: false,
+            ending: Arc::default(),
         };
         let conn = Arc::new(conn);
         let size = size_of_val(&gateway.handle(&conn, Request::new(RequestBody::Empty)));

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::ending::Ending;
+
 /// One data-plane thread, counted from 0. Every connection carries the one that accepted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WorkerId(u16);
@@ -81,6 +83,8 @@ pub struct ConnInfo {
     pub listener_id: ListenerId,
     /// The connection is encrypted, so the scheme is `https`.
     pub tls: bool,
+    /// The end of the listener, for what would not end by itself.
+    pub ending: Arc<Ending>,
 }
 
 /// The longest request id that is taken over from a client, in bytes.

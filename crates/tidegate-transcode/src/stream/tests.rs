@@ -92,3 +92,23 @@ fn raw_data_is_concatenated_and_broken_off() {
     assert_eq!(encoder.error(&lost(), "upstream_reset", &mut out), End::BreakOff);
     assert_eq!(out, b"\x00[]");
 }
+
+#[test]
+fn only_events_that_have_not_ended_ask_to_come_back_later() {
+    let after = std::time::Duration::from_millis(2_500);
+    let cases = [
+        (StreamEncoder::new(StreamFormat::Sse, StreamOptions::default()), "retry: 2500\n\n"),
+        (StreamEncoder::new(StreamFormat::Array, StreamOptions::default()), ""),
+        (StreamEncoder::new(StreamFormat::Ndjson, StreamOptions::default()), ""),
+        (StreamEncoder::raw(), ""),
+    ];
+    for (mut encoder, expected) in cases {
+        let mut out = Vec::new();
+        encoder.retry(after, &mut out);
+        assert_eq!(out, expected.as_bytes());
+        assert_eq!(encoder.finish(&mut Vec::new()), End::Clean);
+        out.clear();
+        encoder.retry(after, &mut out);
+        assert_eq!(out, b"");
+    }
+}

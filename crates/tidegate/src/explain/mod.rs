@@ -141,6 +141,7 @@ fn nobody(tls: bool) -> Arc<ConnInfo> {
         listener: "explain".into(),
         listener_id: ListenerId::default(),
         tls,
+        ending: Arc::default(),
     })
 }
 

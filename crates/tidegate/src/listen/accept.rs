@@ -126,6 +126,7 @@ impl<H: Handle> Acceptor<H> {
             listener: Arc::clone(&lane.listener.name),
             listener_id: lane.listener.series.id(),
             tls: live.tls.is_some(),
+            ending: Arc::clone(&lane.ending),
         };
         let Some(permit) = Permit::take(lane, live.allowance) else {
             lane.listener.series.refused(info.worker, ConnectionRefusal::Limit);

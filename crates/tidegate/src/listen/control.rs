@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::ending::Window;
 use crate::ids::WorkerId;
 use crate::time::{TICK, now};
 
@@ -172,9 +173,13 @@ impl Control {
             }
         }
         state.leaving.retain(|lane| !lane.has_ended());
-        let cut_at = now() + plan.drain_timeout;
+        let window = Window { from: now(), length: plan.drain_timeout };
+        let cut_at = window.from + window.length;
         for Entry { lanes, .. } in before {
-            lanes.iter().for_each(|lane| lane.drain(Some(cut_at)));
+            for lane in &lanes {
+                lane.drain(Some(cut_at));
+                lane.ending.begin(window);
+            }
             state.leaving.extend(lanes);
         }
         changes
@@ -190,6 +195,12 @@ impl Control {
         state.others.clear();
         state.lanes().for_each(|lane| lane.drain(None));
         self.workers.iter().for_each(|worker| worker.give_no_more());
+    }
+
+    /// Tells running streams, after [`Control::drain`], that what is left after `length` will be cut. They end before.
+    pub fn end_streams(&self, length: Duration) {
+        let window = Window { from: now(), length };
+        self.state.lock().lanes().for_each(|lane| lane.ending.begin(window));
     }
 
     /// Waits, after [`Control::drain`], until the last connection has gone; or until nothing is being answered and

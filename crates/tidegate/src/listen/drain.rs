@@ -17,6 +17,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use crate::ending::Ending;
+
 use super::listener::Listener;
 use super::worker::WorkerState;
 
@@ -40,6 +42,8 @@ pub(super) struct Lane {
     empty: Notify,
     connections: AtomicUsize,
     requests: AtomicUsize,
+    /// For streams, which would not end by themselves.
+    pub(super) ending: Arc<Ending>,
     /// When a listener that was taken out of the configuration is cut.
     cut_at: Mutex<Option<Instant>>,
 }
@@ -56,6 +60,7 @@ impl Lane {
             empty: Notify::new(),
             connections: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
+            ending: Arc::default(),
             cut_at: Mutex::new(None),
         })
     }

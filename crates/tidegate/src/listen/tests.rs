@@ -179,6 +179,7 @@ fn conn(scripted: &Arc<Scripted>, lane: &Arc<Lane>) -> Arc<Conn<Scripted>> {
         listener: "test".into(),
         listener_id: ListenerId::default(),
         tls: false,
+        ending: Arc::default(),
     };
     Conn::new(Arc::clone(scripted), info, lane.listener.live(), Arc::clone(lane))
 }

@@ -8,6 +8,7 @@ mod contract;
 mod conversions;
 mod deadlines;
 mod descriptors;
+mod drain;
 mod envelopes;
 mod errors;
 mod examples;

@@ -27,11 +27,12 @@ const fn row(number: u8, modules: &'static [&'static str], remark: &'static str)
 
 /// Lowest first.
 pub(crate) const ROWS: &[Row] = &[
-    row(
-        0,
-        &["body", "ids", "tasks", "time", "trace", "version"],
-        "plain types; `time` is the only place that reads a clock, `tasks` the only one that spawns",
-    ),
+    Row {
+        number: 0,
+        modules: &["body", "ending", "ids", "tasks", "time", "trace", "version"],
+        beside: &[("ids", "ending")],
+        remark: "plain types; `time` is the only place that reads a clock, `tasks` the only one that spawns",
+    },
     Row {
         number: 1,
         modules: &["exchange", "head", "heartbeat", "lifecycle", "notify", "reject", "telemetry"],

@@ -9,6 +9,7 @@
 //! ```
 
 mod body;
+mod leave;
 mod measure;
 pub mod preflight;
 mod streaming;

@@ -18,12 +18,13 @@ use http_body::{Body, Frame};
 use tidegate_transcode::status::encode_message;
 use tidegate_transcode::{AnswerKind, Code, End, ResponseError, Status, StreamEncoder, StreamFormat, StreamOptions};
 
+use super::leave::{self, Leave};
 use super::uploading::Feed;
 use super::{Asked, IGNORED, Transcode};
 use crate::body::{BodyError, RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::policy::metadata::to_response_headers;
-use crate::reject::Reject;
+use crate::reject::{Reason, Reject};
 use crate::telemetry::metrics::Direction;
 use crate::time::{self, Deadline};
 use crate::upstream::{Call, CallDeadline};
@@ -65,6 +66,8 @@ impl Transcode {
         mut feed: Option<Feed>,
         ignored: Option<HeaderValue>,
     ) -> Result<Response<ResponseBody>, Reject> {
+        let wheel = self.cluster.wheel(exchange.worker());
+        let mut leave = Leave::new(&exchange.conn.ending, wheel, format);
         let first = std::future::poll_fn(|cx| {
             if let Some(running) = &mut feed
                 && let Poll::Ready(fed) = running.as_mut().poll(cx)
@@ -74,7 +77,10 @@ impl Transcode {
                     return Poll::Ready(Err(reject));
                 }
             }
-            call.poll_message(cx).map_err(|error| self.failed(exchange, error))
+            match call.poll_message(cx) {
+                Poll::Ready(first) => Poll::Ready(first.map_err(|error| self.failed(exchange, error))),
+                Poll::Pending => leave.poll(cx).map(|()| Err(Reject::new(Reason::Draining))),
+            }
         });
         let first = first.await?;
         exchange.facts.answered(exchange.elapsed());
@@ -95,6 +101,7 @@ impl Transcode {
             feed,
             exchange: Arc::clone(exchange),
             heartbeat: None,
+            leave,
             state: State::Open,
             waiting: Vec::new(),
         };
@@ -148,6 +155,7 @@ struct Messages {
     feed: Option<Feed>,
     exchange: Arc<Exchange>,
     heartbeat: Option<Deadline>,
+    leave: Leave,
     state: State,
     /// Written before the body was polled first, or beside what is sent now.
     waiting: Vec<u8>,
@@ -294,9 +302,17 @@ impl Body for Messages {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if matches!(this.state, State::Open) {
-            if let Err(reject) = this.poll_feed(cx) {
-                this.fail(&reject);
-            } else if this.poll_messages(cx).is_pending() {
+            let mut idle = false;
+            match this.poll_feed(cx) {
+                Ok(()) => idle = this.poll_messages(cx).is_pending(),
+                Err(reject) => this.fail(&reject),
+            }
+            // An idle stream has to be woken for it; any other comes by.
+            let running = matches!(this.state, State::Open);
+            if running && (idle || this.leave.is_near()) && this.leave.poll(cx).is_ready() {
+                this.encoder.retry(leave::retry_after(), &mut this.waiting);
+                this.fail(&Reject::new(Reason::Draining));
+            } else if idle {
                 return Poll::Pending;
             }
         }

@@ -1,0 +1,89 @@
+//! When a running stream ends because the gateway, or the listener that it came over, does.
+//!
+//! ```text
+//!   drain begins                                                         what is left is cut
+//!   ├────────────────┼────────────────┼────────────────┼────────────────┤
+//!    SSE, at random                                    all other formats
+//! ```
+//! Clients of SSE connect again by themselves, so they are sent away early, and not all at once. Others get what time
+//! there is to end by themselves; what is left of it then is for the clients to take the end.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tidegate_transcode::StreamFormat;
+
+use crate::ending::{Begun, Ending, Window};
+use crate::time::{Deadline, Wheel};
+
+/// How long a client of SSE is asked to wait before it connects again, in milliseconds: long enough for whoever comes
+/// after this process to listen, and different for each client.
+const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=4_000;
+
+/// The leave of one stream.
+pub(super) struct Leave {
+    ending: Arc<Ending>,
+    begun: Begun,
+    wheel: Arc<Wheel>,
+    format: StreamFormat,
+    /// Set once the drain has begun.
+    timer: Option<Deadline>,
+}
+
+impl Leave {
+    pub(super) fn new(ending: &Arc<Ending>, wheel: &Arc<Wheel>, format: StreamFormat) -> Self {
+        let (ending, wheel) = (Arc::clone(ending), Arc::clone(wheel));
+        Self { begun: ending.begun(), ending, wheel, format, timer: None }
+    }
+
+    /// There is a time at which the stream ends. Costs next to nothing.
+    pub(super) fn is_near(&self) -> bool {
+        self.ending.window().is_some()
+    }
+
+    /// Ready when it is time. Wakes the task also when the drain begins.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.timer.is_none() {
+            if self.ending.window().is_none() {
+                std::task::ready!(self.begun.as_mut().poll(cx));
+            }
+            let Some(window) = self.ending.window() else { return Poll::Pending };
+            self.timer = Some(self.wheel.at(moment(window, self.format, fastrand::f64())));
+        }
+        self.timer.as_mut().map_or(Poll::Pending, |timer| Pin::new(timer).poll(cx))
+    }
+}
+
+/// `random` is from 0 to 1.
+fn moment(window: Window, format: StreamFormat, random: f64) -> Instant {
+    let part = match format {
+        StreamFormat::Sse => random / 4.0,
+        StreamFormat::Array | StreamFormat::Ndjson => 0.75,
+    };
+    window.from + window.length.mul_f64(part)
+}
+
+/// What a client is asked to wait before it connects again.
+pub(super) fn retry_after() -> Duration {
+    Duration::from_millis(fastrand::u64(RETRY_MS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::now;
+
+    #[test]
+    fn clients_that_come_back_go_first_and_not_at_once() {
+        let (from, length) = (now(), Duration::from_secs(40));
+        let at = |format, random| moment(Window { from, length }, format, random) - from;
+        assert_eq!(at(StreamFormat::Sse, 0.0), Duration::ZERO);
+        assert_eq!(at(StreamFormat::Sse, 0.5), Duration::from_secs(5));
+        assert_eq!(at(StreamFormat::Sse, 1.0), Duration::from_secs(10));
+        for format in [StreamFormat::Array, StreamFormat::Ndjson] {
+            assert_eq!(at(format, 0.5), Duration::from_secs(30));
+        }
+    }
+}
