@@ -46,7 +46,6 @@ impl Sampler {
     ///
     /// Source: `TraceIdRatioBased` of the OpenTelemetry specification, with the threshold as most of its SDKs have it.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 2^63")]
     pub fn new(ratio: f64) -> Self {
         const ALL: u64 = 1 << 63;
         Self { below: (ratio.clamp(0.0, 1.0) * ALL as f64) as u64 }
@@ -100,7 +99,6 @@ impl TraceContext {
         if !sampled {
             return parent.map(|_| Self { trace_id, parent, decision: Decision::Unsampled });
         }
-        #[expect(clippy::cast_possible_truncation, reason = "64 of the 128 bits are enough")]
         let record = Record::new(SpanId::random(random() as u64), forward::state_of(headers, parent.is_some()));
         Some(Self { trace_id, parent, decision: Decision::Sampled(Box::new(record)) })
     }
@@ -155,9 +153,8 @@ mod tests {
     }
 
     /// What is decided for a client's `traceparent` under a ratio: recorded, and what the backend gets if not.
-    fn check(sent: Option<String>, ratio: Option<f64>, recorded: bool, passed: Option<String>) {
-        let sent: Vec<(&str, String)> = sent.map(|value| ("traceparent", value)).into_iter().collect();
-        let sent: Vec<(&str, &str)> = sent.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    fn check(sent: Option<&str>, ratio: Option<f64>, recorded: bool, passed: Option<&str>) {
+        let sent: Vec<(&str, &str)> = sent.map(|value| ("traceparent", value)).into_iter().collect();
         let headers = headers(&sent);
         let context = TraceContext::begin(&headers, ratio.map(Sampler::new), || 7 << 64 | 7);
         let is_recorded = context.as_ref().is_some_and(|context| context.record().is_some());
@@ -168,31 +165,33 @@ mod tests {
             on_its_way.take_context(&TRACEPARENT, value.clone()).unwrap();
         }
         on_its_way.forward(context.as_ref(), &mut metadata);
-        let got = metadata.get("traceparent").map(|value| value.to_str().unwrap().to_owned());
+        let got = metadata.get("traceparent").map(|value| value.to_str().unwrap());
         assert_eq!(got, passed, "{sent:?} {ratio:?}");
     }
 
     #[test]
     fn the_decision_follows_the_client_within_our_ratio() {
         let [yes, no] = [parent("00", "01"), parent("00", "00")];
+        let [yes, no] = [yes.as_str(), no.as_str()];
+        let [later, invalid, unknown_flags] = [parent("cc", "ff"), parent("ff", "01"), parent("00", "07")];
         // Off: passed through as it came, unless it is invalid.
         check(None, None, false, None);
-        check(Some(yes.clone()), None, false, Some(yes.clone()));
-        check(Some(no.clone()), None, false, Some(no.clone()));
-        check(Some(parent("cc", "ff")), None, false, Some(parent("cc", "ff")));
-        check(Some(parent("ff", "01")), None, false, None);
+        check(Some(yes), None, false, Some(yes));
+        check(Some(no), None, false, Some(no));
+        check(Some(&later), None, false, Some(&later));
+        check(Some(&invalid), None, false, None);
         // Nothing is recorded: said to whoever comes next.
         check(None, Some(0.0), false, None);
-        check(Some(yes.clone()), Some(0.0), false, Some(no.clone()));
-        check(Some(no.clone()), Some(0.0), false, Some(no.clone()));
-        check(Some(parent("cc", "01")), Some(0.0), false, Some(no.clone()));
-        check(Some(parent("00", "07")), Some(0.0), false, Some(parent("00", "02")));
-        check(Some(parent("ff", "01")), Some(0.0), false, None);
+        check(Some(yes), Some(0.0), false, Some(no));
+        check(Some(no), Some(0.0), false, Some(no));
+        check(Some(&parent("cc", "01")), Some(0.0), false, Some(no));
+        check(Some(&unknown_flags), Some(0.0), false, Some(&parent("00", "02")));
+        check(Some(&invalid), Some(0.0), false, None);
         // Everything is recorded that the client has recorded, or that begins here.
         check(None, Some(1.0), true, None);
         check(Some(yes), Some(1.0), true, None);
-        check(Some(no.clone()), Some(1.0), false, Some(no));
-        check(Some(parent("ff", "01")), Some(1.0), true, None);
+        check(Some(no), Some(1.0), false, Some(no));
+        check(Some(&invalid), Some(1.0), true, None);
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(super) enum Sent {
 }
 
 impl Sent {
-    fn later(error: impl ToString) -> Self {
+    fn later(error: &impl ToString) -> Self {
         Self::Later { error: error.to_string(), after: None }
     }
 }
@@ -162,7 +162,7 @@ async fn call(cluster: &Cluster, slot: WorkerId, message: &Bytes) -> Sent {
         Ok(answer) => Sent::Taken(otlp::verdict(&answer.message)),
         Err(CallError::Status(failure)) => failed(&failure),
         Err(error @ (CallError::Malformed(_) | CallError::Head(_))) => Sent::Refused(error.to_string()),
-        Err(error) => Sent::later(error),
+        Err(error) => Sent::later(&error),
     }
 }
 
@@ -206,7 +206,7 @@ async fn post(target: &Target, addresses: &[SocketAddr], path: &PathAndQuery, me
     match outbound::post(target, addresses, path, &[PROTOBUF], message).await {
         Ok(answer) if answer.status.is_success() => Sent::Taken(otlp::verdict(&answer.body)),
         Ok(answer) => answered(answer.status, &answer.headers),
-        Err(error) => Sent::later(error),
+        Err(error) => Sent::later(&error),
     }
 }
 

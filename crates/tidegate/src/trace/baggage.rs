@@ -127,7 +127,7 @@ mod tests {
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
             if let Some(passed) = cleaned(&lines) {
                 prop_assert!(passed.len() <= MAX_LEN && passed.split(',').count() <= MAX_MEMBERS);
-                prop_assert_eq!(cleaned(&[&passed]), Some(passed.clone()));
+                prop_assert_eq!(cleaned(&[&passed]), Some(passed));
             }
         }
     }

@@ -42,7 +42,7 @@ pub(super) fn clean(lines: &[HeaderValue]) -> Cleaned {
     {
         return Cleaned::AsSent;
     }
-    join(shorten(members))
+    join(&shorten(members))
 }
 
 /// All members of all lines, or `None` if they are no list. Empty members are allowed and mean nothing.
@@ -101,7 +101,7 @@ fn joined_len(members: &[&[u8]]) -> usize {
     members.iter().map(|member| member.len() + 1).sum::<usize>().saturating_sub(1)
 }
 
-fn join(members: Members<'_>) -> Cleaned {
+fn join(members: &[&[u8]]) -> Cleaned {
     if members.is_empty() {
         return Cleaned::Nothing;
     }
