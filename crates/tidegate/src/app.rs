@@ -5,6 +5,8 @@
 //!   worker 0 … N-1           a runtime each: its sockets, its upstream connections, its timer wheel
 //! ```
 
+mod ending;
+mod parts;
 mod stop;
 pub mod workbench;
 mod workers;
@@ -15,22 +17,23 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tidegate_config::valid::{RuntimeModel, Workers};
+use tidegate_config::valid::RuntimeModel;
 use tidegate_config::{Diagnostics, Valid};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+pub use self::ending::Ended;
+use self::ending::{asked, drain};
+use self::parts::{build, open_admin, process, start_admin, state_dir, worker_count};
 use self::stop::Signals;
 pub use self::stop::Stop;
 use self::workers::{per_core, shared};
-use crate::action::metrics::{Order, Page};
-use crate::admin::{Admin, Handles, Socket};
+use crate::action::metrics::Order;
+use crate::admin::{Admin, Handles};
 use crate::export::Exporter;
 use crate::gateway::Gateway;
-use crate::heartbeat::Heartbeat;
-use crate::ids::{PerWorker, WorkerId};
-use crate::lifecycle::Lifecycle;
+use crate::ids::WorkerId;
 use crate::listen::handover::Upgrade;
 use crate::listen::{BindOptions, Control, Inherited, ListenError, Listeners, Settings};
 use crate::notify::Notifier;
@@ -38,25 +41,13 @@ use crate::refresh::{self, Followers};
 use crate::reload::{Parts, ReloadHandle, Reloader};
 use crate::scrape;
 use crate::snapshot::Snapshot;
-use crate::snapshot::draft::{self, Draft, Surroundings};
+use crate::snapshot::draft::Draft;
 use crate::snapshot::inputs::Recorder;
 use crate::snapshot::registry::{Process, Registry};
 use crate::tasks;
-use crate::telemetry::{self, Telemetry, logs};
-use crate::time::{self, Wheel};
+use crate::telemetry::{self, logs};
+use crate::time;
 use crate::version;
-
-/// What the socket of the admin API is called while it is handed over.
-const ADMIN: &str = "admin API";
-
-/// How the process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// Every request was answered.
-    Drained,
-    /// The drain deadline passed, or a second signal came, with open requests.
-    Cut,
-}
 
 /// Why the process could not start.
 #[derive(Debug)]
@@ -156,21 +147,14 @@ impl App {
             Parts { registry: Arc::clone(&registry), gateway: Arc::clone(&gateway), listeners: Arc::clone(&control) };
         let (reloader, reloads) = Reloader::new(parts, recorder);
         let (drain, drained) = mpsc::channel(1);
-        let admin = match (admin_socket, &registry.live().valid.admin) {
-            (Some(socket), Some(settings)) => {
-                let copy = socket.copy().map_err(StartError::System)?;
-                control.hand_over_also(ADMIN, settings.address, copy);
-                let handles = Handles {
-                    registry: Arc::clone(&registry),
-                    gateway: Arc::clone(&gateway),
-                    listeners: Arc::clone(&control),
-                    reloads: reloads.clone(),
-                    drain,
-                };
-                Some(Admin::start(socket, settings, handles).map_err(StartError::System)?)
-            }
-            _ => None,
+        let handles = Handles {
+            registry: Arc::clone(&registry),
+            gateway: Arc::clone(&gateway),
+            listeners: Arc::clone(&control),
+            reloads: reloads.clone(),
+            drain,
         };
+        let admin = start_admin(admin_socket, handles)?;
         let watching = !options.unwatched;
         registry.tell_metrics(&gateway.snapshot());
         registry.process.telemetry.metrics.config.serves(&registry.live().hash, time::unix_ms());
@@ -247,7 +231,8 @@ impl App {
             announce(&addresses, &registry);
             drop(tasks::spawn("metrics", scrape::serve(pages, Arc::clone(&registry), Arc::clone(&control))));
             drop(tasks::spawn("reload", reloader.run(followers, hup, watching, Arc::clone(&notifier))));
-            drop(tasks::spawn("watchdog", watchdog(Arc::clone(&notifier), Arc::clone(&registry.process.heartbeat))));
+            let (watched, heartbeat) = (Arc::clone(&notifier), Arc::clone(&registry.process.heartbeat));
+            drop(tasks::spawn("watchdog", async move { watched.watchdog(|| heartbeat.is_alive()).await }));
             notifier.ready();
             let replaced = upgrade.run(&control, || registry.process.lifecycle.pending().is_empty());
             let readiness_delay = tokio::select! {
@@ -261,12 +246,12 @@ impl App {
                 }
             };
             notifier.stopping();
-            let drained = drain(&registry, &control, &mut stop, readiness_delay).await;
+            let ended = drain(&registry, &control, &mut stop, readiness_delay).await;
             // Whoever does not wait for requests does not wait for their spans.
-            if drained {
+            if ended == Ended::Drained {
                 exporter.finish().await;
             }
-            std::io::Result::Ok(if drained { Ended::Drained } else { Ended::Cut })
+            std::io::Result::Ok(ended)
         });
         // Whatever has happened: without it the workers would go on, and joining them would never return.
         control.cut();
@@ -279,48 +264,6 @@ impl App {
         registry.process.telemetry.access.flush(logs::LAST_LINES);
         ended
     }
-}
-
-/// Ready when somebody has asked for the end over the admin API.
-async fn asked(drain: &mut mpsc::Receiver<()>) {
-    if drain.recv().await.is_none() {
-        // There is no admin API.
-        std::future::pending().await
-    }
-}
-
-/// The socket of the admin API, if the configuration has one.
-fn open_admin(valid: &Valid, inherited: &mut Inherited) -> Result<Option<Socket>, ListenError> {
-    let Some(admin) = &valid.admin else { return Ok(None) };
-    let (listener, address) = (Arc::from("admin"), admin.address);
-    let socket = inherited.take(ADMIN, address).map_or_else(|| Socket::bind(address), Socket::over);
-    socket.map(Some).map_err(|source| match source.kind() {
-        std::io::ErrorKind::AddrInUse => ListenError::Taken { listener, address },
-        _ => ListenError::Bind { listener, address, source },
-    })
-}
-
-/// True if every request was answered in time and nobody asked a second time.
-async fn drain(registry: &Registry, control: &Control, stop: &mut impl Stop, readiness_delay: Duration) -> bool {
-    let timeout = registry.live().valid.drain.timeout;
-    registry.process.lifecycle.begin_drain();
-    tracing::info!(?readiness_delay, ?timeout, "draining");
-    let finished = async {
-        tokio::time::sleep(readiness_delay).await;
-        control.drain();
-        control.end_streams(timeout);
-        control.drained(time::now() + timeout).await;
-    };
-    tokio::select! {
-        () = stop.wait() => {}
-        () = finished => {}
-    }
-    control.open_requests() == 0
-}
-
-/// Tells the service manager that the data plane is alive.
-async fn watchdog(notifier: Arc<Notifier>, heartbeat: Arc<Heartbeat>) {
-    notifier.watchdog(|| heartbeat.is_alive()).await;
 }
 
 /// Tells the log what was started.
@@ -356,37 +299,4 @@ pub fn run(
     let ended = app.serve(Signals::new).map_err(StartError::System)?;
     tracing::info!(outcome = ?ended, "stopped");
     Ok(ended)
-}
-
-/// Everything that the first configuration becomes, short of listening.
-fn build(valid: &Arc<Valid>, recorder: &Recorder, process: &Process) -> Result<Draft, Diagnostics> {
-    draft::build(valid, recorder, &Surroundings { process, before: None, generation: 1 })
-}
-
-/// What the process has beside its configurations, for `slots` threads: the workers and the control thread.
-fn process(valid: &Valid, slots: usize) -> (Process, mpsc::Receiver<Order>) {
-    let (page, pages) = Page::new();
-    let process = Process {
-        lifecycle: Arc::new(Lifecycle::new()),
-        heartbeat: Heartbeat::new(slots.saturating_sub(1)),
-        telemetry: Telemetry::new(slots, &valid.observability),
-        page,
-        wheels: Arc::new(PerWorker::new(slots, |_| Wheel::new())),
-    };
-    (process, pages)
-}
-
-fn worker_count(valid: &Valid) -> usize {
-    match valid.runtime.workers {
-        // Counts what the scheduler and the cgroup let this process use.
-        Workers::Auto => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        Workers::Count(count) => usize::from(count.get()),
-    }
-}
-
-/// Where the last good descriptors are kept: `$XDG_STATE_HOME/tidegate`, or `~/.local/state/tidegate`.
-fn state_dir() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".local/state")));
-    base.map(|base| base.join("tidegate"))
 }

@@ -6,7 +6,7 @@ use tidegate_config::valid::Descriptors;
 use tidegate_config::{Code, Diagnostic, Diagnostics, Valid};
 use tidegate_transcode::Schema;
 
-use super::{build, process, state_dir};
+use super::parts::{build, process, state_dir};
 use crate::snapshot::compile::{self, Inputs};
 use crate::snapshot::draft::Draft;
 use crate::snapshot::inputs::Recorder;

@@ -88,7 +88,7 @@ async fn a_second_signal_ends_at_once() {
     program.terminate();
     program.logged("draining").await;
     program.terminate();
-    assert_eq!(program.code().await, 124, "{}", program.log());
+    assert_eq!(program.code().await, 1, "{}", program.log());
     assert!(http1.is_closed().await);
 }
 

@@ -64,6 +64,7 @@ fn begin(request: &Request<()>) -> Arc<Exchange> {
         listener: "public".into(),
         listener_id: ListenerId::default(),
         tls: true,
+        ending: Arc::default(),
     };
     Exchange::begin(&Arc::new(conn), request, Some(Sampler::new(1.0)))
 }
