@@ -34,8 +34,8 @@ use tidegate_route::{Captures, MultiEscape};
 pub use tidegate_transcode::Binding;
 use tidegate_transcode::json::{ReadOptions, UnknownFields, WriteOptions};
 use tidegate_transcode::{
-    CallOptions, MethodPlan, Place as PlanPlace, PlanError, QueryOptions, RequestError, RequestParts, Schema, Status,
-    StreamFormat, stream,
+    AnswerKind, CallOptions, MethodPlan, Place as PlanPlace, PlanError, QueryOptions, RequestError, RequestParts,
+    Schema, Status, StreamFormat, stream,
 };
 
 use super::envelope::Shape;
@@ -206,7 +206,9 @@ impl Transcode {
     fn ask(&self, exchange: &Exchange, parts: &mut Parts, values: &[Cow<'_, str>]) -> Result<Asked, Reject> {
         let content_type = single_content_type(&parts.headers)?;
         check_content_encoding(&parts.headers)?;
-        let format = if self.plan.method().is_server_streaming() {
+        // `HttpBody` is what it is, whatever its client would take for a format of messages.
+        let raw = self.plan.answer_kind() == AnswerKind::HttpBody;
+        let format = if self.plan.method().is_server_streaming() && !raw {
             let accept = parts.headers.get_all(header::ACCEPT).iter().map(HeaderValue::as_bytes);
             stream::negotiate(accept, &self.formats)
         } else {
