@@ -58,6 +58,16 @@ contract:
 	./scripts/test-tools.sh contract
 	$(CARGO) test --locked -p tidegate --test it -- --ignored contract::
 
+## Proofs under load, one at a time, a line of figures each (docs/testing.md). SOAK=name runs some of them.
+.PHONY: soak
+soak:
+	./scripts/test-tools.sh soak
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --locked --cargo-profile fast --profile soak -p tidegate --test soak --run-ignored only --no-capture $(SOAK)
+else
+	$(CARGO) test --locked --profile fast -p tidegate --test soak -- --ignored --nocapture --test-threads 1 $(SOAK)
+endif
+
 ## The pure crates' tests on optimised code, where a compiler fault once hid.
 .PHONY: optimised
 optimised:

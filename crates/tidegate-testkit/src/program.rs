@@ -52,7 +52,7 @@ impl Program {
     }
 
     /// The same with what `change` does to the command: its environment, its standard output (which is thrown away
-    /// otherwise).
+    /// otherwise), its standard error (which is [`Program::log`] otherwise).
     ///
     /// # Panics
     /// If it cannot be started.
@@ -92,13 +92,16 @@ impl Program {
 
     fn spawn(mut command: Command, folder: TempDir) -> Self {
         let mut child = command.spawn().expect("the program starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("standard error is piped")).lines();
         let (writing, log) = watch::channel(Arc::new(Vec::new()));
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                writing.send_modify(|log: &mut Arc<Vec<String>>| Arc::make_mut(log).push(line));
-            }
-        });
+        // A test may have sent it elsewhere.
+        if let Some(stderr) = child.stderr.take() {
+            let mut lines = BufReader::new(stderr).lines();
+            tokio::spawn(async move {
+                while let Ok(Some(line)) = lines.next_line().await {
+                    writing.send_modify(|log: &mut Arc<Vec<String>>| Arc::make_mut(log).push(line));
+                }
+            });
+        }
         Self { child, log, folder }
     }
 
@@ -160,9 +163,18 @@ impl Program {
         self.child.stdout.take()
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// If it has ended and was waited for.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the program runs")
+    }
+
     fn signal(&self, signal: Signal) {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        kill_process(id.expect("the program runs"), signal).expect("the program runs");
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw);
+        kill_process(id.expect("an id of a process"), signal).expect("the program runs");
     }
 
     /// Waits for its end.

@@ -38,6 +38,7 @@ enum Step {
     AwaitMessages(usize),
     Hold,
     Pause(Duration),
+    Every(Duration, Bytes),
     Reflect(Arc<Reflected>),
 }
 
@@ -180,6 +181,12 @@ impl Script {
     #[must_use]
     pub fn pause(self, duration: Duration) -> Self {
         self.then(Step::Pause(duration))
+    }
+
+    /// Sends a message, and again after each `pause`, until the gateway resets the call.
+    #[must_use]
+    pub fn every(self, pause: Duration, message: impl AsRef<[u8]>) -> Self {
+        self.then(Step::Every(pause, framed(message.as_ref())))
     }
 
     /// Answers the questions of server reflection, from an encoded `FileDescriptorSet`. For `ServerReflectionInfo`.
@@ -341,6 +348,18 @@ pub(super) async fn run(
                 reason = stream.reset() => {
                     note(record, reason);
                     return Ending::Done;
+                }
+            },
+            Step::Every(pause, bytes) => loop {
+                if stream.send(bytes.clone(), record).await.is_err() {
+                    break Err(Gone);
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(*pause) => {}
+                    reason = stream.reset() => {
+                        note(record, reason);
+                        return Ending::Done;
+                    }
                 }
             },
             Step::Reflect(reflected) => stream.reflect(reflected, record).await,

@@ -1,0 +1,265 @@
+//! Faults of the machine, under clients that must not notice them. Each comes, lasts, and goes; afterwards everything
+//! must be as before.
+
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tidegate_testkit::client::Http1;
+use tidegate_testkit::{PATIENCE, Peer, Program, Script, eventually, get, shop};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+
+use crate::BINARY;
+use crate::load::{Ask, Lanes, Load, Tally};
+use crate::scale::{free_address, scaled};
+use crate::streams::Streams;
+use crate::vitals::Vitals;
+
+const RATE: u32 = 500;
+const LANES: Lanes = Lanes { http1: 12, http2: 4, fresh: 4 };
+
+/// A path that makes long lines of the access log: what a pipe and the buffers hold is full within seconds.
+const LONG: &str = const_str();
+
+const fn const_str() -> &'static str {
+    const TEXT: [u8; 2_000] = {
+        let mut text = [b'x'; 2_000];
+        let (head, mut index) = (b"/ping/", 0);
+        while index < head.len() {
+            text[index] = head[index];
+            index += 1;
+        }
+        text
+    };
+    match std::str::from_utf8(&TEXT) {
+        Ok(text) => text,
+        Err(_) => panic!("it is ASCII"),
+    }
+}
+
+/// How long a fault lasts.
+fn while_it_lasts() -> Duration {
+    Duration::from_secs(scaled(20, 5) as u64)
+}
+
+async fn peer() -> Peer {
+    let peer = Peer::with("GetOrder", Script::ok(shop::order())).await;
+    peer.on("WatchOrders", Script::new().every(Duration::from_secs(1), shop::event(1)));
+    peer
+}
+
+/// In front of `peer`, with access lines to `output`.
+fn config(peer: &Peer, output: &str, more: &str) -> String {
+    let ping = "\nroutes:\n  - { name: ping, path: \"/ping/{rest=**}\", respond: { text: pong } }";
+    let logs = format!("observability: {{ logs: {{ access: {{ output: {output} }} }} }}\n{more}");
+    shop::config(peer.address(), &logs).replace("\nroutes:", ping)
+}
+
+fn orders() -> Vec<Ask> {
+    vec![Ask::exactly("/v1/orders/7", shop::ORDER_JSON)]
+}
+
+fn orders_and_long_lines() -> Vec<Ask> {
+    vec![Ask::exactly("/v1/orders/7", shop::ORDER_JSON), Ask::exactly(LONG, "pong")]
+}
+
+async fn end(mut program: Program, load: Load) -> (Tally, String) {
+    let tally = load.stop().await;
+    tally.assert_good();
+    program.terminate();
+    assert_eq!(program.code().await, 0, "{}", program.log());
+    (tally, program.log())
+}
+
+/// The sum of `lines` in the log's messages about lost lines.
+fn lost(log: &str) -> usize {
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter_map(|line| line["lines"].as_u64()).sum::<u64>().try_into().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak: make soak"]
+async fn standard_output_is_blocked() {
+    let peer = peer().await;
+    let mut program = Program::run_changed(BINARY, &config(&peer, "stdout", ""), |command| {
+        command.stdout(Stdio::piped());
+    });
+    let mut stdout = program.stdout().unwrap();
+    let load = Load::start(program.listener("main").await, RATE, LANES, orders_and_long_lines());
+    load.run_for(while_it_lasts()).await;
+    program.logged("lines of a log were lost").await;
+    let reading = tokio::spawn(async move {
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).await.unwrap();
+        text
+    });
+    load.run_for(Duration::from_secs(3)).await;
+    let (tally, log) = end(program, load).await;
+    let text = reading.await.unwrap();
+    let written = text.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count();
+    let lost = lost(&log);
+    println!("standard_output_is_blocked: {tally}; {written} lines written, {lost} counted as lost");
+    assert_eq!(written + lost, tally.answered());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak: make soak"]
+async fn standard_error_is_blocked() {
+    let peer = peer().await;
+    let address = free_address();
+    let listeners = format!("listeners: [{{ name: main, address: \"{address}\" }}]");
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let program = Program::run_changed(BINARY, &config(&peer, "stderr", &listeners), |command| {
+        command.stderr(writer).env("TIDEGATE_LOG", "debug");
+    });
+    eventually("it listens", || async { std::net::TcpStream::connect(address).is_ok() }).await;
+    let load = Load::start(address, RATE, LANES, orders_and_long_lines());
+    load.run_for(while_it_lasts()).await;
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text
+    });
+    load.run_for(Duration::from_secs(3)).await;
+    let (tally, _) = end(program, load).await;
+    let text = reading.await.unwrap();
+    let written = text.lines().filter(|line| line.contains("\"request_id\"")).count();
+    let lost = lost(&text);
+    println!("standard_error_is_blocked: {tally}; {written} lines of access written, {lost} lines counted as lost");
+    assert!(lost > 0, "the pipe was not full");
+    assert!(text.contains("\"stopped\""), "the last word is there");
+}
+
+/// A disk of 256 KiB, for which the program gets a mount namespace of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak: make soak"]
+async fn the_disk_is_full() {
+    let peer = peer().await;
+    let script = "mkdir full && exec unshare --user --map-root-user --mount /bin/sh -c \
+                  'mount -t tmpfs -o size=256k none full && exec \"$0\" run -c tidegate.yaml' \"$0\"";
+    let mut program = Program::run_by_shell(BINARY, &config(&peer, "full/access.log", ""), script, Stdio::null());
+    let load = Load::start(program.listener("main").await, RATE, LANES, orders());
+    // As the program sees it.
+    let folder = program.folder().strip_prefix("/").unwrap().to_owned();
+    let log = PathBuf::from(format!("/proc/{}/root", program.id())).join(folder).join("full/access.log");
+    program.logged("a log cannot be written").await;
+    load.run_for(while_it_lasts()).await;
+    assert!(std::fs::metadata(&log).unwrap().len() > 100_000, "the file is there");
+    std::fs::File::create(&log).unwrap();
+    eventually("lines are written again", || async { !lines(&log).is_empty() }).await;
+    load.run_for(Duration::from_millis(200)).await;
+    let after = lines(&log).len();
+    let (tally, log) = end(program, load).await;
+    println!("the_disk_is_full: {tally}; {} lines counted as lost, {after} written once there was room", lost(&log));
+}
+
+/// Every line of a file but the last, which may be about to be written.
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let lines = whole.lines().filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// A share of the descriptors is kept from each listener's clients, so several listeners are needed to use them up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak: make soak"]
+async fn descriptors_run_out() {
+    const DESCRIPTORS: usize = 512;
+    const FLOOD: usize = 900;
+    let peer = peer().await;
+    let names = ["main", "second", "third"];
+    let listeners = names.map(|name| format!("{{ name: {name}, address: \"127.0.0.1:0\" }}")).join(", ");
+    let yaml = config(&peer, "access.log", &format!("listeners: [{listeners}]"));
+    let script = format!("ulimit -n {DESCRIPTORS}; exec \"$0\" run -c tidegate.yaml");
+    let mut program = Program::run_by_shell(BINARY, &yaml, &script, Stdio::null());
+    let mut addresses = Vec::new();
+    for name in names {
+        addresses.push(program.listener(name).await);
+    }
+    let address = addresses[0];
+    let kept = Lanes { fresh: 0, ..LANES };
+    let load = Load::start(address, RATE, kept, orders());
+    let streams = Streams::open(address, "/v1/topics/a", 10).await;
+    load.answered(200).await;
+    let mut flood = Vec::new();
+    for index in 0..FLOOD {
+        // The kernel takes them; the gateway may not.
+        flood.push(tokio::time::timeout(PATIENCE, TcpStream::connect(addresses[1 + index % 2])).await.unwrap());
+    }
+    program.logged("cannot accept connections").await;
+    load.run_for(while_it_lasts()).await;
+    streams.all_receive().await;
+    let most = Vitals(program.id()).descriptors();
+    drop(flood);
+    let went = Instant::now();
+    load.run_for(Duration::from_millis(10)).await;
+    for address in &addresses {
+        assert!(answers(*address).await, "no new connection within 5 s");
+    }
+    let recovered = went.elapsed();
+    assert!(recovered < Duration::from_secs(5), "{recovered:?}");
+    let fresh = Load::start(address, 100, Lanes { http1: 0, http2: 0, fresh: 4 }, orders());
+    fresh.answered(200).await;
+    streams.assert_open();
+    drop(streams);
+    fresh.stop().await.assert_good();
+    let (tally, _) = end(program, load).await;
+    println!(
+        "descriptors_run_out: {tally}; {most} of {DESCRIPTORS} descriptors in use, new connections {:.2} s after that",
+        recovered.as_secs_f64()
+    );
+    assert!(most >= DESCRIPTORS - 10, "{most} descriptors were in use");
+}
+
+/// Whether a new connection is served within 5 s.
+async fn answers(address: SocketAddr) -> bool {
+    let ask = async { Http1::connect(address).await.send(&get("/v1/orders/7")).await.status == 200 };
+    tokio::time::timeout(Duration::from_secs(5), ask).await.unwrap_or(false)
+}
+
+const FAKETIME: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib64/faketime/libfaketimeMT.so.1",
+];
+
+/// The wall clock alone, as when somebody sets it: the monotonic one goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak: make soak"]
+async fn the_clock_is_moved_by_an_hour() {
+    let library = FAKETIME.iter().find(|path| Path::new(path).exists()).expect("Debian's package libfaketime");
+    let peer = peer().await;
+    let clock = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(clock.path(), "+0\n").unwrap();
+    let mut program = Program::run_changed(BINARY, &config(&peer, "access.log", ""), |command| {
+        command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", clock.path());
+        command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    });
+    let address = program.listener("main").await;
+    let log = program.folder().join("access.log");
+    let load = Load::start(address, RATE, LANES, orders());
+    let streams = Streams::open(address, "/v1/topics/a", 20).await;
+    load.answered(500).await;
+    let mut seen = Vec::new();
+    for shift in ["+3600", "-3600", "+0"] {
+        std::fs::write(clock.path(), format!("{shift}\n")).unwrap();
+        load.run_for(while_it_lasts() / 2).await;
+        streams.all_receive().await;
+        for path in ["/health/liveness", "/health/readiness"] {
+            assert_eq!(Http1::connect(address).await.send(&get(path)).await.status, 200, "{path} at {shift}");
+        }
+        let last = lines(&log).pop().unwrap();
+        seen.push(last["ts"].as_str().unwrap().to_owned());
+        assert!(last["duration_ms"].as_f64().unwrap() < 60_000.0, "{last}");
+    }
+    streams.assert_open();
+    drop(streams);
+    let (tally, _) = end(program, load).await;
+    println!("the_clock_is_moved_by_an_hour: {tally}; the log's clock said {}", seen.join(", "));
+    assert!(seen[0] > seen[2] && seen[2] > seen[1], "the clock was not moved");
+}
