@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what tests need beside Rust: `promtool` (Debian package `prometheus`), and Python tools in environments of
-# their own below target/tools. Does nothing for what is there already. With `contract` also what `make contract` needs.
+# their own below target/tools. Does nothing for what is there already. With `contract` also what `make contract` needs,
+# with `soak` what `make soak` needs and nothing else.
 #
 # Missing Debian packages are installed only by root; everybody else is told what is missing. Installing `prometheus`
 # must not leave a server behind that listens on a port, so services are not started while packages are installed.
@@ -59,6 +60,12 @@ environment() {
     cp "$2" "$folder/installed.txt"
 }
 
+if [ "${1:-}" = soak ]; then
+    # A library that is preloaded, not a program: its place is as in crates/tidegate/tests/soak/faults.rs.
+    ls /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib64/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 ||
+        [ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1 ] || debian libfaketime
+    exit 0
+fi
 environment venv "$root/scripts/test-tools.txt"
 if [ "${1:-}" = contract ]; then
     environment contract "$root/scripts/contract-tools.txt"
