@@ -50,12 +50,22 @@ pub fn complete(yaml: &str) -> String {
     text
 }
 
+/// One request to the admin API at `address`, which is its `Host` unless the request has one.
+pub async fn ask_admin(address: SocketAddr, request: &Request) -> Answer {
+    let mut request = request.clone();
+    if !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        request = request.header("host", &address.to_string());
+    }
+    Http1::connect(address).await.send(&request).await
+}
+
 /// A gateway that runs on threads of its own, with a folder of its own for its files.
 #[derive(Debug)]
 pub struct Gateway {
     listeners: Arc<Control>,
     gateway: Arc<tidegate::gateway::Gateway>,
     reloads: ReloadHandle,
+    admin: Option<SocketAddr>,
     stop: mpsc::Sender<()>,
     thread: Option<JoinHandle<std::io::Result<Ended>>>,
     folder: TempDir,
@@ -119,9 +129,10 @@ impl Gateway {
             StartError::System(error) => error.to_string(),
         })?;
         let (listeners, gateway, reloads) = (Arc::clone(app.listeners()), Arc::clone(app.gateway()), app.reloads());
+        let admin = app.admin_address();
         let (stop, asked) = mpsc::channel(2);
         let thread = std::thread::spawn(move || app.serve(|| Ok(Asked(asked))));
-        Ok(Self { listeners, gateway, reloads, stop, thread: Some(thread), folder })
+        Ok(Self { listeners, gateway, reloads, admin, stop, thread: Some(thread), folder })
     }
 
     /// Address of the first listener.
@@ -138,6 +149,20 @@ impl Gateway {
     pub fn listener(&self, name: &str) -> SocketAddr {
         let found = self.listeners.listeners().into_iter().find(|known| *known.name == *name);
         found.unwrap_or_else(|| panic!("no listener {name}")).address
+    }
+
+    /// Address of the admin API.
+    ///
+    /// # Panics
+    /// If the configuration has none.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.expect("the configuration has the key admin")
+    }
+
+    /// One request to the admin API, with its own address as `Host` unless the request has one.
+    pub async fn ask_admin(&self, request: &Request) -> Answer {
+        ask_admin(self.admin(), request).await
     }
 
     /// Where the development certificates are.

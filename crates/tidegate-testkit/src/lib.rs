@@ -21,7 +21,7 @@ use std::time::Duration;
 pub use client::{Answer, End, Request, delete, get, post};
 pub use collector::Collector;
 pub use engine::Engine;
-pub use gateway::Gateway;
+pub use gateway::{Gateway, ask_admin};
 pub use peer::{Peer, Script};
 pub use program::Program;
 

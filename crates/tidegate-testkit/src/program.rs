@@ -126,6 +126,16 @@ impl Program {
         line["address"].as_str().expect("an address").parse().expect("an address")
     }
 
+    /// The real address of the admin API, as the log tells it.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn admin(&mut self) -> SocketAddr {
+        let line = self.logged("\"msg\":\"admin API\"").await;
+        let line: serde_json::Value = serde_json::from_str(&line).expect("the log is JSON");
+        line["address"].as_str().expect("an address").parse().expect("an address")
+    }
+
     /// The first line of the log that contains `text`, once it is there.
     ///
     /// # Panics

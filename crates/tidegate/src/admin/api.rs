@@ -8,7 +8,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri};
 use http_body::Body as _;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use tidegate_config::source::MAX_FILE_BYTES;
 
 use super::guard::{self, Door};
 use super::problem::Problem;
-use super::{Handles, config, tap, views};
+use super::{Handles, config, dashboard, tap, views};
 use crate::action::health::Audience;
 use crate::action::system::Kind;
 use crate::body::AnyBody;
@@ -35,8 +35,8 @@ const MAX_ORDER_BYTES: usize = 256 * 1024;
 /// All operations behind the door.
 pub(super) fn router(handles: Handles, door: Arc<Door>) -> Router {
     let config_bytes = usize::try_from(MAX_FILE_BYTES).unwrap_or(usize::MAX);
-    Router::new()
-        .route("/", get(dashboard))
+    let pages = dashboard::paths().fold(Router::new(), |router, path| router.route(path, get(page)));
+    pages
         .route("/api/overview", get(overview))
         .route("/api/routes", get(routes))
         .route("/api/routes/{name}", get(route))
@@ -64,12 +64,8 @@ pub(super) fn router(handles: Handles, door: Arc<Door>) -> Router {
         .with_state(handles)
 }
 
-/// The page reads this API and nothing else: no script, style or image from elsewhere.
-async fn dashboard() -> Response {
-    const POLICY: &str = "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; \
-                          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)];
-    (headers, include_str!("dashboard.html")).into_response()
+async fn page(uri: Uri) -> Result<Response, Problem> {
+    dashboard::file(uri.path()).ok_or_else(|| unknown_path(uri.path()))
 }
 
 async fn overview(State(handles): State<Handles>) -> Json<Value> {
@@ -165,7 +161,11 @@ fn body(body: AnyBody) -> Body {
 }
 
 async fn unknown(uri: Uri) -> Problem {
-    Problem::new(Reason::RouteNotFound, format!("the admin API has no path {}", uri.path()))
+    unknown_path(uri.path())
+}
+
+fn unknown_path(path: &str) -> Problem {
+    Problem::new(Reason::RouteNotFound, format!("the admin API has no path {path}"))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
+use tidegate_config::Diagnostics;
 
 use super::problem::Problem;
 use super::{Handles, effective};
@@ -66,10 +67,9 @@ fn answer(handles: &Handles, outcome: Result<Outcome, Refusal>) -> Result<Respon
             Ok(tagged(Json(body).into_response(), &hash))
         }
         Outcome::Rejected { diagnostics } => {
-            let problems: Value = serde_json::from_str(&diagnostics.to_json()).unwrap_or_default();
             let detail = "the configuration has problems; the one before stays in force";
             let problem = Problem::new(Reason::BadRequest, detail).status(StatusCode::UNPROCESSABLE_ENTITY);
-            Err(problem.with("problems", problems.get("problems").cloned().unwrap_or_default()))
+            Err(problem.with("problems", problems(diagnostics)))
         }
         Outcome::NeedsRestart { fields } => {
             let detail = "the configuration changes what needs a restart; the one before stays in force";
@@ -100,9 +100,16 @@ fn outcome(outcome: &Outcome) -> Value {
     match outcome {
         Outcome::Unchanged => json!({"result": word}),
         Outcome::Applied { generation, diff } => json!({"result": word, "generation": generation, "diff": lines(diff)}),
-        Outcome::Rejected { diagnostics } => json!({"result": word, "text": diagnostics.to_text()}),
+        // Without the lines of the files: a secret may stand in them.
+        Outcome::Rejected { diagnostics } => json!({"result": word, "problems": problems(diagnostics)}),
         Outcome::NeedsRestart { fields } => json!({"result": word, "fields": fields}),
     }
+}
+
+/// All of them with file, line, message and help.
+fn problems(diagnostics: &Diagnostics) -> Value {
+    let document: Value = serde_json::from_str(&diagnostics.to_json()).unwrap_or_default();
+    document.get("problems").cloned().unwrap_or_default()
 }
 
 fn generation(kept: &Generation) -> Value {

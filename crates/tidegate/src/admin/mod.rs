@@ -6,6 +6,7 @@
 
 mod api;
 mod config;
+mod dashboard;
 mod effective;
 mod guard;
 mod problem;
@@ -63,16 +64,12 @@ impl Admin {
         let router = api::router(handles, guard::Door::new(address, settings.token.clone()));
         let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             runtime.block_on(async move {
-                let listener = match socket.listen() {
-                    Ok(listener) => listener,
-                    Err(error) => return tracing::error!(%error, "the admin API cannot serve"),
-                };
                 tokio::select! {
                     // Not the graceful way: a live view has no end of its own.
                     _ = stopped.wait_for(|stop| *stop) => {}
-                    served = axum::serve(listener, router).into_future() => {
+                    served = socket.serve(router) => {
                         if let Err(error) = served {
-                            tracing::error!(%error, "the admin API has ended");
+                            tracing::error!(%error, "the admin API cannot serve");
                         }
                     }
                 }

@@ -66,3 +66,23 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+/// The answer as it is, or a problem instead of an error that the framework has made: those are plain text.
+pub(super) fn told(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let is_told = kind.is_some_and(|kind| kind.starts_with(b"application/"));
+    if is_told || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let problem = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(Reason::PayloadTooLarge, "the body is larger than this operation takes")
+        }
+        _ if status.is_client_error() => {
+            Problem::new(Reason::BadRequest, "the path, the query or the body cannot be read").status(status)
+        }
+        _ => Problem::new(Reason::Internal, "internal error").status(status),
+    };
+    problem.into_response()
+}

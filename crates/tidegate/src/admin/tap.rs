@@ -19,6 +19,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// `?route=NAME&status=404` or `status=5xx`.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     route: Option<String>,
     status: Option<String>,

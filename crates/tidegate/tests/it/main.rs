@@ -2,6 +2,7 @@
 //! on another's order.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking, as the tests do")]
 
+mod admin;
 mod backends;
 mod check;
 mod contract;

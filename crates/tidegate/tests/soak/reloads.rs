@@ -64,7 +64,8 @@ fn in_text(mark: u64, written: u64, text: &str) -> Result<(), String> {
 /// `{"number":7,"route":"fails-odd"}`: the number stands in the envelope, the name in the route.
 fn in_envelope(mark: u64, written: u64, body: &[u8]) -> Result<(), String> {
     let json: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let (number, route) = (json["number"].as_u64(), json["route"].as_str().and_then(|name| name.strip_prefix("fails-")));
+    let (number, route) =
+        (json["number"].as_u64(), json["route"].as_str().and_then(|name| name.strip_prefix("fails-")));
     let (Some(number), Some(name)) = (number, route) else { return Err(json.to_string()) };
     one_configuration(mark, written, number, name)
 }
@@ -154,7 +155,8 @@ async fn a_thousand_reloads_under_load() {
     eventually("as many descriptors as before", || async { vitals.descriptors() <= warm.1 }).await;
     let (memory, descriptors) = (vitals.resident_kib(), vitals.descriptors());
     let page = Http1::connect(address).await.send(&get("/metrics")).await;
-    let counted = page.text().lines().find(|line| line.starts_with("tidegate_config_reloads_total{result=\"applied\"}"));
+    let counted =
+        page.text().lines().find(|line| line.starts_with("tidegate_config_reloads_total{result=\"applied\"}"));
     assert_eq!(counted.and_then(|line| line.rsplit(' ').next()), Some(reloads.to_string().as_str()), "{counted:?}");
     let (count, tally) = (streams.count(), load.stop().await);
     drop(streams);

@@ -22,9 +22,4 @@ impl Vitals {
     pub(crate) fn descriptors(self) -> usize {
         std::fs::read_dir(self.proc("fd")).expect("the process runs").count()
     }
-
-    /// Threads.
-    pub(crate) fn threads(self) -> usize {
-        std::fs::read_dir(self.proc("task")).expect("the process runs").count()
-    }
 }

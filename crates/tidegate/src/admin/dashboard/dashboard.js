@@ -1,43 +1,3 @@
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>tidegate</title>
-<style>
-:root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --warn: #9a6700; --bad: #cf222e; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 76rem; padding: 1rem 1.25rem 3rem; }
-h1 { font-size: 1.25rem; margin: 0; } h2 { font-size: 1rem; margin: 2rem 0 .5rem; }
-header { align-items: baseline; display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; }
-table { border-collapse: collapse; width: 100%; } .scroll { overflow-x: auto; }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .75rem .3rem 0; text-align: left; vertical-align: top; }
-th { font-weight: 600; } td.n, th.n { font-variant-numeric: tabular-nums; text-align: right; }
-.tiles { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); margin-top: 1rem; }
-.tile { border: 1px solid var(--line); border-radius: .4rem; padding: .5rem .75rem; }
-.tile b { display: block; font-size: 1.3rem; font-variant-numeric: tabular-nums; }
-.good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); }
-code, pre, input { font: 13px/1.45 ui-monospace, monospace; } pre { overflow: auto; white-space: pre-wrap; }
-form { display: flex; flex-wrap: wrap; gap: .5rem; } input { flex: 1 1 16rem; padding: .35rem; } button { padding: .35rem .8rem; }
-#tap { border: 1px solid var(--line); height: 14rem; overflow: auto; padding: .5rem; }
-</style>
-<header><h1>tidegate</h1><span id="state"></span><span id="build"></span><span id="config"></span></header>
-<p id="error" class="bad" role="alert"></p>
-<form id="login" hidden><label for="token">Admin token</label><input id="token" type="password" autocomplete="off"><button>Use</button></form>
-<main id="page">
-<div class="tiles" id="tiles"></div>
-<h2>Routes</h2><div class="scroll"><table id="routes"></table></div>
-<h2>Services</h2><div class="scroll"><table id="services"></table></div>
-<h2>Listeners and certificates</h2><div class="scroll"><table id="listeners"></table></div>
-<h2>Why? Explain a request</h2>
-<form id="explain"><input id="method" value="GET" aria-label="Method" style="flex:0 0 5rem"><input id="url" value="/" aria-label="URL or path"><button>Explain</button></form>
-<pre id="explained"></pre>
-<h2>Live requests</h2>
-<form id="watch"><input id="tap-route" placeholder="route (all)" aria-label="Route"><input id="tap-status" placeholder="status, as 404 or 5xx (all)" aria-label="Status"><button id="tap-button">Watch</button></form>
-<pre id="tap" aria-live="off"></pre>
-<h2>Configuration</h2>
-<p><button id="reload">Reload</button> <span id="reloaded"></span></p>
-<pre id="history"></pre>
-</main>
-<script>
 "use strict";
 const by = id => document.getElementById(id);
 let token = sessionStorage.getItem("tidegate-token") || "";
@@ -143,5 +103,3 @@ by("reload").addEventListener("click", async () => {
   refresh();
 });
 refresh(); setInterval(refresh, 2000);
-</script>
-</html>
