@@ -287,6 +287,17 @@ impl Stream<'_> {
         };
         reason.ok()
     }
+
+    /// Sends `bytes` again and again. `Some` is the gateway's reset, `None` that it has gone.
+    async fn repeat(&mut self, pause: Duration, bytes: &Bytes, record: &Record) -> Option<Option<Reason>> {
+        while self.send(bytes.clone(), record).await.is_ok() {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                reason = self.reset() => return Some(reason),
+            }
+        }
+        None
+    }
 }
 
 /// Runs a script to its end, or to the gateway's reset.
@@ -350,17 +361,12 @@ pub(super) async fn run(
                     return Ending::Done;
                 }
             },
-            Step::Every(pause, bytes) => loop {
-                if stream.send(bytes.clone(), record).await.is_err() {
-                    break Err(Gone);
+            Step::Every(pause, bytes) => match stream.repeat(*pause, bytes, record).await {
+                Some(reason) => {
+                    note(record, reason);
+                    return Ending::Done;
                 }
-                tokio::select! {
-                    () = tokio::time::sleep(*pause) => {}
-                    reason = stream.reset() => {
-                        note(record, reason);
-                        return Ending::Done;
-                    }
-                }
+                None => Err(Gone),
             },
             Step::Reflect(reflected) => stream.reflect(reflected, record).await,
             Step::Pause(duration) => {
