@@ -378,8 +378,7 @@ pub(super) async fn run(
             break;
         }
     }
-    let reason = stream.reset().await;
-    note(record, reason);
+    note(record, stream.reset().await);
     Ending::Done
 }
 
