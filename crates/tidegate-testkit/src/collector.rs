@@ -5,6 +5,7 @@
 mod http;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
@@ -66,7 +67,15 @@ impl Shared {
 impl Collector {
     /// OTLP over gRPC.
     pub async fn grpc() -> Self {
-        let listener = listen().await;
+        Self::grpc_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// The same on a given address, for one that comes back.
+    ///
+    /// # Panics
+    /// If the address cannot be listened on.
+    pub async fn grpc_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("the address is free");
         let address = listener.local_addr().expect("a listener has an address");
         Self::start(format!("grpc://{address}"), |shared| {
             let service = TraceServiceServer::new(Service(shared));
@@ -79,7 +88,15 @@ impl Collector {
 
     /// OTLP over HTTP, at `/v1/traces`.
     pub async fn http() -> Self {
-        let listener = listen().await;
+        Self::http_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// The same on a given address, for one that comes back.
+    ///
+    /// # Panics
+    /// If the address cannot be listened on.
+    pub async fn http_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("the address is free");
         let address = listener.local_addr().expect("a listener has an address");
         Self::start(format!("http://{address}"), |shared| tokio::spawn(http::serve(listener, shared)))
     }
@@ -140,10 +157,6 @@ impl Drop for Collector {
     fn drop(&mut self) {
         self.serving.abort();
     }
-}
-
-async fn listen() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").await.expect("a free port")
 }
 
 struct Service(Arc<Shared>);

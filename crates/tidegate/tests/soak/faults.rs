@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tidegate_testkit::client::Http1;
 use tidegate_testkit::{PATIENCE, Peer, Program, Script, eventually, get, shop};
+use tidegate_testkit::collector::Collector;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::BINARY;
 use crate::load::{Ask, Lanes, Load, Tally};
@@ -41,6 +42,8 @@ const fn const_str() -> &'static str {
     }
 }
 
+const DROPPED: &str = "tidegate_logs_dropped_total";
+
 /// How long a fault lasts.
 fn while_it_lasts() -> Duration {
     Duration::from_secs(scaled(20, 5) as u64)
@@ -55,8 +58,15 @@ async fn peer() -> Peer {
 /// In front of `peer`, with access lines to `output`.
 fn config(peer: &Peer, output: &str, more: &str) -> String {
     let ping = "\nroutes:\n  - { name: ping, path: \"/ping/{rest=**}\", respond: { text: pong } }";
-    let logs = format!("observability: {{ logs: {{ access: {{ output: {output} }} }} }}\n{more}");
-    shop::config(peer.address(), &logs).replace("\nroutes:", ping)
+    let access = format!("{{ public_path: /metrics }}, logs: {{ access: {{ output: {output} }} }}");
+    shop::config(peer.address(), &format!("observability: {{ metrics: {access} }}\n{more}")).replace("\nroutes:", ping)
+}
+
+/// A number of the page of metrics.
+async fn metric(address: SocketAddr, name: &str) -> usize {
+    let page = Http1::connect(address).await.send(&get("/metrics")).await;
+    let line = page.text().lines().find(|line| line.starts_with(&format!("{name} "))).expect(name);
+    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 fn orders() -> Vec<Ask> {
@@ -89,21 +99,28 @@ async fn standard_output_is_blocked() {
         command.stdout(Stdio::piped());
     });
     let mut stdout = program.stdout().unwrap();
-    let load = Load::start(program.listener("main").await, RATE, LANES, orders_and_long_lines());
+    let address = program.listener("main").await;
+    let load = Load::start(address, RATE, LANES, orders_and_long_lines());
     load.run_for(while_it_lasts()).await;
-    program.logged("lines of a log were lost").await;
+    let mut looks = 1;
+    while metric(address, DROPPED).await == 0 {
+        load.run_for(Duration::from_secs(1)).await;
+        looks += 1;
+    }
     let reading = tokio::spawn(async move {
         let mut text = String::new();
         stdout.read_to_string(&mut text).await.unwrap();
         text
     });
+    // It is told when it is over.
+    program.logged("lines of a log were lost").await;
     load.run_for(Duration::from_secs(3)).await;
     let (tally, log) = end(program, load).await;
     let text = reading.await.unwrap();
     let written = text.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count();
     let lost = lost(&log);
     println!("standard_output_is_blocked: {tally}; {written} lines written, {lost} counted as lost");
-    assert_eq!(written + lost, tally.answered());
+    assert_eq!(written + lost, tally.answered() + looks, "every line is written or counted");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -262,4 +279,51 @@ async fn the_clock_is_moved_by_an_hour() {
     let (tally, _) = end(program, load).await;
     println!("the_clock_is_moved_by_an_hour: {tally}; the log's clock said {}", seen.join(", "));
     assert!(seen[0] > seen[2] && seen[2] > seen[1], "the clock was not moved");
+}
+
+/// First nobody listens, then somebody takes connections and says nothing, then there is a collector again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak: make soak"]
+async fn the_collector_of_traces_is_down() {
+    for scheme in ["grpc", "http"] {
+        let peer = peer().await;
+        let collector = free_address();
+        let tracing = format!("tracing: {{ otlp: \"{scheme}://{collector}\", sample_ratio: 1.0 }}, metrics:");
+        let mut program = Program::run(BINARY, &config(&peer, "/dev/null", "").replace("metrics:", &tracing));
+        let address = program.listener("main").await;
+        let vitals = Vitals(program.id());
+        let load = Load::start(address, RATE, LANES, orders());
+        load.run_for(while_it_lasts() / 2).await;
+        let memory = vitals.resident_kib();
+        load.run_for(while_it_lasts() / 2).await;
+        let silent = TcpListener::bind(collector).await.unwrap();
+        let keeping = tokio::spawn(async move {
+            let mut kept = Vec::new();
+            while let Ok((stream, _)) = silent.accept().await {
+                kept.push(stream);
+            }
+        });
+        load.run_for(while_it_lasts() / 2).await;
+        let grown = vitals.resident_kib();
+        keeping.abort();
+        assert!(keeping.await.is_err_and(|error| error.is_cancelled()), "the silent collector is gone");
+        let dropped = metric(address, "tidegate_spans_dropped_total").await;
+        let back = Instant::now();
+        let mut collector = match scheme {
+            "grpc" => Collector::grpc_at(collector).await,
+            _ => Collector::http_at(collector).await,
+        };
+        while collector.waiting() == 0 {
+            load.run_for(Duration::from_millis(50)).await;
+            assert!(back.elapsed() < Duration::from_secs(60), "no spans come");
+        }
+        let recovered = back.elapsed().as_secs_f64();
+        let (tally, _) = end(program, load).await;
+        assert!(!collector.export().await.resource_spans.is_empty());
+        println!(
+            "the_collector_of_traces_is_down ({scheme}): {tally}; {dropped} spans dropped, {memory} and then {grown} \
+             KiB, spans arrive {recovered:.1} s after the collector is back"
+        );
+        assert!(dropped > 0, "nothing was dropped");
+    }
 }

@@ -33,8 +33,10 @@ async fn fifty_upgrades_under_load() {
     offers(&path).await;
     let order = Ask::exactly("/v1/orders/7", shop::ORDER_JSON);
     let stream = Ask::exactly("/v1/topics/a", r#"[{"sequence":"1"}]"#);
-    let lanes = Lanes { http1: 20, http2: 8, fresh: 20 };
-    let load = Load::start(address, RATE, lanes, vec![order.clone(), order.clone(), order, stream]);
+    let lanes = Lanes { http1: 30, http2: 10, fresh: 30 };
+    let mut asks = vec![order; 9];
+    asks.push(stream);
+    let load = Load::start(address, RATE, lanes, asks);
     load.answered(500).await;
     let begun = Instant::now();
     for number in 0..upgrades {

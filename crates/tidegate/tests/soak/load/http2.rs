@@ -77,7 +77,7 @@ async fn ask(shared: &Shared, turn: &Turn, shelf: &Shelf) -> Result<Outcome, Str
                 return (turn.ask.judge)(mark, status, &body).map(|()| Outcome::Answered);
             }
             Err(error) if was_not_begun(&error) => {
-                shared.tally.lock().retried += 1;
+                shared.tally.lock().retry(format!("sent again: {error}"));
                 forget(shared, shelf, number).await;
             }
             Err(error) => {

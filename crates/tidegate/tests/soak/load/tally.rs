@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Failures whose text is kept.
+/// Failures and repetitions whose text is kept.
 const SAMPLES: usize = 5;
 
 /// Counts, and the time that each answer took.
@@ -36,6 +36,13 @@ impl Tally {
 
     pub(super) fn fail(&mut self, why: String) {
         self.failed += 1;
+        if self.samples.len() < SAMPLES {
+            self.samples.push(why);
+        }
+    }
+
+    pub(super) fn retry(&mut self, why: String) {
+        self.retried += 1;
         if self.samples.len() < SAMPLES {
             self.samples.push(why);
         }
