@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidegate_testkit::client::Http1;
-use tidegate_testkit::{PATIENCE, Peer, Program, Script, eventually, get, shop};
 use tidegate_testkit::collector::Collector;
+use tidegate_testkit::{PATIENCE, Peer, Program, Script, eventually, get, shop};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
