@@ -38,7 +38,7 @@ $(DENY_ROOT)/bin/cargo-deny:
 audit: $(DENY)
 	$(DENY) --locked --log-level error check advisories
 
-## What tests need beside Rust: promtool, and Python tools below target/tools.
+## What tests need beside Rust: promtool, Chromium with its driver, and Python tools below target/tools.
 .PHONY: tools
 tools:
 	./scripts/test-tools.sh

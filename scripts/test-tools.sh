@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what tests need beside Rust: `promtool` (Debian package `prometheus`), and Python tools in environments of
+# Installs what tests need beside Rust: `promtool` (Debian package `prometheus`), Chromium with its driver, and Python tools in environments of
 # their own below target/tools. Does nothing for what is there already. With `contract` also what `make contract` needs,
 # with `soak` what `make soak` needs and nothing else.
 #
@@ -71,3 +71,4 @@ if [ "${1:-}" = contract ]; then
     environment contract "$root/scripts/contract-tools.txt"
 fi
 command -v promtool >/dev/null || debian prometheus
+{ command -v chromium && command -v chromedriver; } >/dev/null || debian chromium chromium-driver
