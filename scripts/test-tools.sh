@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what tests need beside Rust: `promtool` (Debian package `prometheus`), Chromium with its driver, and Python tools in environments of
-# their own below target/tools. Does nothing for what is there already. With `contract` also what `make contract` needs,
-# with `soak` what `make soak` needs and nothing else.
+# Installs what tests need beside Rust: `promtool` (Debian package `prometheus`), Chromium with its driver, and Python
+# tools in environments of their own below target/tools. Does nothing for what is there already. With `contract` also
+# what `make contract` needs, with `soak` what `make soak` needs and nothing else.
 #
 # Missing Debian packages are installed only by root; everybody else is told what is missing. Installing `prometheus`
 # must not leave a server behind that listens on a port, so services are not started while packages are installed.
