@@ -25,8 +25,8 @@ use crate::tasks;
 /// Connections at once: people, a scraper, a few scripts. More wait in the accept queue.
 const MAX_CONNECTIONS: usize = 64;
 
-/// For a complete head, from the connection's begin or the end of the answer before: longer than any scraper's interval
-/// within a connection need be, since it connects anew.
+/// For a complete head, from the connection's begin or the end of the answer before. Twice the usual interval of a
+/// scraper; one that asks less often connects anew.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest head, and the largest piece of a body that is read at once.

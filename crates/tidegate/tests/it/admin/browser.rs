@@ -128,21 +128,41 @@ async fn the_dashboard_works_in_a_browser() {
     browser.shows("services", "127.0.0.1").await;
     browser.shows("listeners", "main").await;
     browser.shows("state", "ready").await;
+    assert_eq!(
+        browser.eval("document.getElementById('login').offsetParent === null").await,
+        true,
+        "no token is needed"
+    );
     for width in [1280, 700, 500] {
         assert!(browser.fits(width).await, "the page is wider than a window of {width}");
     }
+    browser.click("td button").await;
+    browser.shows("route", "tidegate.yaml:").await;
+    browser.fill("#filter", "CHAT").await;
+    let rows = "document.querySelectorAll('#routes td:first-child').length";
+    eventually("one route is left", async || browser.eval(rows).await == 1).await;
     browser.fill("#url", "/v1/orders/7").await;
     browser.click("#explain button").await;
     browser.shows("explained", "shop.v1.OrderService/GetOrder").await;
     browser.click("#tap-button").await;
     eventually("a request is seen", async || {
         gateway.get("/v1/orders/7").await;
-        browser.text("tap").await.contains("\"status\":200")
+        browser.text("tap").await.contains("200  GET   /v1/orders/7  get-order")
     })
     .await;
     browser.click("#reload").await;
     browser.shows("reloaded", "unchanged").await;
+    browser.click("#show").await;
+    browser.shows("effective", "\"listeners\"").await;
+    browser.fill("#level", "no=level").await;
+    browser.click("#levels button").await;
+    browser.shows("leveled", "no=level").await;
     assert_eq!(browser.text("error").await, "");
+    // What the gateway refuses is said on the console too: the bad level, and nothing else.
+    let said = browser.console().await;
+    let (refused, other): (Vec<_>, Vec<_>) =
+        said.into_iter().partition(|line| line["message"].to_string().contains("/api/log-level"));
+    assert_eq!((refused.len(), other), (1, Vec::new()));
     assert_eq!(browser.console().await, Vec::<Value>::new());
     browser.stop().await;
     gateway.stop().await;

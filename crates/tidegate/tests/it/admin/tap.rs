@@ -2,6 +2,7 @@
 
 use tidegate_testkit::client::Http1;
 use tidegate_testkit::{Gateway, Peer, Script, eventually, get, shop};
+use tokio::net::TcpSocket;
 
 use super::{config, refusal};
 
@@ -58,5 +59,40 @@ async fn eight_may_look_and_the_next_when_one_has_left() {
     })
     .await;
     drop(views);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_does_not_keep_up_is_told_how_much_was_lost() {
+    let peer = Peer::start().await;
+    let gateway = Gateway::start(&config(peer.address(), ""));
+    // A window so small that the gateway's own buffers are what fills.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut slow = Http1::over(socket.connect(gateway.admin()).await.unwrap());
+    slow.write("GET /api/tap HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert_eq!(slow.head().await.0, 200);
+    // 12 MB of lines: more than the queue of the view and the largest buffer that Linux gives a socket.
+    let target = format!("/{}", "x".repeat(6000));
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let (address, target) = (gateway.address(), target.clone());
+        clients.push(tokio::spawn(async move {
+            let mut client = Http1::connect(address).await;
+            for _ in 0..500 {
+                assert_eq!(client.send(&get(&target)).await.status, 404);
+            }
+        }));
+    }
+    for client in clients {
+        client.await.unwrap();
+    }
+    // The queue is full again at once when a line is taken, so the next event tells what was lost.
+    let mut tail = Vec::new();
+    while !tail.windows(15).any(|part| part == b"event: dropped\n") {
+        tail.drain(..tail.len().saturating_sub(15));
+        tail.extend(slow.piece().await.unwrap().unwrap());
+    }
+    drop(slow);
     gateway.stop().await;
 }
