@@ -11,6 +11,7 @@ use serde_json::Value;
 use tidegate_testkit::client::Http1;
 use tidegate_testkit::collector::Collector;
 use tidegate_testkit::{PATIENCE, Peer, Program, Script, eventually, get, shop};
+use tidegate_testkit::collector::Collector;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
