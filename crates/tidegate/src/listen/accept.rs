@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -29,7 +29,8 @@ const ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// One line in the log for each such error within this time.
 const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Descriptors that clients must leave to backends, files and the log: this share, and at least this many.
+/// Descriptors that clients must leave to backends, files and the log: this share, and at least this many, but never
+/// more than half of them.
 const RESERVED_DESCRIPTORS_PERCENT: u64 = 5;
 const RESERVED_DESCRIPTORS: u64 = 256;
 
@@ -66,11 +67,35 @@ fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// How many connections clients may hold, by the descriptors that the process may open.
-pub(super) fn descriptor_allowance() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let reserved = (limit / 100 * RESERVED_DESCRIPTORS_PERCENT).max(RESERVED_DESCRIPTORS);
-    usize::try_from(limit.saturating_sub(reserved)).unwrap_or(usize::MAX).max(1)
+/// How many connections the clients of all listeners together may hold, so that descriptors are left for the rest of the
+/// process. One for all of them: each for itself could use up what another one has left.
+#[derive(Debug)]
+pub(super) struct Descriptors {
+    open: AtomicUsize,
+    most: usize,
+}
+
+impl Descriptors {
+    /// By the limit of this process.
+    pub(super) fn of_this_process() -> Self {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        Self { open: AtomicUsize::new(0), most: for_clients(limit) }
+    }
+}
+
+/// The part of `limit` that is for clients.
+fn for_clients(limit: u64) -> usize {
+    let reserved = (limit / 100 * RESERVED_DESCRIPTORS_PERCENT).max(RESERVED_DESCRIPTORS).min(limit / 2);
+    usize::try_from(limit - reserved).unwrap_or(usize::MAX).max(1)
+}
+
+/// Counts one more, unless there are `most` already.
+fn one_more(open: &AtomicUsize, most: usize) -> bool {
+    let fits = open.fetch_add(1, Ordering::Relaxed) < most;
+    if !fits {
+        open.fetch_sub(1, Ordering::Relaxed);
+    }
+    fits
 }
 
 /// Accepts until the lane drains, then once more whatever waits in the queue: a queue that is dropped is reset. Ends
@@ -128,7 +153,7 @@ impl<H: Handle> Acceptor<H> {
             tls: live.tls.is_some(),
             ending: Arc::clone(&lane.ending),
         };
-        let Some(permit) = Permit::take(lane, live.allowance) else {
+        let Some(permit) = Permit::take(lane, live.settings.max_connections) else {
             lane.listener.series.refused(info.worker, ConnectionRefusal::Limit);
             self.turn_away(&stream, info);
             return;
@@ -175,9 +200,13 @@ pub(super) struct Permit {
 }
 
 impl Permit {
-    fn take(lane: &Arc<Lane>, allowance: usize) -> Option<Self> {
-        if lane.listener.open.fetch_add(1, Ordering::Relaxed) >= allowance {
-            lane.listener.open.fetch_sub(1, Ordering::Relaxed);
+    fn take(lane: &Arc<Lane>, most: usize) -> Option<Self> {
+        let (descriptors, open) = (&lane.worker.descriptors, &lane.listener.open);
+        if !one_more(open, most) {
+            return None;
+        }
+        if !one_more(&descriptors.open, descriptors.most) {
+            open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         lane.connection_opened();
@@ -187,6 +216,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.lane.worker.descriptors.open.fetch_sub(1, Ordering::Relaxed);
         self.lane.listener.open.fetch_sub(1, Ordering::Relaxed);
         self.lane.connection_closed();
     }
@@ -207,6 +237,15 @@ mod tests {
         assert!(first.iter().all(|socket| socket.local_addr().unwrap().port() == port));
         assert_eq!(bind(loopback(port), 3, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         assert_eq!(bind(loopback(port), 1, true).unwrap().len(), 1, "shared on purpose");
+    }
+
+    #[test]
+    fn clients_leave_descriptors_to_the_rest() {
+        let limits = [(1, 1), (64, 32), (512, 256), (1_024, 768), (20_000, 19_000)];
+        for (limit, clients) in limits {
+            assert_eq!(for_clients(limit), clients, "{limit}");
+        }
+        assert!(for_clients(u64::MAX) > 1 << 60);
     }
 
     #[test]

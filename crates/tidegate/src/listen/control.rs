@@ -10,6 +10,7 @@ use crate::ending::Window;
 use crate::ids::WorkerId;
 use crate::time::{TICK, now};
 
+use super::accept::Descriptors;
 use super::connection::UNUSED_GRACE;
 use super::drain::Lane;
 use super::inherit::Inherited;
@@ -121,7 +122,8 @@ impl Control {
         options.workers = usize::from(count);
         // They are for the start alone: what is not used then is closed.
         options.inherited = Inherited::default();
-        let workers = (0..count).map(|index| WorkerState::new(WorkerId::new(index))).collect();
+        let descriptors = Arc::new(Descriptors::of_this_process());
+        let workers = (0..count).map(|index| WorkerState::new(WorkerId::new(index), &descriptors)).collect();
         Arc::new(Self { options, workers, state: Mutex::new(State::default()) })
     }
 

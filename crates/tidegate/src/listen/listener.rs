@@ -11,8 +11,8 @@ use tidegate_config::valid;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::ListenerSeries;
 
+use super::Settings;
 use super::tls::{self, CertificateView, TlsError};
-use super::{Settings, accept};
 
 /// What stays for the life of a listener: its name and where it is.
 pub(super) struct Listener {
@@ -32,8 +32,6 @@ pub(super) struct Listener {
 pub(super) struct Live {
     pub(super) settings: Settings,
     pub(super) tls: Option<Arc<tls::Acceptor>>,
-    /// Connections at once, by the settings and by the descriptors that the process may open.
-    pub(super) allowance: usize,
 }
 
 impl Live {
@@ -44,8 +42,7 @@ impl Live {
         present: Option<&Self>,
     ) -> Result<Arc<Self>, TlsError> {
         let tls = tls::Acceptor::load(&settings, directory, present.and_then(|present| present.tls.as_ref()))?;
-        let allowance = accept::descriptor_allowance().min(settings.max_connections);
-        Ok(Arc::new(Self { settings, tls, allowance }))
+        Ok(Arc::new(Self { settings, tls }))
     }
 
     /// Whether a client could not tell the two apart.

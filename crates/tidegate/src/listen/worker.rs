@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::ids::WorkerId;
 use crate::tasks;
 
+use super::accept::Descriptors;
 use super::date::DateCache;
 use super::drain::Lane;
 use super::{Handle, accept};
@@ -26,6 +27,8 @@ const MAX_WAITING: usize = 1024;
 pub(super) struct WorkerState {
     pub(super) id: WorkerId,
     pub(super) date: DateCache,
+    /// Of the whole process.
+    pub(super) descriptors: Arc<Descriptors>,
     waiting: Mutex<Vec<Start>>,
     /// No more lanes will come.
     last: AtomicBool,
@@ -40,10 +43,11 @@ pub(super) struct Start {
 }
 
 impl WorkerState {
-    pub(super) fn new(id: WorkerId) -> Arc<Self> {
+    pub(super) fn new(id: WorkerId, descriptors: &Arc<Descriptors>) -> Arc<Self> {
         Arc::new(Self {
             id,
             date: DateCache::new(),
+            descriptors: Arc::clone(descriptors),
             waiting: Mutex::new(Vec::new()),
             last: AtomicBool::new(false),
             changed: Notify::new(),

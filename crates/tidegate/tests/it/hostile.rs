@@ -1,8 +1,12 @@
 //! Clients and backends that mean no good: what they send, and that nothing but the refusal comes of it.
 
+use std::process::Stdio;
 use std::time::Duration;
 
-use tidegate_testkit::{Gateway, Peer, Request, Script, get, post, shop};
+use tidegate_testkit::client::Http1;
+use tidegate_testkit::{Gateway, Peer, Program, Request, Script, eventually, get, post, shop};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
 
 /// A target that is neither a path nor a URL would read as the name of a host, and its path as `/`.
 #[tokio::test]
@@ -127,4 +131,35 @@ async fn metadata_is_printable_ascii_whatever_a_client_sends() {
         assert_eq!(peer.call().await.text("x-note"), expected);
     }
     gateway.stop().await;
+}
+
+/// Each listener for itself would have room for them.
+#[tokio::test]
+async fn clients_of_several_listeners_leave_descriptors_to_the_rest_together() {
+    const DESCRIPTORS: usize = 128;
+    let yaml = "listeners: [{ name: main, address: \"127.0.0.1:0\" }, { name: other, address: \"127.0.0.1:0\" }]\n\
+                routes: [{ name: ping, path: /ping, respond: { text: pong } }]\n";
+    let script = format!("ulimit -n {DESCRIPTORS}; exec \"$0\" run -c tidegate.yaml");
+    let mut program = Program::run_by_shell(BINARY, yaml, &script, Stdio::null());
+    let addresses = [program.listener("main").await, program.listener("other").await];
+    let mut kept = Vec::new();
+    for address in addresses.iter().cycle().take(DESCRIPTORS / 2) {
+        let mut http1 = Http1::connect(*address).await;
+        assert_eq!(http1.send(&get("/ping")).await.status, 200);
+        kept.push(http1);
+    }
+    for address in addresses {
+        let refused = Http1::connect(address).await.send(&get("/ping")).await;
+        assert_eq!((refused.status, refused.reason()), (503, "overloaded".to_owned()));
+    }
+    kept.truncate(10);
+    for address in addresses {
+        eventually("there is room again", || async {
+            Http1::connect(address).await.send(&get("/ping")).await.status == 200
+        })
+        .await;
+    }
+    drop(kept);
+    program.terminate();
+    assert_eq!(program.code().await, 0, "{}", program.log());
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
 /// A process, by its id.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Vitals(pub(crate) u32);
@@ -21,5 +23,17 @@ impl Vitals {
     /// Open descriptors.
     pub(crate) fn descriptors(self) -> usize {
         std::fs::read_dir(self.proc("fd")).expect("the process runs").count()
+    }
+
+    /// The number that the next descriptor would have.
+    pub(crate) fn next_descriptor(self) -> u64 {
+        (0..).find(|number| !self.proc(&format!("fd/{number}")).is_symlink()).expect("a free number")
+    }
+
+    /// Lets it open descriptors below `most` alone; those that it has stay. Gives what was the limit until then.
+    pub(crate) fn limit_descriptors(self, most: u64) -> u64 {
+        let id = Pid::from_raw(i32::try_from(self.0).expect("an id of a process"));
+        let limit = Rlimit { current: Some(most), maximum: rustix::process::getrlimit(Resource::Nofile).maximum };
+        prlimit(id, Resource::Nofile, limit).expect("the process runs").current.expect("there is a limit")
     }
 }
