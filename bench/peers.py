@@ -20,7 +20,7 @@ class Peer:
         self.name, self.tools = name, tools
         self.keys = tomllib.loads((PEERS / name / "peer.toml").read_text())
         self.title = self.keys["title"]
-        self.own_binary = own_binary if name == "tidegate" else None
+        self.own_binary = own_binary if self.keys.get("cargo") == "tidegate" else None
 
     def install(self):
         if self.own_binary is None and self.keys.get("cargo") not in (None, "loadgen"):  # loadgen was built first
@@ -50,7 +50,9 @@ class Peer:
 
     def command(self, scenario_file, port, backend_port):
         """The command line that serves a scenario on `port`; writes the configuration file that it names."""
-        values = {"binary": self.binary(), "scenario": scenario_file, "descriptors": self.tools.descriptors,
+        access_log = self.tools.work / f"{self.name}-access.log"
+        access_log.unlink(missing_ok=True)
+        values = {"access_log": access_log, "binary": self.binary(), "scenario": scenario_file, "descriptors": self.tools.descriptors,
                   "port": port, "backend_port": backend_port}
         if "config" in self.keys:
             template = PEERS / self.name / self.keys["config"]
