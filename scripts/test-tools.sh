@@ -27,6 +27,8 @@ debian() {
         chmod 755 "$policy"
         own_policy=yes
         trap 'rm -f "$policy"' EXIT
+        # The shell runs no EXIT trap for these.
+        trap 'exit 1' INT TERM HUP
     fi
     export DEBIAN_FRONTEND=noninteractive
     if ! apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2>&1; then
@@ -36,7 +38,7 @@ debian() {
     fi
     if [ -n "$own_policy" ]; then
         rm -f "$policy"
-        trap - EXIT
+        trap - EXIT INT TERM HUP
     fi
 }
 
@@ -62,13 +64,23 @@ environment() {
 
 if [ "${1:-}" = soak ]; then
     # A library that is preloaded, not a program: its place is as in crates/tidegate/tests/soak/faults.rs.
-    ls /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib64/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 ||
-        [ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1 ] || debian libfaketime
+    for library in /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib64/faketime/libfaketimeMT.so.1; do
+        if [ -e "$library" ]; then
+            exit 0
+        fi
+    done
+    debian libfaketime
     exit 0
 fi
 environment venv "$root/scripts/test-tools.txt"
 if [ "${1:-}" = contract ]; then
     environment contract "$root/scripts/contract-tools.txt"
 fi
-command -v promtool >/dev/null || debian prometheus
+if ! command -v promtool >/dev/null; then
+    debian prometheus
+    # The server that comes along is not wanted, at the next boot either.
+    if command -v systemctl >/dev/null; then
+        systemctl disable --quiet prometheus 2>/dev/null || true
+    fi
+fi
 { command -v chromium && command -v chromedriver; } >/dev/null || debian chromium chromium-driver

@@ -1,8 +1,10 @@
 //! The parts of the process and the threads that they run on.
 //!
 //! ```text
-//!   main thread = control    signals, reflection, name resolution, drain
+//!   main thread = control    signals, reload, reflection, name resolution, metrics, traces, handover, drain
 //!   worker 0 … N-1           a runtime each: its sockets, its upstream connections, its timer wheel
+//!   admin                    a runtime: the admin API
+//!   writer, log writer       what the logs have to write
 //! ```
 
 mod ending;
@@ -24,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 pub use self::ending::Ended;
-use self::ending::{asked, drain};
+use self::ending::{asked, drain, join};
 use self::parts::{build, open_admin, process, start_admin, state_dir, worker_count};
 use self::stop::Signals;
 pub use self::stop::Stop;
@@ -34,7 +36,7 @@ use crate::admin::{Admin, Handles};
 use crate::export::Exporter;
 use crate::gateway::Gateway;
 use crate::ids::WorkerId;
-use crate::listen::handover::Upgrade;
+use crate::listen::handover::{Replaced, Upgrade};
 use crate::listen::{BindOptions, Control, Inherited, ListenError, Listeners, Settings};
 use crate::notify::Notifier;
 use crate::refresh::{self, Followers};
@@ -123,7 +125,7 @@ impl App {
         let settings = live.valid.listeners.iter().map(Settings::new).collect();
         let (upgrade, mut inherited) = Upgrade::begin(options.handover.as_deref(), options.inherited.clone())
             .map_err(|error| StartError::Listen(error.into()))?;
-        let admin_socket = open_admin(&live.valid, &mut inherited).map_err(StartError::Listen)?;
+        let admin_socket = open_admin(&live.valid, &mut inherited, options.share_ports).map_err(StartError::Listen)?;
         let certificate_directory = options.certificate_directory.clone();
         let binding = BindOptions {
             workers,
@@ -156,7 +158,7 @@ impl App {
         };
         let admin = start_admin(admin_socket, handles)?;
         let watching = !options.unwatched;
-        registry.tell_metrics(&gateway.snapshot());
+        registry.in_force(&gateway.snapshot());
         registry.process.telemetry.metrics.config.serves(&registry.live().hash, time::unix_ms());
         Ok(Self {
             registry,
@@ -234,14 +236,16 @@ impl App {
             let (watched, heartbeat) = (Arc::clone(&notifier), Arc::clone(&registry.process.heartbeat));
             drop(tasks::spawn("watchdog", async move { watched.watchdog(|| heartbeat.is_alive()).await }));
             notifier.ready();
+            let mut not_taken_over = false;
             let replaced = upgrade.run(&control, || registry.process.lifecycle.pending().is_empty());
             let readiness_delay = tokio::select! {
                 () = stop.wait() => registry.live().valid.drain.readiness_delay,
                 () = asked(&mut drain_asked) => registry.live().valid.drain.readiness_delay,
                 // Another process accepts already, so nobody has to learn first that this one ends.
-                () = replaced => {
+                by = replaced => {
                     // So does its admin API, on the same socket.
                     drop(admin.take());
+                    not_taken_over = by == Replaced::ByPredecessor;
                     Duration::ZERO
                 }
             };
@@ -251,14 +255,11 @@ impl App {
             if ended == Ended::Drained {
                 exporter.finish().await;
             }
-            std::io::Result::Ok(ended)
+            std::io::Result::Ok(if not_taken_over { Ended::NotTakenOver } else { ended })
         });
         // Whatever has happened: without it the workers would go on, and joining them would never return.
         control.cut();
-        for thread in threads {
-            // A worker that panicked has said so; there is nothing left to wait for.
-            let _ended = thread.join();
-        }
+        join(threads);
         // Last, so that the drain could be watched.
         drop(admin);
         registry.process.telemetry.access.flush(logs::LAST_LINES);

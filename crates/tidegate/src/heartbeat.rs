@@ -46,6 +46,11 @@ impl Heartbeat {
         }
     }
 
+    /// `worker` has ended as it should; nobody waits for its beats any more.
+    pub fn rest(&self, worker: WorkerId) {
+        self.beats.get(worker).store(u64::MAX, Ordering::Relaxed);
+    }
+
     /// How long the loop that is furthest behind has not turned.
     #[must_use]
     pub fn silence(&self) -> Duration {

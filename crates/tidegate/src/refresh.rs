@@ -240,7 +240,7 @@ impl Learner {
                 let replaced = self.gateway.commit(Arc::clone(&snapshot));
                 drop(tasks::spawn("retire", retire(replaced)));
                 self.registry.replace(live);
-                self.registry.tell_metrics(&snapshot);
+                self.registry.in_force(&snapshot);
                 self.registry.process.lifecycle.settle(&format!("{PENDING}{name}"));
                 self.learned.notify_one();
                 tracing::info!(service = name, generation, "descriptors taken in");

@@ -18,7 +18,7 @@ use prost::Message;
 use tidegate_transcode::{Code, FrameReader};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::health::{Health, Serving};
+use super::health::{Current, Serving};
 use crate::body::{BodyError, RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::reject::{Reason, Reject};
@@ -75,17 +75,17 @@ impl Serving {
 #[derive(Debug)]
 pub struct GrpcHealth {
     rpc: Rpc,
-    health: Arc<Health>,
+    current: Arc<Current>,
 }
 
 impl GrpcHealth {
-    /// A method over the services of one snapshot.
+    /// A method over the services of the configuration in force.
     #[must_use]
-    pub fn new(rpc: Rpc, health: Arc<Health>) -> Self {
-        Self { rpc, health }
+    pub fn new(rpc: Rpc, current: Arc<Current>) -> Self {
+        Self { rpc, current }
     }
 
-    /// Answers one call. A watch goes on with the services of the snapshot that it began with.
+    /// Answers one call.
     ///
     /// # Errors
     /// What is not gRPC, or no request.
@@ -100,7 +100,7 @@ impl GrpcHealth {
             return Err(Reject::new(Reason::UnsupportedMediaType).detail("this path speaks gRPC over HTTP/2"));
         }
         let service = read(body).await?.service;
-        let serving = self.health.serving(&service);
+        let serving = serving(&self.current, &service);
         Ok(match (self.rpc, serving) {
             (Rpc::Check, Serving::Unknown) => {
                 exchange.facts.code_is(Code::NotFound);
@@ -114,7 +114,7 @@ impl GrpcHealth {
                 let mut looks = tokio::time::interval(LOOK);
                 looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 call(ResponseBody::stream(Watch {
-                    health: Arc::clone(&self.health),
+                    current: Arc::clone(&self.current),
                     service,
                     told: None,
                     looks,
@@ -123,6 +123,11 @@ impl GrpcHealth {
             }
         })
     }
+}
+
+/// What the configuration in force says of `service`.
+fn serving(current: &Current, service: &str) -> Serving {
+    current.get().map_or(Serving::Unknown, |health| health.serving(service))
 }
 
 async fn read(body: RequestBody) -> Result<Request, Reject> {
@@ -189,7 +194,7 @@ impl Body for Single {
 
 /// Messages for as long as the client wants them, and until the process stops: a watch must not hold up the drain.
 struct Watch {
-    health: Arc<Health>,
+    current: Arc<Current>,
     service: String,
     told: Option<Serving>,
     looks: Interval,
@@ -206,11 +211,11 @@ impl Body for Watch {
         }
         loop {
             ready!(self.looks.poll_tick(cx));
-            let serving = self.health.serving(&self.service);
+            let serving = serving(&self.current, &self.service);
             if self.told.replace(serving) != Some(serving) {
                 return Poll::Ready(Some(Ok(Frame::data(framed(serving)))));
             }
-            if self.health.is_draining() {
+            if self.current.get().is_some_and(|health| health.is_draining()) {
                 self.ended = true;
                 let unavailable = HeaderValue::from(u16::from(Code::Unavailable.number()));
                 let trailers = HeaderMap::from_iter([

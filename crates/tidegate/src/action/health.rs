@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use serde_json::{Map, Value, json};
 use tidegate_config::valid::HealthDetail;
 
@@ -10,6 +11,23 @@ use crate::heartbeat::Heartbeat;
 use crate::lifecycle::Lifecycle;
 use crate::upstream::{Cluster, EndpointState};
 use crate::version;
+
+/// The health of the configuration in force, for those who look again and again.
+#[derive(Debug, Default)]
+pub struct Current(ArcSwapOption<Health>);
+
+impl Current {
+    /// Another configuration is in force.
+    pub fn replace(&self, health: &Arc<Health>) {
+        self.0.store(Some(Arc::clone(health)));
+    }
+
+    /// `None` before the first configuration is in force.
+    #[must_use]
+    pub fn get(&self) -> Option<Arc<Health>> {
+        self.0.load_full()
+    }
+}
 
 /// Over the services of one snapshot.
 #[derive(Debug)]
@@ -30,6 +48,8 @@ pub struct WatchedService {
     pub cluster: Arc<Cluster>,
     /// Without it the gateway is not ready.
     pub required: bool,
+    /// Its descriptors are known, or no route needs them.
+    pub known: bool,
 }
 
 /// Who asks for detail.
@@ -94,7 +114,7 @@ impl Health {
         }
         match self.services.iter().find(|known| *known.name == *service) {
             None => Serving::Unknown,
-            Some(known) if is_served(&known.cluster) && !self.waits_for(&known.name) => Serving::Yes,
+            Some(service) if is_served(&service.cluster) && service.known => Serving::Yes,
             Some(_) => Serving::No,
         }
     }
@@ -136,7 +156,7 @@ impl Health {
         for service in &self.services {
             let views = service.cluster.endpoints();
             let out = views.iter().filter(|view| view.state == EndpointState::TransientFailure).count();
-            let pass = out == 0 && !self.waits_for(&service.name);
+            let pass = out == 0 && service.known;
             all_pass &= pass;
             let status = match (pass, service.required && out == views.len()) {
                 (true, _) => "pass",
@@ -147,11 +167,6 @@ impl Health {
             checks.insert(format!("service:{}", service.name), check);
         }
         (checks, all_pass)
-    }
-
-    /// Nothing is known of the service's methods yet.
-    fn waits_for(&self, service: &str) -> bool {
-        self.lifecycle.pending().iter().any(|what| what.strip_prefix("descriptors:") == Some(service))
     }
 }
 

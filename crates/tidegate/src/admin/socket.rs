@@ -15,6 +15,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::{Domain, Protocol, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -35,6 +36,9 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// How long a client may take no byte of what is there for it.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
+
 /// Pause after an error that concerns all connections, such as too many open files.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
@@ -46,12 +50,17 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Binds `address`; port 0 takes a free one.
+    /// Binds `address`; port 0 takes a free one. If it is `shared`, other processes that say so too may hold it.
     ///
     /// # Errors
     /// Those of the system.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        Self::over(std::net::TcpListener::bind(address)?)
+    pub fn bind(address: SocketAddr, shared: bool) -> io::Result<Self> {
+        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(shared)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Self::over(socket.into())
     }
 
     /// One that listens already.

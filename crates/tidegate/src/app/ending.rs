@@ -1,5 +1,6 @@
 //! How the process ends: who asks for it, the drain, and what it came to.
 
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -8,6 +9,9 @@ use super::Stop;
 use crate::listen::Control;
 use crate::snapshot::registry::Registry;
 use crate::time;
+
+/// How long workers that were cut may take to end. One that is stuck must not keep the process.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub enum Ended {
     Cut,
     /// Somebody asked a second time, with open requests.
     Forced,
+    /// It was to take over from a process that runs, and could not; that one goes on.
+    NotTakenOver,
 }
 
 /// Ready when somebody has asked for the end over the admin API.
@@ -49,4 +55,20 @@ pub(super) async fn drain(
         () = finished => Ended::Cut,
     };
     if control.open_requests() == 0 { Ended::Drained } else { otherwise }
+}
+
+/// Waits for threads that have been told to end; one that does not is left to the end of the process.
+pub(super) fn join(threads: Vec<JoinHandle<()>>) {
+    let deadline = time::now() + JOIN_TIMEOUT;
+    for thread in threads {
+        while !thread.is_finished() && time::now() < deadline {
+            std::thread::park_timeout(time::TICK);
+        }
+        if !thread.is_finished() {
+            tracing::error!("a worker is stuck: the process ends without it");
+            continue;
+        }
+        // A worker that panicked has said so.
+        let _ended = thread.join();
+    }
 }

@@ -33,6 +33,7 @@ pub(super) fn process(valid: &Valid, slots: usize) -> (Process, mpsc::Receiver<O
     let (page, pages) = Page::new();
     let process = Process {
         lifecycle: Arc::new(Lifecycle::new()),
+        health: Arc::default(),
         heartbeat: Heartbeat::new(slots.saturating_sub(1)),
         telemetry: Telemetry::new(slots, &valid.observability),
         page,
@@ -57,10 +58,14 @@ pub(super) fn state_dir() -> Option<PathBuf> {
 }
 
 /// The socket of the admin API, if the configuration has one.
-pub(super) fn open_admin(valid: &Valid, inherited: &mut Inherited) -> Result<Option<Socket>, ListenError> {
+pub(super) fn open_admin(
+    valid: &Valid,
+    inherited: &mut Inherited,
+    shared: bool,
+) -> Result<Option<Socket>, ListenError> {
     let Some(admin) = &valid.admin else { return Ok(None) };
     let (listener, address) = (Arc::from("admin"), admin.address);
-    let socket = inherited.take(ADMIN, address).map_or_else(|| Socket::bind(address), Socket::over);
+    let socket = inherited.take(ADMIN, address).map_or_else(|| Socket::bind(address, shared), Socket::over);
     socket.map(Some).map_err(|source| match source.kind() {
         std::io::ErrorKind::AddrInUse => ListenError::Taken { listener, address },
         _ => ListenError::Bind { listener, address, source },

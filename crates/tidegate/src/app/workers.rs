@@ -70,8 +70,12 @@ async fn work(worker: WorkerId, listeners: WorkerListeners, gateway: Arc<Gateway
     drop(tasks::spawn("wheel", Arc::clone(process.wheels.get(worker)).run()));
     let telemetry = process.telemetry;
     let lag = move |lag| telemetry.metrics.loop_lag(worker, lag);
-    drop(tasks::spawn("heartbeat", process.heartbeat.beat(worker, lag)));
+    let heart = tasks::spawn("heartbeat", Arc::clone(&process.heartbeat).beat(worker, lag));
     if let Err(error) = listeners.run(gateway).await {
-        tracing::error!(%error, "a worker cannot serve");
+        // It stays without a beat, so that liveness tells it.
+        heart.abort();
+        return tracing::error!(%error, "a worker cannot serve");
     }
+    heart.abort();
+    process.heartbeat.rest(worker);
 }

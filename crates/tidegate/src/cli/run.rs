@@ -31,6 +31,7 @@ pub(super) fn run(path: &Path, share_ports: bool, handover: Option<PathBuf>) -> 
     };
     match app::run(valid, &recorder, share_ports, handover) {
         Ok(app::Ended::Drained) => ExitCode::SUCCESS,
+        Ok(app::Ended::NotTakenOver) => ExitCode::from(exit::UNAVAILABLE),
         Ok(app::Ended::Forced) => ExitCode::from(exit::FAILED),
         Ok(app::Ended::Cut) => ExitCode::from(exit::DRAIN_TIMEOUT),
         Err(StartError::Config(problems)) => {

@@ -117,6 +117,7 @@ pub(super) async fn accept<H: Handle>(socket: tokio::net::TcpListener, lane: Arc
     if let Ok(socket) = socket.into_std() {
         acceptor.empty(&socket);
     }
+    lane.socket_emptied();
     lane.ended().await;
 }
 
@@ -129,7 +130,13 @@ struct Acceptor<H> {
 impl<H: Handle> Acceptor<H> {
     /// Takes everything that waits in the queue.
     fn empty(&self, socket: &TcpListener) {
-        while let Ok((stream, peer)) = socket.accept() {
+        loop {
+            let (stream, peer) = match socket.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if is_of_one_connection(&error) => continue,
+                // Nothing waits any more, or no descriptor is left for it.
+                Err(_) => return,
+            };
             if stream.set_nonblocking(true).is_ok()
                 && let Ok(stream) = TcpStream::from_std(stream)
             {
@@ -181,8 +188,7 @@ impl<H: Handle> Acceptor<H> {
 
     /// An error of one connection (it has gone already) is passed over. Any other pauses the loop, which never ends.
     async fn failed(&mut self, error: &io::Error) {
-        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-        if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
+        if is_of_one_connection(error) {
             return;
         }
         let now = now();
@@ -192,6 +198,12 @@ impl<H: Handle> Acceptor<H> {
         }
         tokio::time::sleep(ERROR_PAUSE).await;
     }
+}
+
+/// Only the connection that was about to be accepted is concerned: it has gone already.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 /// The right to one connection; gives it back when dropped.

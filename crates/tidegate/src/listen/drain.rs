@@ -35,6 +35,8 @@ pub(super) struct Lane {
     stage: AtomicU8,
     /// The worker takes connections from the sockets.
     accepting: AtomicBool,
+    /// Sockets that are still accepted from, or whose queues are being emptied.
+    loops: AtomicUsize,
     /// Nothing is accepted any more, and the last connection has gone.
     ended: AtomicBool,
     changed: Notify,
@@ -55,6 +57,7 @@ impl Lane {
             worker,
             stage: AtomicU8::new(SERVING),
             accepting: AtomicBool::new(false),
+            loops: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
             changed: Notify::new(),
             empty: Notify::new(),
@@ -89,8 +92,9 @@ impl Lane {
         self.changed.notify_waiters();
     }
 
-    /// The worker has begun to accept.
-    pub(super) fn begin(&self) {
+    /// The worker has begun to accept from so many sockets.
+    pub(super) fn begin(&self, sockets: usize) {
+        self.loops.store(sockets, Ordering::SeqCst);
         self.accepting.store(true, Ordering::SeqCst);
     }
 
@@ -140,6 +144,11 @@ impl Lane {
         }
     }
 
+    /// One of the sockets has given its last connection.
+    pub(super) fn socket_emptied(&self) {
+        self.loops.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// Waits until no connection is left, and cuts what is when the lane's own time has come. To be called while
     /// draining, after the last connection has been accepted.
     pub(super) async fn ended(&self) {
@@ -152,7 +161,10 @@ impl Lane {
             self.cut();
         }
         self.emptied().await;
-        self.ended.store(true, Ordering::SeqCst);
+        // Another socket may still give connections; its own loop comes by here later.
+        if self.loops.load(Ordering::SeqCst) == 0 {
+            self.ended.store(true, Ordering::SeqCst);
+        }
     }
 
     async fn emptied(&self) {

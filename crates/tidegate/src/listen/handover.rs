@@ -92,9 +92,8 @@ impl Upgrade {
     }
 
     /// Sends the predecessor away once all workers accept and the process `is_ready`, and then waits for a successor.
-    /// Ready when this process has to drain at once: a successor serves, or a predecessor goes on. To be polled on the
-    /// control thread.
-    pub async fn run(self, control: &Control, is_ready: impl Fn() -> bool) {
+    /// Ready when this process has to drain at once. To be polled on the control thread.
+    pub async fn run(self, control: &Control, is_ready: impl Fn() -> bool) -> Replaced {
         if let Some(predecessor) = self.predecessor {
             let latest = now() + READY_TIMEOUT;
             while now() < latest && !(control.is_accepting() && is_ready()) {
@@ -102,25 +101,37 @@ impl Upgrade {
             }
             if !control.is_accepting() {
                 tracing::error!("not all workers serve: the process that ran before goes on");
-                return;
+                return Replaced::ByPredecessor;
             }
             match predecessor.release().await {
                 Released::Draining => tracing::info!("took over: the process that ran before drains"),
                 Released::Gone => tracing::warn!("the process that ran before has ended by itself"),
                 Released::Refused => {
                     tracing::error!("too late: the process that ran before goes on, or another has taken over");
-                    return;
+                    return Replaced::ByPredecessor;
                 }
             }
         }
         if let Some(path) = self.path {
             match serve_successors(&path, control).await {
-                Ok(()) => return tracing::info!("a successor serves"),
+                Ok(()) => {
+                    tracing::info!("a successor serves");
+                    return Replaced::BySuccessor;
+                }
                 Err(error) => tracing::error!(path = %path.display(), %error, "cannot listen for successors"),
             }
         }
         std::future::pending().await
     }
+}
+
+/// Why a process has to drain at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// Another one has taken over.
+    BySuccessor,
+    /// It was to take over and could not, so the one that ran before goes on.
+    ByPredecessor,
 }
 
 /// The process that runs, and that will drain once it is released. Dropping this lets it go on.
@@ -141,7 +152,7 @@ enum Released {
 }
 
 /// Takes the sockets of the process that listens on `path` for successors. `None` if there is no such process. Blocks
-/// for [`ANSWER_TIMEOUT`] at most; to be called before anything is bound.
+/// for [`ANSWER_TIMEOUT`] at most for each answer; to be called before anything is bound.
 ///
 /// # Errors
 /// There is somebody, but no sockets are to be had.
@@ -309,9 +320,13 @@ impl Peer {
         self.send(&Frame::End, &[]).await
     }
 
+    /// The answer to `frame`; also one that was sent before it, and with it the end of the conversation.
     async fn ask(&mut self, frame: &Frame) -> io::Result<Frame> {
-        self.send(frame, &[]).await?;
-        self.next().await
+        let sent = self.send(frame, &[]).await;
+        match self.next().await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(sent.err().unwrap_or(error)),
+        }
     }
 }
 

@@ -126,13 +126,6 @@ impl Settings {
         }
     }
 
-    /// SHA-256 over the present content of [`Settings::files`]; the same if nothing in them has changed, whatever has
-    /// happened to the files. Blocks on them.
-    #[must_use]
-    pub fn digest_of_files(&self) -> [u8; 32] {
-        tls::digest_of_files(&self.files())
-    }
-
     fn speaks(&self, protocol: valid::Protocol) -> bool {
         self.protocols.contains(&protocol)
     }

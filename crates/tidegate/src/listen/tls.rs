@@ -194,21 +194,6 @@ pub(super) fn is_http2(stream: &TlsStream<TcpStream>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }
 
-/// A digest over the content of `files`, whatever their state: one that cannot be read counts as such.
-pub(super) fn digest_of_files(files: &[PathBuf]) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    for file in files {
-        match std::fs::read(file) {
-            Ok(bytes) => {
-                context.update(&bytes.len().to_be_bytes());
-                context.update(&bytes);
-            }
-            Err(_) => context.update(&usize::MAX.to_be_bytes()),
-        }
-    }
-    finish(context)
-}
-
 fn finish(context: Context) -> Digest {
     let mut digest = Digest::default();
     for (to, from) in digest.iter_mut().zip(context.finish().as_ref()) {

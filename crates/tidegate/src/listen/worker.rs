@@ -139,12 +139,12 @@ impl WorkerListeners {
 /// Accepts from all sockets of a lane.
 fn begin<H: Handle>(start: Start, handler: &Arc<H>) -> std::io::Result<Serving> {
     let Start { lane, sockets } = start;
+    let sockets: Vec<_> = sockets.into_iter().map(tokio::net::TcpListener::from_std).collect::<Result<_, _>>()?;
+    lane.begin(sockets.len());
     let mut loops = Vec::with_capacity(sockets.len());
     for socket in sockets {
-        let socket = tokio::net::TcpListener::from_std(socket)?;
         loops.push(tasks::spawn("accept", accept::accept(socket, Arc::clone(&lane), Arc::clone(handler))));
     }
-    lane.begin();
     Ok(Serving { lane, loops })
 }
 

@@ -37,7 +37,7 @@ use crate::notify::Notifier;
 use crate::refresh::Followers;
 use crate::snapshot::diff::Diff;
 use crate::snapshot::draft::{self, Draft, Surroundings};
-use crate::snapshot::inputs::{Digest, Inputs, Recorder};
+use crate::snapshot::inputs::{Digest, Inputs, Kept, Recorder};
 use crate::snapshot::registry::{Process, Registry};
 use crate::snapshot::retire;
 use crate::{tasks, time};
@@ -50,14 +50,16 @@ const POLL: Duration = Duration::from_secs(30);
 pub struct Reloader {
     parts: Parts,
     main: PathBuf,
-    /// The text of a main file that can be read but once.
-    stdin: Option<Arc<[u8]>>,
+    /// What could be read but once.
+    kept: Kept,
     /// What stands in place of the main file.
     put: Option<Put>,
     /// What the configuration in force was read from.
     applied: Inputs,
     /// What the last reload has read.
     seen: Inputs,
+    /// What the main file has had when it was last read from the disk.
+    on_disk: Option<Digest>,
     /// How the last reload failed, if it did.
     failed: Option<Outcome>,
     history: Arc<History>,
@@ -108,8 +110,9 @@ impl Reloader {
         let reloader = Self {
             parts,
             main: recorder.main().to_owned(),
-            stdin: recorder.text(),
+            kept: recorder.kept(),
             put: None,
+            on_disk: recorder.inputs().file(recorder.main()),
             applied: recorder.inputs(),
             seen: Inputs::default(),
             failed: None,
@@ -145,8 +148,12 @@ impl Reloader {
                 Cause::Reload(Trigger::Hup) => {
                     // Whoever has sent it may be the service manager, which waits for both.
                     notifier.reloading();
-                    drop(self.reload(Trigger::Hup, &mut followers));
+                    let outcome = self.reload(Trigger::Hup, &mut followers);
                     notifier.ready();
+                    if !outcome.result().is_success() {
+                        // The manager takes a reload for done when the process is ready again; people can read this.
+                        notifier.status("serving; the last configuration was refused, the one before is in force");
+                    }
                 }
                 // New descriptors are no reason to look at the files, unless those wait for them.
                 Cause::Reload(Trigger::Descriptors) if self.failed.is_none() => continue,
@@ -166,8 +173,10 @@ impl Reloader {
     }
 
     fn serve(&mut self, order: Order, followers: &mut Followers) {
-        // Whoever does not wait for the answer any more does not need it.
+        // Whoever does not wait for the answer any more does not need it, and has been told that nothing was done.
         match order {
+            Order::Reload { answer, .. } if answer.is_closed() => {}
+            Order::Put { answer, .. } if answer.is_closed() => {}
             Order::Reload { trigger, answer } => drop(answer.send(self.reload(trigger, followers))),
             Order::Put { text, if_match, answer } => drop(answer.send(self.put(text, &if_match, followers))),
         }
@@ -193,7 +202,8 @@ impl Reloader {
         if tag != "*" && *tag != *hash {
             return Err(Refusal::PreconditionFailed { hash });
         }
-        let file = Inputs::digest_now(&self.main);
+        // Not what it has now: an edit of this moment is still to be seen.
+        let file = self.on_disk;
         let outcome = self.attempt(Trigger::Put, Some(Put { text, file }), followers);
         self.report(Trigger::Put, &outcome);
         Ok(outcome)
@@ -217,10 +227,15 @@ impl Reloader {
     }
 
     fn attempt(&mut self, trigger: Trigger, put: Option<Put>, followers: &mut Followers) -> Outcome {
-        let text = put.as_ref().map(|put| Arc::clone(&put.text)).or_else(|| self.stdin.clone());
-        let recorder = Recorder::new(&self.main, text);
+        let mut kept = self.kept.clone();
+        kept.extend(put.as_ref().map(|put| (self.main.clone(), Arc::clone(&put.text))));
+        let recorder = Recorder::with(&self.main, kept);
         let built = self.build(&recorder);
         self.seen = recorder.inputs();
+        if put.is_none() {
+            self.on_disk = self.seen.file(&self.main);
+            self.kept = recorder.kept();
+        }
         match built {
             Ok(ready) => {
                 self.put = put;
@@ -232,7 +247,7 @@ impl Reloader {
             }
             Err(outcome) => {
                 // Series that were made for names of the draft go again.
-                self.parts.registry.tell_metrics(&self.parts.gateway.snapshot());
+                self.parts.registry.in_force(&self.parts.gateway.snapshot());
                 outcome
             }
         }
@@ -294,7 +309,7 @@ impl Reloader {
         drop(tasks::spawn("retire", retire(replaced)));
         registry.process.telemetry.configure(&snapshot.valid.observability);
         listeners.apply(plan);
-        registry.tell_metrics(&snapshot);
+        registry.in_force(&snapshot);
         registry.process.telemetry.metrics.config.serves(&hash, time::unix_ms());
         followers.follow(&before);
         registry.process.lifecycle.put_in_force(&hash);

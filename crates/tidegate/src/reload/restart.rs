@@ -8,21 +8,14 @@ use tidegate_config::valid::Admin;
 pub(super) fn fields(before: &Valid, after: &Valid) -> Vec<&'static str> {
     let address = |admin: &Option<Admin>| admin.as_ref().map(|admin| admin.address);
     let token = |admin: &Option<Admin>| admin.as_ref().and_then(|admin| admin.token.clone());
-    let (otlp_before, otlp_after) = (otlp(before), otlp(after));
     [
         ("runtime.workers", before.runtime.workers != after.runtime.workers),
         ("runtime.model", before.runtime.model != after.runtime.model),
         ("admin.address", address(&before.admin) != address(&after.admin)),
         ("admin.token", token(&before.admin) != token(&after.admin)),
         ("observability.logs.format", before.observability.logs.format != after.observability.logs.format),
-        ("observability.tracing.otlp", otlp_before != otlp_after),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))
     .collect()
-}
-
-/// Where spans go; the text, because the place in the file does not matter.
-fn otlp(valid: &Valid) -> Option<&str> {
-    valid.observability.tracing.as_ref().map(|tracing| tracing.otlp.text.as_str())
 }

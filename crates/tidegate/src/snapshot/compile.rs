@@ -64,6 +64,7 @@ fn health(inputs: &Inputs<'_>) -> Health {
         name: Arc::clone(running.cluster.name()),
         cluster: Arc::clone(&running.cluster),
         required: valid.readiness.require.contains(&Required::Service(index)),
+        known: running.is_known(),
     });
     let Process { lifecycle, heartbeat, .. } = inputs.process;
     Health::new(Arc::clone(lifecycle), Arc::clone(heartbeat), services.collect(), valid.health_detail)
@@ -327,7 +328,7 @@ impl Compiler<'_> {
             self.built_in("metrics", "GET", &path.path, path.place.clone(), metrics);
         }
         for (path, rpc) in grpc_health::PATHS {
-            let action = Action::GrpcHealth(GrpcHealth::new(rpc, Arc::clone(&self.health)));
+            let action = Action::GrpcHealth(GrpcHealth::new(rpc, Arc::clone(&inputs.process.health)));
             self.built_in("grpc-health", "POST", path, None, action);
             if let Some(row) = self.rows.last_mut() {
                 // Nobody asked for it by name, so any route of the configuration goes first.

@@ -165,6 +165,7 @@ mod tests {
             let recorder = Recorder::new(&self.folder.path().join("a.yaml"), None);
             let valid = Arc::new(recorder.load().unwrap().valid);
             let process = self.process.get_or_insert_with(|| Process {
+                health: Arc::default(),
                 lifecycle: Arc::default(),
                 heartbeat: Heartbeat::new(1),
                 telemetry: Telemetry::new(1, &valid.observability),

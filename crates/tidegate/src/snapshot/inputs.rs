@@ -122,6 +122,8 @@ impl Inputs {
         let mut folders = BTreeSet::new();
         for path in self.files.keys().filter(|path| !is_stream(path)) {
             folders.insert(folder_of(path));
+            // A folder on the way may be a link, as in /opt/current/tidegate.yaml: it is exchanged in its own folder.
+            folders.extend(path.ancestors().filter(|part| part.is_symlink()).map(folder_of));
             if let Ok(target) = path.canonicalize() {
                 folders.insert(folder_of(&target));
             }
@@ -159,13 +161,16 @@ impl Inputs {
     }
 }
 
+/// Contents by path.
+pub type Kept = BTreeMap<PathBuf, Arc<[u8]>>;
+
 /// Reads a configuration and writes down what it reads.
 #[derive(Debug)]
 pub struct Recorder {
     main: PathBuf,
-    /// Stands for the main file, whatever the disk has: standard input or another pipe, which can be read but once, or
-    /// a text that was put in its place.
-    text: RefCell<Option<Arc<[u8]>>>,
+    /// Stand for these files, whatever the disk has: standard input and other pipes, which can be read but once, and a
+    /// text that was put in place of the main file.
+    kept: RefCell<Kept>,
     seen: RefCell<Inputs>,
 }
 
@@ -173,7 +178,13 @@ impl Recorder {
     /// For the files of `main`; with `text` instead of the content of that one.
     #[must_use]
     pub fn new(main: &Path, text: Option<Arc<[u8]>>) -> Self {
-        Self { main: main.to_owned(), text: RefCell::new(text), seen: RefCell::default() }
+        Self::with(main, text.map(|text| (main.to_owned(), text)).into_iter().collect())
+    }
+
+    /// For the files of `main`; with what is `kept` instead of the content of those files.
+    #[must_use]
+    pub fn with(main: &Path, kept: Kept) -> Self {
+        Self { main: main.to_owned(), kept: RefCell::new(kept), seen: RefCell::default() }
     }
 
     /// Reads and checks the configuration.
@@ -190,10 +201,10 @@ impl Recorder {
         &self.main
     }
 
-    /// What came from standard input, or was put in place of the main file.
+    /// What cannot be read again, and what stood in place of a file.
     #[must_use]
-    pub fn text(&self) -> Option<Arc<[u8]>> {
-        self.text.borrow().clone()
+    pub fn kept(&self) -> Kept {
+        self.kept.borrow().clone()
     }
 
     /// Reads a file of any size that is not YAML: descriptors, certificates.
@@ -201,8 +212,21 @@ impl Recorder {
     /// # Errors
     /// Whatever the system says.
     pub fn file(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let read = std::fs::read(path);
-        self.note(path, read.as_deref().ok().map(|bytes| Digest::of(&[bytes])));
+        self.read_once(path, |path| std::fs::read(path))
+    }
+
+    /// Reads what can be read but once no more than that.
+    fn read_once(&self, path: &Path, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+        let known = self.kept.borrow().get(path).cloned();
+        let read = match known {
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => read(path),
+        };
+        let bytes = read.as_deref().ok();
+        if let Some(bytes) = bytes.filter(|_| is_stream(path)) {
+            self.kept.borrow_mut().insert(path.to_owned(), Arc::from(bytes));
+        }
+        self.note(path, bytes.map(|bytes| Digest::of(&[bytes])));
         read
     }
 
@@ -226,19 +250,12 @@ impl Recorder {
 
 impl Source for Recorder {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let replaced = if path == self.main { self.text() } else { None };
-        let read = match replaced {
-            Some(text) if text.len() as u64 > MAX_FILE_BYTES => {
-                Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"))
-            }
-            Some(text) => Ok(text.to_vec()),
-            None => System.read(path),
-        };
-        if path == self.main && is_stream(path) {
-            *self.text.borrow_mut() = read.as_deref().ok().map(Arc::from);
+        let read = self.read_once(path, |path| System.read(path))?;
+        // What was put in place of a file has not passed the bound yet.
+        if read.len() as u64 > MAX_FILE_BYTES {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
         }
-        self.note(path, read.as_deref().ok().map(|bytes| Digest::of(&[bytes])));
-        read
+        Ok(read)
     }
 
     fn find(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {

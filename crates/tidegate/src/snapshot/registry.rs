@@ -13,6 +13,7 @@ use tidegate_transcode::Schema;
 use super::Snapshot;
 use super::freshness::Freshness;
 use super::inputs::Digest;
+use crate::action::health::Current;
 use crate::action::metrics::Page;
 use crate::heartbeat::Heartbeat;
 use crate::lifecycle::Lifecycle;
@@ -36,6 +37,8 @@ pub struct Registry {
 pub struct Process {
     /// Where the process stands.
     pub lifecycle: Arc<Lifecycle>,
+    /// Health of the configuration in force.
+    pub health: Arc<Current>,
     /// Whether the workers turn.
     pub heartbeat: Arc<Heartbeat>,
     /// What it tells about itself.
@@ -104,8 +107,10 @@ impl Registry {
         drop(before);
     }
 
-    /// `snapshot` is in force, with what is [`Registry::live`]: series of what it does not have go after a while.
-    pub fn tell_metrics(&self, snapshot: &Snapshot) {
+    /// `snapshot` is in force, with what is [`Registry::live`]: health speaks of it, and series of what it does not have
+    /// go after a while.
+    pub fn in_force(&self, snapshot: &Snapshot) {
+        self.process.health.replace(&snapshot.health);
         let metrics = &self.process.telemetry.metrics;
         let live = self.live();
         for method in snapshot.routes.iter().filter_map(|route| route.methods.as_ref()).flatten() {
@@ -124,6 +129,14 @@ impl Registry {
     #[must_use]
     pub fn clusters(&self) -> Vec<Arc<Cluster>> {
         self.live.lock().services.iter().map(|service| Arc::clone(&service.cluster)).collect()
+    }
+}
+
+impl Running {
+    /// Its methods are known, or no route names one.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.schema.is_some() || matches!(&self.origin, SchemaOrigin::Reflection(wanted) if wanted.is_empty())
     }
 }
 

@@ -67,6 +67,9 @@ fn asked(wanted: Vec<String>, before: Option<&Running>, same: bool) -> Known {
     }
 }
 
+/// How often `.proto` files that change at that moment are compiled before they are given up.
+const MAX_COMPILATIONS: usize = 3;
+
 /// The schema from before, if the setting and all files are the same.
 fn unchanged(setting: &str, before: &Running, recorder: &Recorder) -> Option<Known> {
     let SchemaOrigin::Files(then, files) = &before.origin else { return None };
@@ -85,16 +88,23 @@ fn load(service: &Service, recorder: &Recorder) -> Result<(Schema, Files), Strin
             Ok((schema, vec![(path.clone(), Some(Digest::of(&[&bytes])))]))
         }
         Descriptors::Protos { files, include } => {
-            // Before they are compiled: should one change meanwhile, the next look sees another digest than this.
-            let named: Files = files.iter().map(|path| (path.clone(), recorder.digest(path))).collect();
-            let compiled = Schema::from_protos_with_paths(files, include);
-            let (schema, read) = compiled.map_err(|error| error.to_string())?;
-            let imported = read.into_iter().filter(|path| !files.contains(path)).collect::<Vec<_>>();
-            let imported = imported.into_iter().map(|path| {
-                let digest = recorder.digest(&path);
-                (path, digest)
-            });
-            Ok((schema, named.into_iter().chain(imported).collect()))
+            let compile = || Schema::from_protos_with_paths(files, include).map_err(|error| error.to_string());
+            let (_, mut read) = compile()?;
+            // Which files are read is only known afterwards, and one may change meanwhile. So they are compiled again
+            // between two digests, which are to be the same; if they never are, the next look sees a change.
+            for _ in 0..MAX_COMPILATIONS {
+                let digests = |read: &[PathBuf]| -> Files {
+                    let paths = files.iter().chain(read.iter().filter(|path| !files.contains(path)));
+                    paths.map(|path| (path.clone(), recorder.digest(path))).collect()
+                };
+                let before = digests(&read);
+                let (schema, again) = compile()?;
+                if again == read && digests(&again) == before {
+                    return Ok((schema, before));
+                }
+                read = again;
+            }
+            Err("the files change while they are read".to_owned())
         }
     }
 }

@@ -28,7 +28,15 @@ impl Tracer {
     pub fn configure(&self, tracing: Option<&Tracing>) {
         let collector = tracing.map(|tracing| &tracing.otlp);
         self.collector.send_if_modified(|known| {
-            let differs = known.as_deref() != collector;
+            // A collector that moved to another line of the file is the same.
+            let same = match (known.as_deref(), collector) {
+                (Some(known), Some(collector)) => {
+                    Otlp { place: collector.place.clone(), ..known.clone() } == *collector
+                }
+                (None, None) => true,
+                _ => false,
+            };
+            let differs = !same;
             if differs {
                 *known = collector.cloned().map(Arc::new);
             }

@@ -4,14 +4,14 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::listen::handover::{HandoverError, Upgrade};
+use crate::listen::handover::{HandoverError, Replaced, Upgrade};
 
 /// A gateway with as many workers as told, which hands over at `path` and takes over from there.
 struct Generation {
     control: Arc<Control>,
     workers: Vec<tokio::task::JoinHandle<std::io::Result<()>>>,
     /// Ends when it has to drain.
-    replaced: tokio::task::JoinHandle<()>,
+    replaced: tokio::task::JoinHandle<Replaced>,
 }
 
 async fn begin(path: &Path) -> Result<(Upgrade, Inherited), HandoverError> {
@@ -41,7 +41,7 @@ impl Generation {
 
     /// Ends as a process does that was replaced.
     async fn replaced(self) {
-        self.replaced.await.unwrap();
+        assert_eq!(self.replaced.await.unwrap(), Replaced::BySuccessor);
         self.control.drain();
         self.control.drained(crate::time::now() + Duration::from_secs(5)).await;
         assert_eq!(self.control.open_connections(), 0);
@@ -137,9 +137,34 @@ async fn a_successor_whose_workers_do_not_serve_does_not_take_over() {
     let listeners = Listeners::bind(vec![settings(&BOTH)], &options).unwrap();
     let control = listeners.control();
     tokio::time::pause();
-    upgrade.run(&control, || true).await;
+    assert_eq!(upgrade.run(&control, || true).await, Replaced::ByPredecessor);
     tokio::time::resume();
     assert!(!present.replaced.is_finished());
+    drop((listeners, control, options));
+    get(present.address()).await;
+    present.control.cut();
+}
+
+#[tokio::test]
+async fn a_successor_that_comes_too_late_hears_that_it_was_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = socket(&directory);
+    let present = Generation::start(&path, 1).await;
+    offered(&path).await;
+    let (upgrade, inherited) = begin(&path).await.unwrap();
+    let options = BindOptions { workers: 1, inherited, ..BindOptions::default() };
+    let mut listeners = Listeners::bind(vec![settings(&BOTH)], &options).unwrap();
+    let (control, part) = (listeners.control(), listeners.take(WorkerId::new(0)).unwrap());
+    let worker = tokio::spawn(part.run(Arc::new(Scripted::default())));
+    // The predecessor loses its patience, says so and closes.
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    tokio::time::resume();
+    assert_eq!(upgrade.run(&control, || true).await, Replaced::ByPredecessor);
+    assert!(!present.replaced.is_finished());
+    control.drain();
+    control.cut();
+    worker.await.unwrap().unwrap();
     drop((listeners, control, options));
     get(present.address()).await;
     present.control.cut();

@@ -97,7 +97,6 @@ async fn what_needs_a_restart_is_refused_as_a_whole() {
         ("runtime: { workers: 2, model: shared }", "runtime.model"),
         ("admin: { address: \"127.0.0.1:0\" }", "admin.address"),
         ("observability: { logs: { format: text } }", "observability.logs.format"),
-        ("observability: { tracing: { otlp: \"http://127.0.0.1:4317\" } }", "observability.tracing.otlp"),
     ];
     for (yaml, key) in fixed {
         gateway.write_config(&format!("{yaml}\n{}", ping("two")));
