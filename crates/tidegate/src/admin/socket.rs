@@ -15,13 +15,12 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use socket2::{Domain, Protocol, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep};
 
-use crate::tasks;
+use crate::{listen, tasks};
 
 /// Connections at once: people, a scraper, a few scripts. More wait in the accept queue.
 const MAX_CONNECTIONS: usize = 64;
@@ -35,9 +34,6 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// How long a client may take no byte of what is there for it.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 128;
 
 /// Pause after an error that concerns all connections, such as too many open files.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
@@ -55,12 +51,7 @@ impl Socket {
     /// # Errors
     /// Those of the system.
     pub fn bind(address: SocketAddr, shared: bool) -> io::Result<Self> {
-        let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(shared)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Self::over(socket.into())
+        Self::over(listen::listen(address, shared)?)
     }
 
     /// One that listens already.

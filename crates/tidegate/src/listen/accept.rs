@@ -55,7 +55,11 @@ pub(super) fn bind(mut address: SocketAddr, workers: usize, share: bool) -> io::
     Ok(sockets)
 }
 
-fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+/// One listening socket, which other sockets of this user may join if `reuse_port` (`SO_REUSEPORT`).
+///
+/// # Errors
+/// Those of the system.
+pub fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if reuse_port {

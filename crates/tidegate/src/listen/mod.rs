@@ -38,6 +38,7 @@ use crate::reject::Reject;
 use crate::telemetry::Telemetry;
 use crate::telemetry::answer::AnswerBody;
 
+pub use accept::listen;
 pub use control::{Control, Listeners};
 pub use devcert::default_directory as default_certificate_directory;
 pub use guard::Timeouts;

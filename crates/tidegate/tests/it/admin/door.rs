@@ -169,6 +169,21 @@ async fn there_is_room_for_64_connections_and_for_the_next_one_when_one_goes() {
 }
 
 #[tokio::test]
+async fn processes_that_share_their_ports_share_the_admin_address_too() {
+    let peer = Peer::start().await;
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let yaml = config(peer.address(), "").replace("127.0.0.1:0", &free.to_string());
+    let mut first = Program::run_with(BINARY, &yaml, &["--share-ports"]);
+    assert_eq!(first.admin().await, free);
+    let mut second = Program::run_with(BINARY, &yaml, &["--share-ports"]);
+    assert_eq!(second.admin().await, free);
+    for program in [&mut first, &mut second] {
+        program.terminate();
+        assert_eq!(program.code().await, 0, "{}", program.log());
+    }
+}
+
+#[tokio::test]
 async fn a_taken_port_is_69_and_an_open_door_is_78() {
     let peer = Peer::start().await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

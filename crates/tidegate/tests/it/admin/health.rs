@@ -5,7 +5,7 @@ use tidegate_testkit::client::Http2;
 use tidegate_testkit::peer::closed_port;
 use tidegate_testkit::{Gateway, Peer, Program, Request, Script, ask_admin, eventually, get, shop};
 
-use super::config;
+use super::{ADMIN, config};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
 
@@ -102,6 +102,20 @@ routes:
     let mut watch = http2.start(&call("Watch", "nobody"), true).await;
     assert_eq!(watch.head().await.unwrap().0, 200);
     assert_eq!(watch.piece().await.unwrap().unwrap(), SERVICE_UNKNOWN);
+    watch.cancel();
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_watch_tells_of_the_configuration_in_force() {
+    let peer = Peer::start().await;
+    let gateway = Gateway::start(&config(peer.address(), ""));
+    let mut http2 = Http2::connect(gateway.address()).await;
+    let mut watch = http2.start(&call("Watch", "shop"), true).await;
+    assert_eq!(watch.head().await.unwrap().0, 200);
+    assert_eq!(watch.piece().await.unwrap().unwrap(), SERVING);
+    gateway.apply(&format!("{ADMIN}\nroutes: [{{ name: ping, path: /ping, respond: {{ text: pong }} }}]\n")).await;
+    assert_eq!(watch.piece().await.unwrap().unwrap(), SERVICE_UNKNOWN, "the service was removed");
     watch.cancel();
     gateway.stop().await;
 }
