@@ -104,6 +104,8 @@ struct State {
     serving: Vec<Entry>,
     /// Lanes of listeners that were taken out of the configuration. Each goes when it has ended, which has a deadline.
     leaving: Vec<Arc<Lane>>,
+    /// Sockets of the service manager, for listeners that come back.
+    passed: Inherited,
     /// What is handed over beside the listeners.
     others: Vec<HandedOver>,
     /// The process drains: nothing is opened any more.
@@ -120,11 +122,10 @@ impl Control {
     pub(super) fn new(mut options: BindOptions) -> Arc<Self> {
         let count = u16::try_from(options.workers.max(1)).unwrap_or(u16::MAX);
         options.workers = usize::from(count);
-        // They are for the start alone: what is not used then is closed.
-        options.inherited = Inherited::default();
+        let passed = std::mem::take(&mut options.inherited).for_reloads();
         let descriptors = Arc::new(Descriptors::of_this_process());
         let workers = (0..count).map(|index| WorkerState::new(WorkerId::new(index), &descriptors)).collect();
-        Arc::new(Self { options, workers, state: Mutex::new(State::default()) })
+        Arc::new(Self { options, workers, state: Mutex::new(State { passed, ..State::default() }) })
     }
 
     /// Has `listener` belong to the first worker.
@@ -142,7 +143,8 @@ impl Control {
     /// # Errors
     /// The first listener that cannot be opened or has no usable certificate.
     pub fn plan(&self, settings: Vec<Settings>) -> Result<Plan, ListenError> {
-        Plan::new(settings, &self.state.lock().serving, &self.workers, &self.options, &Inherited::default())
+        let state = self.state.lock();
+        Plan::new(settings, &state.serving, &self.workers, &self.options, &state.passed)
     }
 
     /// Makes `plan` true. Cannot fail: new listeners are served, changed ones have their new settings and certificates
@@ -195,6 +197,7 @@ impl Control {
         // The kernel must not queue connections for sockets that nobody accepts from.
         state.serving.iter_mut().for_each(|entry| entry.sockets.clear());
         state.others.clear();
+        state.passed = Inherited::default();
         state.lanes().for_each(|lane| lane.drain(None));
         self.workers.iter().for_each(|worker| worker.give_no_more());
     }

@@ -41,6 +41,8 @@ pub enum InheritError {
 #[derive(Clone, Debug, Default)]
 pub struct Inherited {
     sockets: Vec<Arc<Socket>>,
+    /// Names no longer count.
+    by_address: bool,
 }
 
 #[derive(Debug)]
@@ -113,6 +115,15 @@ impl Inherited {
         Arc::into_inner(self.sockets.remove(index?)).map(|socket| socket.socket)
     }
 
+    /// Those that a reload may still want. The service manager listens on its sockets for as long as the unit is there,
+    /// so a listener that comes back to such an address could not bind it. Names do not count then: a listener that
+    /// moves away shall move.
+    #[must_use]
+    pub(super) fn for_reloads(&self) -> Self {
+        let of_the_manager = self.sockets.iter().filter(|socket| socket.configured.is_none());
+        Self { sockets: of_the_manager.cloned().collect(), by_address: true }
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -127,11 +138,11 @@ impl Inherited {
     pub(super) fn share_out(&self, settings: &[Settings]) -> std::io::Result<Vec<Vec<TcpListener>>> {
         let mut shares: Vec<Vec<TcpListener>> = settings.iter().map(|_| Vec::new()).collect();
         for socket in &self.sockets {
-            let by_name = settings.iter().position(|settings| socket.is_meant_for(settings));
+            let by_name = settings.iter().position(|settings| !self.by_address && socket.is_meant_for(settings));
             let by_address = || settings.iter().position(|settings| socket.is_at(settings.address));
             let Some(share) = by_name.or_else(by_address).and_then(|index| shares.get_mut(index)) else {
                 let (name, address) = (&socket.name, socket.local);
-                tracing::warn!(name, %address, "an inherited socket belongs to no listener and is closed");
+                tracing::warn!(name, %address, "an inherited socket belongs to no listener; nobody accepts from it");
                 continue;
             };
             share.push(socket.socket.try_clone()?);

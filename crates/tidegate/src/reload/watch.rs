@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -97,9 +97,11 @@ impl Watch {
     }
 }
 
-/// Reading is no change, and our own reading would never end.
+/// Reading is no change, and our own reading would never end. Nor is writing before it has ended where the end is told
+/// too (inotify): a log beside the configuration is written all the time.
 fn is_change(kind: EventKind) -> bool {
     match kind {
+        EventKind::Modify(ModifyKind::Data(_)) => !cfg!(target_os = "linux"),
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
         EventKind::Access(_) => false,
         _ => true,

@@ -58,6 +58,35 @@ async fn a_passed_socket_without_a_name_is_found_by_its_address() {
 }
 
 #[tokio::test]
+async fn a_passed_socket_comes_back_with_its_listener() {
+    let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = passed.local_addr().unwrap();
+    let other_line = "{ name: other, address: \"127.0.0.1:0\" }";
+    let both = format!("listeners: [{other_line}, {{ name: main, address: \"{address}\" }}]\n{PING}");
+    let mut program = activated(passed.try_clone().unwrap(), "main", &both);
+    program.listener("main").await;
+    let other = program.listener("other").await;
+    let reload = async |program: &mut Program, yaml: &str, told: &str| {
+        std::fs::write(
+            program.folder().join("tidegate.yaml"),
+            format!("version: 1\nruntime: {{ workers: 2 }}\ndrain: {{ readiness_delay: 0s }}\n{yaml}"),
+        )
+        .unwrap();
+        program.hang_up();
+        program.logged(told).await
+    };
+    reload(&mut program, &format!("listeners: [{other_line}]\n{PING}"), "1 listener removed (main)").await;
+    // Waits until the listener is back.
+    let mut early = Http1::connect(address).await;
+    early.write("GET /ping HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(Http1::connect(other).await.send(&get("/ping")).await.text(), "pong");
+    reload(&mut program, &both, "1 listener added (main)").await;
+    assert_eq!(early.answer().await.text(), "pong");
+    program.terminate();
+    assert_eq!(program.code().await, 0, "{}", program.log());
+}
+
+#[tokio::test]
 async fn something_else_than_a_listening_socket_is_69() {
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut program = activated(udp, "main", PING);
