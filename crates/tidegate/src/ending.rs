@@ -4,6 +4,7 @@
 //! Until then it costs a stream one look at an atomic; one that waits for its backend is woken.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use tokio::sync::futures::OwnedNotified;
 #[derive(Debug, Default)]
 pub struct Ending {
     window: OnceLock<Window>,
+    cut: AtomicBool,
     begun: Arc<Notify>,
 }
 
@@ -40,6 +42,17 @@ impl Ending {
     #[must_use]
     pub fn window(&self) -> Option<Window> {
         self.window.get().copied()
+    }
+
+    /// What is left now is dropped, and not by its client.
+    pub fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what was left was dropped.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
     }
 
     /// To be made before a look at [`Ending::window`], so that nothing is missed between the two.

@@ -108,6 +108,26 @@ impl Exchange {
         self.trace.as_ref()?.record()
     }
 
+    /// `endpoint` (as written in the configuration) is about to be asked with `metadata`: counts an attempt, and if the
+    /// exchange is recorded begins its span and tells the backend of it.
+    pub fn attempt(&self, endpoint: &Arc<str>, now: Instant, metadata: &mut HeaderMap) {
+        self.facts.asked(now.saturating_duration_since(self.started));
+        let Some(trace) = &self.trace else { return };
+        let Some(record) = trace.record() else { return };
+        trace.attempt(record, now, || fastrand::u64(..), metadata);
+        record.reached(endpoint, None);
+    }
+
+    /// The version of the client's side, as logs and spans write it.
+    #[must_use]
+    pub fn version_word(&self) -> &'static str {
+        match self.version {
+            Version::HTTP_2 => "2",
+            Version::HTTP_10 => "1.0",
+            _ => "1.1",
+        }
+    }
+
     /// The request id as a header value.
     #[must_use]
     pub fn request_id_value(&self) -> HeaderValue {

@@ -55,17 +55,16 @@ impl Gateway {
     pub async fn handle(&self, conn: &Arc<ConnInfo>, request: Request<RequestBody>) -> Response<AnswerBody> {
         let snapshot = self.snapshot.load_full();
         let exchange = Exchange::begin(conn, &request, snapshot.unrouted.telemetry.observe.sampler);
-        let mut running = Running::begin(&exchange, &self.telemetry, &snapshot.unrouted.telemetry);
-        let ran = tasks::guard("request", pipeline::run(&snapshot, &exchange, request)).await;
-        let (style, result) = match ran {
-            Ok(outcome) => {
-                if let Some(route) = outcome.route {
-                    running.routed(&route.telemetry);
-                }
-                (outcome.route.map_or(&snapshot.unrouted.failure, |route| &*route.failure), outcome.result)
-            }
-            Err(tasks::Panicked) => (&snapshot.unrouted.failure, Err(Reject::new(Reason::Internal))),
-        };
+        let mut running = Running::begin(&exchange, &self.telemetry);
+        let mut style = &snapshot.unrouted.failure;
+        let run = pipeline::run(&snapshot, &exchange, request, |route| {
+            // Now and not at the end: a client that does not wait for it has asked this route, too.
+            running.routed(&route.telemetry);
+            style = &*route.failure;
+        });
+        let ran = tasks::guard("request", run).await;
+        running.routed_or(&snapshot.unrouted.telemetry);
+        let result = ran.unwrap_or_else(|tasks::Panicked| Err(Reject::new(Reason::Internal)));
         answer(running, style, &exchange, result)
     }
 
@@ -78,7 +77,8 @@ impl Gateway {
             None => Exchange::unparsed(conn),
         };
         let style = FailureStyle::plain("", Format::Problem);
-        let running = Running::begin(&exchange, &self.telemetry, &self.snapshot.load().unrouted.telemetry);
+        let mut running = Running::begin(&exchange, &self.telemetry);
+        running.routed_or(&self.snapshot.load().unrouted.telemetry);
         answer(running, &style, &exchange, Err(reject))
     }
 }

@@ -10,34 +10,26 @@ use crate::exchange::Exchange;
 use crate::reject::Reject;
 use crate::snapshot::{CompiledRoute, Snapshot};
 
-/// What became of a request, and the route that decides how it is written.
-pub struct Outcome<'s> {
-    /// `None` if no route matched.
-    pub route: Option<&'s CompiledRoute>,
-    /// The answer, or why there is none.
-    pub result: Result<Response<ResponseBody>, Reject>,
-}
-
-/// Runs a request through the policies and the action of its route.
+/// Runs a request through the policies and the action of its route. `on_route` is told the route as soon as it is known;
+/// nothing is waited for before.
+///
+/// # Errors
+/// Why there is no answer.
 pub async fn run<'s>(
     snapshot: &'s Arc<Snapshot>,
     exchange: &Arc<Exchange>,
     request: Request<RequestBody>,
-) -> Outcome<'s> {
+    on_route: impl FnOnce(&'s CompiledRoute),
+) -> Result<Response<ResponseBody>, Reject> {
     let (parts, body) = request.into_parts();
     let uri = parts.uri.clone();
-    let path = match canonicalize(uri.path().as_bytes(), CanonicalOptions::default()) {
-        Ok(path) => path,
-        Err(error) => return Outcome { route: None, result: Err(Reject::bad_path(&error)) },
-    };
+    let path = canonicalize(uri.path().as_bytes(), CanonicalOptions::default());
+    let path = path.map_err(|error| Reject::bad_path(&error))?;
     let mut captures = Captures::new();
     let host = uri.host().unwrap_or_else(|| host_header(&parts.headers));
-    let route = match snapshot.choose(host, parts.method.as_str(), path.as_str(), &mut captures) {
-        Ok(route) => route,
-        Err(reject) => return Outcome { route: None, result: Err(reject) },
-    };
-    let result = route.action.run(exchange, parts, body, path.as_str(), &captures).await;
-    Outcome { route: Some(route), result }
+    let route = snapshot.choose(host, parts.method.as_str(), path.as_str(), &mut captures)?;
+    on_route(route);
+    route.action.run(exchange, parts, body, path.as_str(), &captures).await
 }
 
 fn host_header(headers: &http::HeaderMap) -> &str {

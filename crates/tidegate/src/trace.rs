@@ -10,6 +10,8 @@ mod parent;
 mod record;
 mod state;
 
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use http::header::{HeaderMap, HeaderValue};
@@ -34,10 +36,11 @@ pub enum Cleaned {
 
 /// Which share of the traces is recorded.
 ///
-/// Decides by the trace id alone, so that gateways with the same ratio record the same traces.
+/// The trace id decides, so that requests of the same trace are recorded together. Of one that a client has made up it is
+/// mixed with a secret of this process first: clients choose their ids, and could choose those that are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sampler {
-    /// Ids whose low 63 bits are below it are recorded; at most 2^63.
+    /// Traces whose 63 random bits are below it are recorded; at most 2^63.
     below: u64,
 }
 
@@ -51,8 +54,19 @@ impl Sampler {
         Self { below: (ratio.clamp(0.0, 1.0) * ALL as f64) as u64 }
     }
 
+    /// Of a trace that begins here, whose id is random.
     fn takes(self, trace: TraceId) -> bool {
-        trace.low() >> 1 < self.below
+        self.is_below(trace.low())
+    }
+
+    /// Of a trace that the client names.
+    fn takes_foreign(self, trace: TraceId) -> bool {
+        static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        self.is_below(SECRET.hash_one(trace.bytes()))
+    }
+
+    fn is_below(self, random: u64) -> bool {
+        random >> 1 < self.below
     }
 }
 
@@ -95,7 +109,10 @@ impl TraceContext {
             Some(parent) => parent.trace_id,
             None => TraceId::random(random()),
         };
-        let sampled = parent.is_none_or(|parent| parent.is_sampled()) && sampler.takes(trace_id);
+        let sampled = match parent {
+            Some(parent) => parent.is_sampled() && sampler.takes_foreign(trace_id),
+            None => sampler.takes(trace_id),
+        };
         if !sampled {
             return parent.map(|_| Self { trace_id, parent, decision: Decision::Unsampled });
         }
@@ -112,10 +129,9 @@ impl TraceContext {
         }
     }
 
-    /// A backend is about to be asked, with `metadata`. If the exchange is recorded, an attempt with a span of its own
-    /// begins, whose name the backend is told; `random` gives it.
-    pub fn attempt(&self, now: Instant, random: impl FnOnce() -> u64, metadata: &mut HeaderMap) {
-        let Some(record) = self.record() else { return };
+    /// A backend is about to be asked, with `metadata`. An attempt with a span of its own begins in `record`, whose name
+    /// the backend is told; `random` gives it.
+    pub fn attempt(&self, record: &Record, now: Instant, random: impl FnOnce() -> u64, metadata: &mut HeaderMap) {
         let span = SpanId::random(random());
         record.attempt(span, now);
         metadata.insert(TRACEPARENT, forward::changing(self.child(span)));
@@ -208,6 +224,21 @@ mod tests {
             taken[1] += usize::from(context.is_some());
         }
         assert!(taken.iter().all(|count| (800..1_200).contains(count)), "{taken:?} of 4000 each");
+    }
+
+    #[test]
+    fn a_client_cannot_choose_ids_that_are_recorded() {
+        let sampler = Some(Sampler::new(0.25));
+        let taken = (1..4_000_u128).filter(|id| {
+            // The low half is below any threshold; whoever draws ids at random would never send these.
+            let sent = headers(&[("traceparent", &format!("00-{:032x}-1234567890123456-01", id << 64 | 1))]);
+            let context = TraceContext::begin(&sent, sampler, || 7).unwrap();
+            let again = TraceContext::begin(&sent, sampler, || 8).unwrap();
+            assert_eq!(context.record().is_some(), again.record().is_some(), "requests of one trace stay together");
+            context.record().is_some()
+        });
+        let taken = taken.count();
+        assert!((800..1_200).contains(&taken), "{taken} of 4000");
     }
 
     #[test]

@@ -52,9 +52,10 @@ impl Facts {
         let _later = self.asked_ns.compare_exchange(0, nanoseconds(elapsed), Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// The backend has answered, or failed to, `elapsed` after the start.
+    /// The backend has answered, or failed to, `elapsed` after the start. The first word counts: what becomes of a
+    /// stream after its first message is no answer.
     pub fn answered(&self, elapsed: Duration) {
-        self.answered_ns.store(nanoseconds(elapsed), Ordering::Relaxed);
+        let _later = self.answered_ns.compare_exchange(0, nanoseconds(elapsed), Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Names the endpoint that was asked, as written in the configuration. The first one stays.
@@ -67,9 +68,13 @@ impl Facts {
         self.code.store(code.number(), Ordering::Relaxed);
     }
 
-    /// `bytes` of the request's body have come, after waiting for `waited`.
-    pub fn received(&self, bytes: usize, waited: Duration) {
+    /// `bytes` of the request's body have come.
+    pub fn received(&self, bytes: usize) {
         self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The client let us wait for its body.
+    pub fn waited(&self, waited: Duration) {
         self.client_wait_ns.fetch_add(u64::try_from(waited.as_nanos()).unwrap_or(0), Ordering::Relaxed);
     }
 
@@ -114,11 +119,16 @@ impl Facts {
         Some(self.answered_at()?.saturating_sub(self.asked_at()?))
     }
 
+    /// Time spent waiting for the client's body.
+    #[must_use]
+    pub fn client_wait(&self) -> Duration {
+        Duration::from_nanos(self.client_wait_ns.load(Ordering::Relaxed))
+    }
+
     /// The gateway's own time before the backend was asked: without waiting for the client's body.
     #[must_use]
     pub fn overhead_before(&self) -> Option<Duration> {
-        let waited = Duration::from_nanos(self.client_wait_ns.load(Ordering::Relaxed));
-        Some(self.asked_at()?.saturating_sub(waited))
+        Some(self.asked_at()?.saturating_sub(self.client_wait()))
     }
 
     /// When the backend was first asked.

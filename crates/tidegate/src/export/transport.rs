@@ -23,7 +23,7 @@ use crate::tasks;
 use crate::telemetry::otlp::{self, Verdict};
 use crate::time;
 use crate::upstream::{
-    CallDeadline, CallError, CallHead, Cluster, Failure, OWN_METADATA, Policy, Resolver, keep_resolved,
+    CallDeadline, CallError, CallHead, Caller, Cluster, Failure, OWN_METADATA, Policy, Resolver, keep_resolved,
 };
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -154,7 +154,7 @@ async fn call(cluster: &Cluster, slot: WorkerId, message: &Bytes) -> Sent {
         metadata: HeaderMap::with_capacity(OWN_METADATA),
     };
     let deadline = CallDeadline::Total(time::now() + SEND_TIME);
-    let answer = match cluster.call(slot, head, framed(message), true, deadline).await {
+    let answer = match cluster.call(Caller::Gateway(slot), head, framed(message), true, deadline).await {
         Ok(call) => call.unary().await,
         Err(error) => Err(error),
     };

@@ -84,6 +84,7 @@ impl Lane {
 
     /// Drops every connection with the requests on it.
     pub(super) fn cut(&self) {
+        self.ending.cut();
         self.set(CUT);
     }
 

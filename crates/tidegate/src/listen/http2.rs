@@ -373,22 +373,30 @@ async fn send<H: Handle>(
     let writer = Writer { timeouts: conn.settings().timeouts };
     loop {
         match next_frame(&mut body, &mut out).await? {
-            None => return Ok(out.send_data(Bytes::new(), true)?),
+            None => {
+                out.send_data(Bytes::new(), true)?;
+                body.sent(0, true);
+                return Ok(());
+            }
             Some(Err(_)) => {
+                // A body that breaks off has said why.
+                body.sent(0, true);
                 break_off(&mut out, &conn.traffic).await;
                 return Ok(());
             }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     let last = body.is_end_stream();
-                    writer.data(&mut out, data, last).await?;
+                    writer.data(&mut out, &mut body, data, last).await?;
                     if last {
                         return Ok(());
                     }
                 }
                 Err(frame) => {
                     let trailers = frame.into_trailers().unwrap_or_default();
-                    return Ok(out.send_trailers(trailers)?);
+                    out.send_trailers(trailers)?;
+                    body.sent(0, true);
+                    return Ok(());
                 }
             },
         }
@@ -401,7 +409,7 @@ async fn next_frame(
     out: &mut SendStream<Bytes>,
 ) -> Result<Option<Result<Frame<Bytes>, BodyError>>, Gone> {
     poll_fn(|cx| {
-        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+        if let Poll::Ready(frame) = body.poll_untold(cx) {
             return Poll::Ready(Ok(frame));
         }
         out.poll_reset(cx).map(|_| Err(Gone))
@@ -430,27 +438,43 @@ struct Writer {
 
 impl Writer {
     /// Sends `data`; an empty piece is sent only if it is the `last` one, as other empty frames count as an attack.
-    async fn data(&self, out: &mut SendStream<Bytes>, mut data: Bytes, last: bool) -> Result<(), Gone> {
+    async fn data(
+        &self,
+        out: &mut SendStream<Bytes>,
+        body: &mut AnswerBody,
+        mut data: Bytes,
+        last: bool,
+    ) -> Result<(), Gone> {
         if data.is_empty() {
-            return if last { Ok(out.send_data(data, true)?) } else { Ok(()) };
+            if last {
+                out.send_data(data, true)?;
+                body.sent(0, true);
+            }
+            return Ok(());
         }
         while !data.is_empty() {
             out.reserve_capacity(data.len());
             let capacity = match out.capacity() {
-                0 => self.capacity(out).await?,
+                0 => self.capacity(out, body).await?,
                 capacity => capacity,
             };
             let piece = data.split_to(capacity.min(data.len()));
-            out.send_data(piece, last && data.is_empty())?;
+            let (bytes, complete) = (piece.len(), last && data.is_empty());
+            out.send_data(piece, complete)?;
+            body.sent(bytes, complete);
         }
         Ok(())
     }
 
     /// Waits for room. A client that makes none for too long loses the stream.
-    async fn capacity(&self, out: &mut SendStream<Bytes>) -> Result<usize, Gone> {
+    async fn capacity(&self, out: &mut SendStream<Bytes>, body: &mut AnswerBody) -> Result<usize, Gone> {
         let room = poll_fn(|cx| {
             loop {
-                match std::task::ready!(out.poll_capacity(cx)) {
+                let Poll::Ready(capacity) = out.poll_capacity(cx) else {
+                    body.held_up();
+                    return Poll::Pending;
+                };
+                match capacity {
                     Some(Ok(0)) => {}
                     Some(Ok(capacity)) => return Poll::Ready(Ok(capacity)),
                     Some(Err(_)) | None => return Poll::Ready(Err(Gone)),

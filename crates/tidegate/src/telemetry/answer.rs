@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -14,50 +15,57 @@ use crate::body::{AnyBody, BodyError};
 use crate::exchange::Exchange;
 use crate::reject::Reason;
 
-/// 499: the client has gone before there was an answer.
-const CLIENT_CLOSED: u16 = 499;
-
 /// An exchange that has not ended. Dropping it ends it, and tells telemetry: whoever drops the future of a request or
 /// the body of its answer (the client has gone) need not know.
 #[derive(Debug)]
 pub struct Running {
     exchange: Arc<Exchange>,
     telemetry: Arc<Telemetry>,
-    route: Arc<RouteTelemetry>,
-    status: u16,
+    /// `None` only until the route is sought, which waits for nothing.
+    route: Option<Arc<RouteTelemetry>>,
+    /// `None` until there is an answer.
+    status: Option<u16>,
     reason: Option<Reason>,
     bytes_out: u64,
     /// The answer comes in pieces whose times are the backend's.
     streams: bool,
     /// Everything was handed to the connection.
     complete: bool,
+    /// When the connection first had no room for more of it, from the start of the exchange.
+    held_up: Option<Duration>,
 }
 
 impl Running {
-    /// An exchange has begun. `route` counts until one has matched.
+    /// An exchange has begun.
     #[must_use]
-    pub fn begin(exchange: &Arc<Exchange>, telemetry: &Arc<Telemetry>, route: &Arc<RouteTelemetry>) -> Self {
+    pub fn begin(exchange: &Arc<Exchange>, telemetry: &Arc<Telemetry>) -> Self {
         Self {
             exchange: Arc::clone(exchange),
             telemetry: Arc::clone(telemetry),
-            route: Arc::clone(route),
-            status: CLIENT_CLOSED,
-            reason: Some(Reason::ClientClosed),
+            route: None,
+            status: None,
+            reason: None,
             bytes_out: 0,
             streams: false,
-            complete: true,
+            complete: false,
+            held_up: None,
         }
     }
 
-    /// This route answers.
+    /// This route has matched. Whatever becomes of the exchange counts for it.
     pub fn routed(&mut self, route: &Arc<RouteTelemetry>) {
-        self.route = Arc::clone(route);
+        self.route = Some(Arc::clone(route));
+    }
+
+    /// If no route has matched, it counts for `unrouted`.
+    pub fn routed_or(&mut self, unrouted: &Arc<RouteTelemetry>) {
+        self.route.get_or_insert_with(|| Arc::clone(unrouted));
     }
 
     /// There is an answer; `reason` if it is a refusal.
     #[must_use]
     pub fn answered(mut self, status: u16, reason: Option<Reason>, body: AnyBody) -> AnswerBody {
-        self.status = status;
+        self.status = Some(status);
         self.reason = reason;
         self.streams = matches!(body, AnyBody::Stream(_));
         self.complete = body.is_end_stream();
@@ -65,22 +73,37 @@ impl Running {
     }
 }
 
+/// Why an exchange ends before its answer did.
+fn cut_short(exchange: &Exchange) -> Reason {
+    if std::thread::panicking() {
+        Reason::Internal
+    } else if exchange.conn.ending.is_cut() {
+        Reason::Draining
+    } else {
+        Reason::ClientClosed
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
+        let Some(route) = &self.route else { return };
         let facts = &self.exchange.facts;
         let duration = self.exchange.elapsed();
         let reason = self.reason.or_else(|| facts.failure());
-        let reason = reason.or((!self.complete).then_some(Reason::ClientClosed));
-        let after = facts.answered_at().map(|answered| duration.saturating_sub(answered));
+        let reason = reason.or_else(|| (!self.complete).then(|| cut_short(&self.exchange)));
+        // What the client takes its time for is not the gateway's.
+        let done = self.held_up.unwrap_or(duration);
+        let after = facts.answered_at().map(|answered| done.saturating_sub(answered));
         self.telemetry.finish(&Finished {
             exchange: &self.exchange,
-            route: &self.route,
+            route,
             status: self.status,
             grpc_status: facts.code(),
             reason,
             bytes_in: facts.bytes_in(),
             bytes_out: self.bytes_out,
             duration,
+            client_wait: facts.client_wait().saturating_add(duration.saturating_sub(done)),
             upstream: facts.upstream(),
             overhead_request: facts.overhead_before(),
             overhead_response: if self.streams { None } else { after },
@@ -117,10 +140,25 @@ impl AnswerBody {
         }
     }
 
-    fn sent(&mut self, bytes: usize, complete: bool) {
+    /// The next frame, which is not counted yet: the caller tells [`AnswerBody::sent`] what the client takes of it.
+    pub fn poll_untold(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    /// `bytes` more were handed to the connection; with `complete` nothing is left.
+    pub fn sent(&mut self, bytes: usize, complete: bool) {
         if let Some(running) = &mut self.running {
             running.bytes_out = running.bytes_out.saturating_add(bytes as u64);
             running.complete = complete;
+        }
+    }
+
+    /// The connection has no room because the client takes nothing.
+    pub fn held_up(&mut self) {
+        if let Some(running) = &mut self.running
+            && running.held_up.is_none()
+        {
+            running.held_up = Some(running.exchange.elapsed());
         }
     }
 }
@@ -131,11 +169,12 @@ impl Body for AnswerBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        let polled = this.poll_untold(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
-                let complete = this.body.is_end_stream();
+                // Nobody asks for more after trailers.
+                let complete = frame.is_trailers() || this.body.is_end_stream();
                 this.sent(bytes, complete);
             }
             // A body that breaks off has said why.

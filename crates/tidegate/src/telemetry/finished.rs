@@ -16,8 +16,8 @@ pub struct Finished<'a> {
     pub exchange: &'a Exchange,
     /// Of the route that answered, or of none.
     pub route: &'a RouteTelemetry,
-    /// As sent; 499 if the client left before there was an answer.
-    pub status: u16,
+    /// As sent; `None` if the exchange ended before there was an answer.
+    pub status: Option<u16>,
     /// What the backend said.
     pub grpc_status: Option<Code>,
     /// Why there is no good answer.
@@ -28,9 +28,12 @@ pub struct Finished<'a> {
     pub bytes_out: u64,
     /// From the head of the request to the end of the answer.
     pub duration: Duration,
+    /// Waiting for the client: for the body of its request, and to take the answer.
+    pub client_wait: Duration,
     /// Waiting for the backend, to its answer or the first message of it.
     pub upstream: Option<Duration>,
-    /// The gateway's own time before a backend was asked. `None` if none was, then all of the time is the gateway's.
+    /// The gateway's own time before a backend was asked. `None` if none was, then all is the gateway's but
+    /// the waiting for the client.
     pub overhead_request: Option<Duration>,
     /// The gateway's own time after the backend's answer. `None` for a stream, whose time is the backend's.
     pub overhead_response: Option<Duration>,
@@ -40,13 +43,22 @@ pub struct Finished<'a> {
     pub endpoint: Option<&'a Arc<str>>,
 }
 
+/// What stands for a status if none was sent, mostly because the client has gone.
+const NO_ANSWER: u16 = 499;
+
 impl Finished<'_> {
+    /// The status for logs and metrics, which have no word for none.
+    #[must_use]
+    pub fn status_or_closed(&self) -> u16 {
+        self.status.unwrap_or(NO_ANSWER)
+    }
+
     /// The gateway's own share of the duration. Of a stream only what lies before its first message can be told.
     #[must_use]
     pub fn overhead(&self) -> Option<Duration> {
         match (self.overhead_request, self.overhead_response) {
             (Some(before), after) => Some(before.saturating_add(after.unwrap_or_default())),
-            (None, _) if self.attempts == 0 => Some(self.duration),
+            (None, _) if self.attempts == 0 => Some(self.duration.saturating_sub(self.client_wait)),
             (None, _) => None,
         }
     }

@@ -16,7 +16,6 @@ mod writer;
 
 use std::sync::Arc;
 
-use http::Version;
 use tidegate_config::valid::{AccessOutput, Observability};
 use tidegate_transcode::Code;
 use tokio::signal::unix::Signal;
@@ -93,7 +92,7 @@ impl Telemetry {
         Sample {
             listener: exchange.conn.listener_id,
             method: if exchange.is_parsed { self.metrics.method(&exchange.method) } else { MethodId::OTHER },
-            status: finished.status,
+            status: finished.status_or_closed(),
             reason: finished.reason,
             duration: finished.duration,
             overhead_request: finished.overhead_request,
@@ -146,12 +145,12 @@ fn line<'a>(finished: &'a Finished<'_>) -> AccessLine<'a> {
         host: exchange.host.as_ref().map(|host| host.as_bytes()),
         // A tunnel is asked for without one.
         path: named(exchange.uri.path()).filter(|_| parsed).map(str::as_bytes),
-        http_version: parsed.then_some(if exchange.version == Version::HTTP_2 { "2" } else { "1.1" }),
+        http_version: parsed.then(|| exchange.version_word()),
         route: named(&labels.route),
         service: named(&labels.service),
         endpoint: finished.endpoint.map(|endpoint| &**endpoint),
         rpc_method: labels.rpc_method.as_deref(),
-        status: Some(finished.status),
+        status: Some(finished.status_or_closed()),
         grpc_status: finished.grpc_status.map(Code::name),
         reason: finished.reason.map(|reason| reason.word()),
         bytes_in: Some(finished.bytes_in),

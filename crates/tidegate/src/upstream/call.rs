@@ -108,7 +108,6 @@ pub struct UnaryAnswer {
 pub struct Call {
     /// `None` once the call has ended.
     stream: Option<H2Stream>,
-    endpoint: Arc<Endpoint>,
     wheel: Arc<Wheel>,
     deadline: Option<Instant>,
     timer: Option<Deadline>,
@@ -117,19 +116,20 @@ pub struct Call {
     reader: FrameReader,
     max_message: usize,
     trailers: Option<HeaderMap>,
+    /// Success is one message, and not status OK alone.
+    unary: bool,
     attempt: Attempt,
 }
 
 impl std::fmt::Debug for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Call").field("endpoint", self.endpoint.name()).field("open", &self.stream.is_some()).finish()
+        f.debug_struct("Call").field("endpoint", self.endpoint()).field("open", &self.stream.is_some()).finish()
     }
 }
 
 impl Call {
     pub(super) fn new(
         stream: H2Stream,
-        endpoint: Arc<Endpoint>,
         wheel: Arc<Wheel>,
         deadline: CallDeadline,
         max_message: usize,
@@ -138,7 +138,6 @@ impl Call {
         let deadline = deadline.at();
         Self {
             stream: Some(stream),
-            endpoint,
             timer: deadline.map(|at| wheel.at(at)),
             wheel,
             deadline,
@@ -147,6 +146,7 @@ impl Call {
             reader: FrameReader::new(max_message),
             max_message,
             trailers: None,
+            unary: false,
             attempt,
         }
     }
@@ -154,7 +154,7 @@ impl Call {
     /// Name of the endpoint that got the call, as written in the configuration.
     #[must_use]
     pub fn endpoint(&self) -> &Arc<str> {
-        self.endpoint.name()
+        self.attempt.endpoint().name()
     }
 
     /// The address that answers for the endpoint; `None` once the call has ended.
@@ -179,13 +179,17 @@ impl Call {
     /// # Errors
     /// Everything but status OK with exactly one message.
     pub async fn unary(mut self) -> Result<UnaryAnswer, CallError> {
+        self.unary = true;
         let mut message = None;
         while let Some(next) = poll_fn(|cx| self.poll_message(cx)).await? {
             if message.replace(next).is_some() {
                 return Err(self.fail(Malformed::ExtraMessage.into()));
             }
         }
-        let message = message.ok_or(Malformed::NoMessage)?;
+        let Some(message) = message else {
+            return Err(self.fail(Malformed::NoMessage.into()));
+        };
+        self.attempt.ended(Code::Ok);
         Ok(UnaryAnswer {
             metadata: self.head.take().unwrap_or_default(),
             message,
@@ -320,7 +324,9 @@ impl Call {
                 if let Err(cut) = self.reader.finish() {
                     return Poll::Ready(Err(self.fail(Malformed::Frame(cut).into())));
                 }
-                self.attempt.ended(Code::Ok);
+                if !self.unary {
+                    self.attempt.ended(Code::Ok);
+                }
                 self.trailers = Some(trailers);
                 self.stream = None;
                 self.timer = None;
@@ -349,10 +355,9 @@ impl Call {
 
     /// Ends the call, and resets it unless it has ended by itself.
     pub(super) fn fail(&mut self, error: CallError) -> CallError {
-        self.attempt.ended(error.code());
         self.stream = None;
         self.timer = None;
-        error
+        self.attempt.failed(error)
     }
 
     fn failed(&mut self, failure: Box<Failure>) -> CallError {
@@ -379,7 +384,7 @@ impl Call {
         let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
         // GOAWAY reaches only those streams as an error that it declares unprocessed.
         let unprocessed = error.is_remote() && (refused || error.is_go_away());
-        CallError::Reset { endpoint: Arc::clone(self.endpoint.name()), error, unprocessed }
+        CallError::Reset { endpoint: Arc::clone(self.endpoint()), error, unprocessed }
     }
 
     fn is_near_deadline(&self) -> bool {
@@ -391,8 +396,8 @@ impl Call {
 ///
 /// # Errors
 /// `DeadlineExceeded` if there is no time left.
-pub(super) fn request(metadata: HeaderMap, deadline: CallDeadline) -> Result<Request<()>, CallError> {
-    let left = deadline.at().map(|at| at.saturating_duration_since(now()));
+pub(super) fn request(metadata: HeaderMap, deadline: CallDeadline, now: Instant) -> Result<Request<()>, CallError> {
+    let left = deadline.at().map(|at| at.saturating_duration_since(now));
     if left == Some(Duration::ZERO) {
         return Err(CallError::DeadlineExceeded);
     }

@@ -13,12 +13,12 @@ pub mod reflection;
 mod resolve;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use tidegate_config::valid::Service;
 
 use self::attempt::Attempt;
+pub use self::attempt::Caller;
 pub use self::balance::Policy;
 use self::balance::Turn;
 pub use self::call::{
@@ -131,27 +131,29 @@ impl Cluster {
         self.wheels.get(worker)
     }
 
-    /// Opens a call on a connection of `worker`, connecting first if there is none, and sends its first frame.
+    /// Opens a call on a connection of the caller's worker, connecting first if there is none, and sends its first frame.
     ///
     /// `first` is one or more framed messages (each with its five-byte prefix), or empty for none yet; `end` says that
-    /// no more will follow, otherwise [`Call::take_sender`] gives the sending half. Must run on the runtime of
-    /// `worker`, because a connection that is made stays on it.
+    /// no more will follow, otherwise [`Call::take_sender`] gives the sending half. Must run on the runtime
+    /// of that worker, because a connection that is made stays on it.
     ///
-    /// An endpoint that cannot be connected to is replaced by another one: nothing was sent to it. Allocates nothing
-    /// itself on the usual way.
+    /// An endpoint that cannot be connected to is replaced by another one: nothing was sent to it. Each is an attempt,
+    /// which the caller's exchange is told. Allocates nothing itself on the usual way.
     ///
     /// # Errors
     /// Nothing was sent, except with `Reset`.
     pub async fn call(
         &self,
-        worker: WorkerId,
+        caller: Caller<'_>,
         head: CallHead,
         first: Bytes,
         end: bool,
         deadline: CallDeadline,
     ) -> Result<Call, CallError> {
         let CallHead { path, authority, metadata } = head;
-        let mut request = Some(call::request(metadata, deadline)?);
+        let worker = caller.worker();
+        let mut begun = now();
+        let mut request = Some(call::request(metadata, deadline, begun)?);
         let wheel = self.wheels.get(worker);
         let mut tried = 0;
         let mut failure = CallError::NoEndpoint;
@@ -162,44 +164,38 @@ impl Cluster {
             };
             if let Some(request) = &mut request {
                 call::address(request, endpoint, &path, authority.as_ref())?;
+                caller.attempts(endpoint, begun, request.headers_mut());
             }
-            let begun = now();
+            let mut attempt = Attempt::new(endpoint, worker, begun);
             let opening = h2_pool::open(endpoint, worker, &mut request, end && first.is_empty());
-            let opened = match deadline.within(wheel, opening).await {
-                Some(opened) => opened,
-                None => return Err(self.unopened(worker, begun, CallError::DeadlineExceeded)),
+            let Some(opened) = deadline.within(wheel, opening).await else {
+                return Err(attempt.failed(CallError::DeadlineExceeded));
             };
-            match opened {
+            failure = match opened {
                 Ok(mut stream) => {
                     let sent = if first.is_empty() { Ok(()) } else { stream.send(first, end) };
-                    let attempt = Attempt::new(&self.series, worker, begun);
-                    let wheel = Arc::clone(wheel);
-                    let mut call = Call::new(stream, Arc::clone(endpoint), wheel, deadline, self.max_message, attempt);
+                    let mut call = Call::new(stream, Arc::clone(wheel), deadline, self.max_message, attempt);
                     return match sent.map_err(|error| call.lost(error)) {
                         Ok(()) => Ok(call),
                         Err(error) => Err(call.fail(error)),
                     };
                 }
-                Err(OpenError::Head(error)) => return Err(CallError::Head(error.to_string())),
-                Err(OpenError::Full) => failure = self.unopened(worker, begun, CallError::Overloaded),
-                Err(OpenError::Shutdown) => {}
+                Err(OpenError::Head(error)) => return Err(attempt.failed(CallError::Head(error.to_string()))),
+                Err(OpenError::Full) => attempt.failed(CallError::Overloaded),
+                Err(OpenError::Shutdown) => attempt.failed(CallError::NoEndpoint),
                 Err(OpenError::Down(error)) => {
-                    let error = CallError::ConnectFailed { endpoint: Arc::clone(endpoint.name()), error };
-                    failure = self.unopened(worker, begun, error);
+                    let endpoint = Arc::clone(endpoint.name());
+                    attempt.failed(CallError::ConnectFailed { endpoint, error })
                 }
-            }
+            };
             // Endpoints from the 64th on cannot be marked; they are not worth more attempts.
             let Some(mark) = u32::try_from(index).ok().and_then(|index| 1_u64.checked_shl(index)) else {
                 return Err(failure);
             };
             tried |= mark;
+            begun = now();
+            caller.failed(&failure, begun);
         }
-    }
-
-    /// Counts an attempt that came to nothing.
-    fn unopened(&self, worker: WorkerId, begun: Instant, error: CallError) -> CallError {
-        Attempt::new(&self.series, worker, begun).ended(error.code());
-        error
     }
 
     /// Where attempts are counted.

@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 pub use self::cache::DescriptorCache;
 use self::files::Collected;
 pub use self::files::{FileSet, FilesDigest};
-use super::{Call, CallDeadline, CallError, CallHead, CallSender, Cluster};
+use super::{Call, CallDeadline, CallError, CallHead, CallSender, Caller, Cluster};
 use crate::ids::WorkerId;
 use crate::time::now;
 
@@ -225,7 +225,7 @@ impl Conversation {
     async fn begin(cluster: &Cluster, worker: WorkerId, method: &'static str) -> Result<Self, ReflectionError> {
         let head = CallHead { path: PathAndQuery::from_static(method), authority: None, metadata: HeaderMap::new() };
         let deadline = CallDeadline::Total(now() + FETCH_TIME);
-        let mut call = cluster.call(worker, head, Bytes::new(), false, deadline).await?;
+        let mut call = cluster.call(Caller::Gateway(worker), head, Bytes::new(), false, deadline).await?;
         let sender = call.take_sender().ok_or(ReflectionError::Ended)?;
         Ok(Self { call, sender })
     }

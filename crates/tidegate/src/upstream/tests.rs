@@ -86,7 +86,7 @@ pub(super) fn framed(message: &[u8]) -> Bytes {
 }
 
 async fn call(cluster: &Cluster, deadline: CallDeadline) -> Result<Call, CallError> {
-    cluster.call(WorkerId::new(WORKER), head(), framed(b"question"), true, deadline).await
+    cluster.call(Caller::Gateway(WorkerId::new(WORKER)), head(), framed(b"question"), true, deadline).await
 }
 
 async fn unary(cluster: &Cluster) -> Result<UnaryAnswer, CallError> {
@@ -192,7 +192,8 @@ async fn a_unary_call_carries_the_metadata_of_grpc_and_brings_the_answer() {
     let deadline = CallDeadline::Total(now() + Duration::from_secs(2));
     let mut head = head();
     head.metadata.insert("x-request-id", HeaderValue::from_static("abc"));
-    let opened = soon(cluster.call(WorkerId::new(WORKER), head, framed(b"question"), true, deadline)).await;
+    let opened =
+        soon(cluster.call(Caller::Gateway(WorkerId::new(WORKER)), head, framed(b"question"), true, deadline)).await;
     let answer = soon(opened.unwrap().unary()).await.unwrap();
     assert_eq!(answer.message.as_ref(), b"question");
     assert_eq!(answer.trailers["grpc-status"], "0");
@@ -415,7 +416,7 @@ async fn messages_stream_both_ways() {
     })
     .await;
     let cluster = cluster(&[address]);
-    let opening = cluster.call(WorkerId::new(WORKER), head(), Bytes::new(), false, CallDeadline::None);
+    let opening = cluster.call(Caller::Gateway(WorkerId::new(WORKER)), head(), Bytes::new(), false, CallDeadline::None);
     let mut open = soon(opening).await.unwrap();
     let mut sender = open.take_sender().unwrap();
     for message in [b"one".as_slice(), b"", b"three"] {
@@ -784,7 +785,8 @@ async fn a_sender_that_is_dropped_early_cancels_the_call() {
     })
     .await;
     let cluster = cluster(&[address]);
-    let opening = cluster.call(WorkerId::new(WORKER), head(), framed(b"part"), false, CallDeadline::None);
+    let opening =
+        cluster.call(Caller::Gateway(WorkerId::new(WORKER)), head(), framed(b"part"), false, CallDeadline::None);
     let mut open = soon(opening).await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     drop(open.take_sender());

@@ -10,6 +10,7 @@ mod conversions;
 mod deadlines;
 mod descriptors;
 mod drain;
+mod endings;
 mod envelopes;
 mod errors;
 mod examples;

@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -34,20 +34,41 @@ impl Transcode {
             RequestBody::Empty => return Ok(Bytes::new()),
             RequestBody::Full(bytes) => {
                 let bytes = bytes.take().unwrap_or_default();
-                exchange.facts.received(bytes.len(), Duration::ZERO);
+                exchange.facts.received(bytes.len());
                 return Ok(bytes);
             }
             RequestBody::Stream(_) => {}
         }
-        let begun = now();
+        let _waiting = Waiting::begin(exchange);
         let timer = deadline.map(|at| self.cluster.wheel(exchange.worker()).at(at));
-        let whole = read_all(&mut body, self.max_body, timer).await?;
-        exchange.facts.received(whole.len(), now().saturating_duration_since(begun));
-        Ok(whole)
+        read_all(&mut body, exchange, self.max_body, timer).await
     }
 }
 
-async fn read_all(body: &mut RequestBody, limit: u64, mut timer: Option<Deadline>) -> Result<Bytes, Reject> {
+/// Notes how long the client let us wait, however that ends.
+pub(super) struct Waiting<'a> {
+    exchange: &'a Exchange,
+    begun: Instant,
+}
+
+impl<'a> Waiting<'a> {
+    pub(super) fn begin(exchange: &'a Exchange) -> Self {
+        Self { exchange, begun: now() }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.exchange.facts.waited(now().saturating_duration_since(self.begun));
+    }
+}
+
+async fn read_all(
+    body: &mut RequestBody,
+    exchange: &Exchange,
+    limit: u64,
+    mut timer: Option<Deadline>,
+) -> Result<Bytes, Reject> {
     let mut whole = Pieces::default();
     loop {
         match in_time(&mut timer, poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx))).await? {
@@ -56,6 +77,7 @@ async fn read_all(body: &mut RequestBody, limit: u64, mut timer: Option<Deadline
             Some(Ok(frame)) => {
                 // Trailers of a request are dropped.
                 let Ok(data) = frame.into_data() else { continue };
+                exchange.facts.received(data.len());
                 if whole.len().saturating_add(data.len() as u64) > limit {
                     return Err(Reject::new(Reason::PayloadTooLarge).close());
                 }

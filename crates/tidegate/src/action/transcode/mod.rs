@@ -228,15 +228,6 @@ impl Transcode {
         Ok(Asked { content_type, format, head, deadline, measured: samples_transcoding() })
     }
 
-    /// Notes for telemetry that a backend is about to be asked, and tells it of the trace. Not one function with what
-    /// follows: a future around that of the call would hold its arguments a second time.
-    fn asks(exchange: &Exchange, head: &mut CallHead) {
-        exchange.facts.asked(exchange.elapsed());
-        if let Some(trace) = &exchange.trace {
-            trace.attempt(time::now(), || fastrand::u64(..), &mut head.metadata);
-        }
-    }
-
     /// Notes who was asked, or what became of it.
     fn reached(&self, exchange: &Exchange, call: Result<Call, CallError>) -> Result<Call, Reject> {
         let call = call.map_err(|error| self.failed(exchange, error))?;

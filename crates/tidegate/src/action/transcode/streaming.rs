@@ -27,7 +27,7 @@ use crate::policy::metadata::to_response_headers;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::metrics::Direction;
 use crate::time::{self, Deadline};
-use crate::upstream::{Call, CallDeadline};
+use crate::upstream::{Call, CallDeadline, Caller};
 
 /// Written at once at most, so that one fast backend does not hold the worker.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -43,7 +43,7 @@ impl Transcode {
     pub(super) async fn server_stream(
         self: &Arc<Self>,
         exchange: &Arc<Exchange>,
-        mut asked: Asked,
+        asked: Asked,
         values: &[Cow<'_, str>],
         query: Option<&str>,
         request: RequestBody,
@@ -51,8 +51,7 @@ impl Transcode {
         let request = self.collect(exchange, request, asked.deadline).await?;
         let (frame, ignored) = self.encode(exchange, &asked, values, query, &request)?;
         let deadline = asked.deadline.map_or(CallDeadline::None, CallDeadline::FirstMessage);
-        Self::asks(exchange, &mut asked.head);
-        let call = self.cluster.call(exchange.worker(), asked.head, frame, true, deadline).await;
+        let call = self.cluster.call(Caller::Exchange(exchange), asked.head, frame, true, deadline).await;
         let call = self.reached(exchange, call)?;
         self.stream_answer(exchange, (asked.format, asked.measured), call, None, ignored).await
     }

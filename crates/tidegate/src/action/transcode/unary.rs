@@ -18,13 +18,13 @@ use crate::policy::metadata::to_response_headers;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::metrics::Direction;
 use crate::time;
-use crate::upstream::{CallDeadline, UnaryAnswer};
+use crate::upstream::{CallDeadline, Caller, UnaryAnswer};
 
 impl Transcode {
     pub(super) async fn unary(
         self: &Arc<Self>,
         exchange: &Exchange,
-        mut asked: Asked,
+        asked: Asked,
         values: &[Cow<'_, str>],
         query: Option<&str>,
         request: RequestBody,
@@ -33,8 +33,7 @@ impl Transcode {
         let (frame, ignored) = self.encode(exchange, &asked, values, query, &request)?;
         drop(request);
         let deadline = asked.deadline.map_or(CallDeadline::None, CallDeadline::Total);
-        Self::asks(exchange, &mut asked.head);
-        let call = self.cluster.call(exchange.worker(), asked.head, frame, true, deadline).await;
+        let call = self.cluster.call(Caller::Exchange(exchange), asked.head, frame, true, deadline).await;
         let call = self.reached(exchange, call)?;
         let answer = call.unary().await.map_err(|error| self.failed(exchange, error))?;
         exchange.facts.answered(exchange.elapsed());

@@ -22,7 +22,7 @@ use crate::exchange::Exchange;
 use crate::reject::Reject;
 use crate::telemetry::metrics::Direction;
 use crate::time::now;
-use crate::upstream::{CallDeadline, CallSender};
+use crate::upstream::{CallDeadline, CallSender, Caller};
 
 /// Sending the rest of a client's stream.
 pub(super) type Feed = Pin<Box<dyn Future<Output = Result<(), Reject>> + Send>>;
@@ -42,7 +42,7 @@ impl Transcode {
     pub(super) async fn upload(
         self: &Arc<Self>,
         exchange: &Arc<Exchange>,
-        mut asked: Asked,
+        asked: Asked,
         values: &[Cow<'_, str>],
         query: Option<&str>,
         request: RequestBody,
@@ -76,8 +76,7 @@ impl Transcode {
             Some(at) => CallDeadline::Total(at),
         };
         let ended = reader.ended;
-        Self::asks(exchange, &mut asked.head);
-        let call = self.cluster.call(exchange.worker(), asked.head, first.into(), ended, deadline).await;
+        let call = self.cluster.call(Caller::Exchange(exchange), asked.head, first.into(), ended, deadline).await;
         let mut call = self.reached(exchange, call)?;
         // A stream that has ended already has no sending half to take, and dropping it would cancel the call.
         let sender = if ended { None } else { call.take_sender() };
@@ -132,11 +131,11 @@ impl Reader {
     /// Reads one piece of the body and appends the messages that it completes, in their frames.
     async fn read_some(&mut self, out: &mut Vec<u8>) -> Result<(), Reject> {
         let request = &mut self.request;
-        let begun = now();
-        let frame = poll_fn(|cx| Pin::new(&mut *request).poll_frame(cx)).await;
         // What comes while the backend is being asked already delays nothing.
         let early = self.exchange.facts.asked_at().is_none();
-        let waited = if early { now().saturating_duration_since(begun) } else { Duration::ZERO };
+        let waiting = early.then(|| body::Waiting::begin(&self.exchange));
+        let frame = poll_fn(|cx| Pin::new(&mut *request).poll_frame(cx)).await;
+        drop(waiting);
         match frame {
             None => {
                 self.ended = true;
@@ -149,7 +148,7 @@ impl Reader {
             Some(Err(error)) => Err(body::broken(error)),
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else { return Ok(()) };
-                self.exchange.facts.received(data.len(), waited);
+                self.exchange.facts.received(data.len());
                 self.convert(|upload| upload.push(&data, out))
             }
         }

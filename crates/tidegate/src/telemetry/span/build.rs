@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::Method;
 use http::uri::Authority;
-use http::{Method, Version};
 use tidegate_transcode::Code;
 
 use super::{Kind, Moment, Span};
@@ -26,9 +26,6 @@ const METHODS: [Method; 9] = [
     Method::TRACE,
     Method::PATCH,
 ];
-
-/// 499: the client has gone before there was an answer, so none was sent.
-const CLIENT_CLOSED: u16 = 499;
 
 /// One moment by both clocks. Spans are measured by the one that never jumps and told by the other.
 #[derive(Clone, Copy, Debug)]
@@ -115,14 +112,14 @@ fn server_attributes(finished: &Finished<'_>) -> Vec<Attribute> {
     list.name("http.route", &route.labels.template);
     list.add("url.path", Value::text(exchange.uri.path().as_bytes()));
     list.add("url.scheme", if exchange.conn.tls { "https" } else { "http" });
-    if finished.status != CLIENT_CLOSED {
-        list.add("http.response.status_code", i64::from(finished.status));
+    if let Some(status) = finished.status {
+        list.add("http.response.status_code", i64::from(status));
     }
     list.add("client.address", Value::text(exchange.conn.peer.ip().to_canonical().to_string().as_bytes()));
     if let Some(host) = host(exchange) {
         list.add("server.address", host);
     }
-    list.add("network.protocol.version", version(exchange.version));
+    list.add("network.protocol.version", exchange.version_word());
     if let Some(agent) = &exchange.user_agent {
         list.add("user_agent.original", Value::text(agent.as_bytes()));
     }
@@ -157,24 +154,17 @@ fn host(exchange: &Exchange) -> Option<Value> {
     Some(text(authority.host()))
 }
 
-fn version(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_2 => "2",
-        Version::HTTP_10 => "1.0",
-        _ => "1.1",
-    }
-}
-
 /// What makes the exchange a failure of the server's side: a status from 500 on, or an answer that broke off other than
 /// by the client's will.
 fn server_error(finished: &Finished<'_>) -> Option<Value> {
-    let broke_off = finished.status < 400 && finished.reason.is_some_and(|reason| reason != Reason::ClientClosed);
-    if finished.status < 500 && !broke_off {
+    let status = finished.status.unwrap_or(0);
+    let broke_off = status < 400 && finished.reason.is_some_and(|reason| reason != Reason::ClientClosed);
+    if status < 500 && !broke_off {
         return None;
     }
     Some(match finished.reason {
         Some(reason) => Value::Word(reason.word()),
-        None => Value::text(finished.status.to_string().as_bytes()),
+        None => Value::text(status.to_string().as_bytes()),
     })
 }
 

@@ -89,12 +89,13 @@ fn finished<'a>(exchange: &'a Exchange, route: &'a RouteTelemetry) -> Finished<'
     Finished {
         exchange,
         route,
-        status: 200,
+        status: Some(200),
         grpc_status: Some(Code::Ok),
         reason: None,
         bytes_in: 0,
         bytes_out: 0,
         duration: Duration::from_millis(3),
+        client_wait: Duration::ZERO,
         upstream: Some(Duration::from_millis(2)),
         overhead_request: Some(Duration::from_micros(250)),
         overhead_response: Some(Duration::from_micros(500)),
@@ -109,7 +110,8 @@ fn build(finished: &Finished<'_>) -> Vec<Span> {
 }
 
 fn attempt(exchange: &Exchange) {
-    exchange.trace.as_ref().unwrap().attempt(time::now(), || 9, &mut HeaderMap::new());
+    let trace = exchange.trace.as_ref().unwrap();
+    trace.attempt(trace.record().unwrap(), time::now(), || 9, &mut HeaderMap::new());
     exchange.record().unwrap().reached(&"grpcs://orders:50051".into(), Some("10.0.0.7:50051".parse().unwrap()));
 }
 
@@ -183,7 +185,8 @@ fn an_exchange_is_a_server_span_and_a_client_span() {
 fn a_method_of_nobody_makes_no_names() {
     let exchange = begin(&request("BREW", "/"));
     let route = telemetry(RouteLabels::default());
-    let spans = build(&Finished { status: 404, reason: Some(Reason::RouteNotFound), ..finished(&exchange, &route) });
+    let spans =
+        build(&Finished { status: Some(404), reason: Some(Reason::RouteNotFound), ..finished(&exchange, &route) });
     let [server] = spans.as_slice() else { panic!("{spans:?}") };
     assert_eq!(&*server.name, "HTTP");
     assert_eq!(value(server, "http.request.method").unwrap(), "_OTHER");
@@ -197,21 +200,24 @@ fn server_spans_fail_with_the_server_only() {
     let route = route();
     let good = finished(&exchange, &route);
     for (status, reason, error, code) in [
-        (200, None, None, Some("200")),
-        (404, Some(Reason::UpstreamError), None, Some("404")),
-        (500, Some(Reason::UpstreamError), Some("upstream_error"), Some("500")),
-        (503, None, Some("503"), Some("503")),
-        (504, Some(Reason::UpstreamTimeout), Some("upstream_timeout"), Some("504")),
+        (Some(200), None, None, Some("200")),
+        (Some(404), Some(Reason::UpstreamError), None, Some("404")),
+        (Some(500), Some(Reason::UpstreamError), Some("upstream_error"), Some("500")),
+        (Some(503), None, Some("503"), Some("503")),
+        (Some(504), Some(Reason::UpstreamTimeout), Some("upstream_timeout"), Some("504")),
         // Broken off by the backend, and by the client.
-        (200, Some(Reason::UpstreamReset), Some("upstream_reset"), Some("200")),
-        (200, Some(Reason::ClientClosed), None, Some("200")),
-        (499, Some(Reason::ClientClosed), None, None),
+        (Some(200), Some(Reason::UpstreamReset), Some("upstream_reset"), Some("200")),
+        (Some(200), Some(Reason::ClientClosed), None, Some("200")),
+        // No answer at all: left by the client, and cut by us; and one that says 499.
+        (None, Some(Reason::ClientClosed), None, None),
+        (None, Some(Reason::Draining), Some("draining"), None),
+        (Some(499), Some(Reason::UpstreamError), None, Some("499")),
     ] {
         let spans = build(&Finished { status, reason, ..good });
         let server = spans.first().unwrap();
-        assert_eq!(server.error, error.is_some(), "{status} {reason:?}");
-        assert_eq!(value(server, "error.type").as_deref(), error, "{status} {reason:?}");
-        assert_eq!(value(server, "http.response.status_code").as_deref(), code, "{status} {reason:?}");
+        assert_eq!(server.error, error.is_some(), "{status:?} {reason:?}");
+        assert_eq!(value(server, "error.type").as_deref(), error, "{status:?} {reason:?}");
+        assert_eq!(value(server, "http.response.status_code").as_deref(), code, "{status:?} {reason:?}");
     }
 }
 

@@ -107,10 +107,10 @@ impl CallError {
         }
     }
 
-    /// The refusal that a client gets, with the cause for the log.
+    /// The word for what a client is told.
     #[must_use]
-    pub fn into_reject(self) -> Reject {
-        let reason = match &self {
+    pub fn reason(&self) -> Reason {
+        match self {
             Self::NoEndpoint => Reason::NoHealthyEndpoint,
             Self::ConnectFailed { error, .. } if matches!(**error, DialError::Unresolved) => Reason::NoHealthyEndpoint,
             Self::ConnectFailed { .. } => Reason::ConnectFailed,
@@ -121,8 +121,13 @@ impl CallError {
             Self::Status(_) => Reason::UpstreamError,
             Self::Malformed(_) => Reason::TranscodeFailed,
             Self::Head(_) => Reason::Internal,
-        };
-        let mut reject = Reject::new(reason);
+        }
+    }
+
+    /// The refusal that a client gets, with the cause for the log.
+    #[must_use]
+    pub fn into_reject(self) -> Reject {
+        let mut reject = Reject::new(self.reason());
         match self {
             Self::Status(failure) => {
                 let Failure { status, cause, .. } = *failure;
