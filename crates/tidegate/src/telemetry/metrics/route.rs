@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::ids::{ListenerId, PerWorker, WorkerId};
 use crate::reject::Reason;
 
-use super::budget::{Admission, Budget};
+use super::budget::{Admission, Budget, Gate, Refused};
 use super::histogram::{Exemplar, Histogram};
 use super::method::MethodId;
 use super::table::{DURATIONS, OVERHEADS};
@@ -35,7 +35,7 @@ pub struct Sample {
     pub reason: Option<Reason>,
     /// From head to end of the answer.
     pub duration: Duration,
-    /// Spent in the gateway before the answer began, if that was measured.
+    /// Spent in the gateway before a backend was asked, if one was.
     pub overhead_request: Option<Duration>,
     /// Spent in the gateway since.
     pub overhead_response: Option<Duration>,
@@ -135,6 +135,13 @@ pub(super) struct Cells {
     pub(super) transcodes: [Option<Box<Overheads>>; 2],
 }
 
+/// What one worker counts.
+#[derive(Debug, Default)]
+struct Slot {
+    cells: Cells,
+    refused: Refused<Key>,
+}
+
 /// Series of one route name and service; lives as long as one of the two is in the configuration, across reloads.
 #[derive(Debug)]
 pub struct RouteSeries {
@@ -142,7 +149,7 @@ pub struct RouteSeries {
     pub(super) service: Arc<str>,
     slots: usize,
     /// Nothing is there before the first event, so that thousands of idle routes cost next to nothing.
-    workers: OnceLock<PerWorker<Mutex<Option<Box<Cells>>>>>,
+    workers: OnceLock<PerWorker<Mutex<Option<Box<Slot>>>>>,
     admission: Admission<Key>,
 }
 
@@ -153,33 +160,35 @@ impl RouteSeries {
 
     /// Counts a request that has ended. To be called on its worker: the lock is free then.
     pub fn finished(&self, worker: WorkerId, sample: &Sample) {
-        self.with(worker, |cells| cells.finished(&self.admission, sample));
+        self.with(worker, |cells, mut gate| cells.finished(&mut gate, sample));
     }
 
     /// Counts a conversion that failed.
     pub fn transcode_failed(&self, worker: WorkerId, stage: Stage) {
-        self.with(worker, |cells| cells.transcode_failed(&self.admission, stage));
+        self.with(worker, |cells, mut gate| cells.transcode_failed(&mut gate, stage));
     }
 
     /// Counts a conversion that was measured; see [`samples_transcoding`].
     pub fn transcoded(&self, worker: WorkerId, direction: Direction, duration: Duration) {
         let key = Key::Transcode(direction);
-        self.with(worker, |cells| {
-            observe(cells.transcodes.get_mut(place(direction)), &self.admission, key, duration);
+        self.with(worker, |cells, mut gate| {
+            observe(cells.transcodes.get_mut(place(direction)), &mut gate, key, duration);
         });
     }
 
-    fn with(&self, worker: WorkerId, count: impl FnOnce(&mut Cells)) {
+    fn with(&self, worker: WorkerId, count: impl FnOnce(&mut Cells, Gate<'_, Key>)) {
         let workers = self.workers.get_or_init(|| PerWorker::new(self.slots, |_| Mutex::new(None)));
-        count(workers.get(worker).lock().get_or_insert_default());
+        let mut slot = workers.get(worker).lock();
+        let Slot { cells, refused } = &mut **slot.get_or_insert_default();
+        count(cells, Gate { admission: &self.admission, refused });
     }
 
     /// The sum over all workers.
     pub(super) fn sum(&self) -> Cells {
         let mut sum = Cells::default();
         for slot in self.workers.get().into_iter().flat_map(PerWorker::iter) {
-            if let Some(cells) = &*slot.lock() {
-                sum.add(cells);
+            if let Some(slot) = &*slot.lock() {
+                sum.add(&slot.cells);
             }
         }
         sum
@@ -192,8 +201,8 @@ impl RouteSeries {
     /// Forgets requests that came over listeners which are no more.
     pub(super) fn retain_listeners(&self, is_there: impl Fn(ListenerId) -> bool) {
         for slot in self.workers.get().into_iter().flat_map(PerWorker::iter) {
-            if let Some(cells) = &mut *slot.lock() {
-                cells.outcomes.retain(|(outcome, _)| is_there(outcome.listener));
+            if let Some(slot) = &mut *slot.lock() {
+                slot.cells.outcomes.retain(|(outcome, _)| is_there(outcome.listener));
             }
         }
         self.admission.retain(|key| match key {
@@ -204,24 +213,24 @@ impl RouteSeries {
 }
 
 impl Cells {
-    fn finished(&mut self, admission: &Admission<Key>, sample: &Sample) {
+    fn finished(&mut self, gate: &mut Gate<'_, Key>, sample: &Sample) {
         let Sample { listener, method, status, reason, .. } = *sample;
         let outcome = Outcome { listener, status, method, reason };
         match self.outcomes.iter_mut().find(|(known, _)| *known == outcome) {
             Some((_, count)) => *count += 1,
-            None if admission.admit(Key::Outcome(outcome), 1) => self.outcomes.push((outcome, 1)),
+            None if gate.admit(Key::Outcome(outcome), 1) => self.outcomes.push((outcome, 1)),
             None => {}
         }
-        if let Some(durations) = self.durations_of(admission, method) {
+        if let Some(durations) = self.durations_of(gate, method) {
             durations.observe(DURATIONS, sample.duration, sample.exemplar);
         }
         for (direction, overhead) in Direction::ALL.into_iter().zip([sample.overhead_request, sample.overhead_response])
         {
             if let Some(overhead) = overhead {
-                observe(self.overheads.get_mut(place(direction)), admission, Key::Overhead(direction), overhead);
+                observe(self.overheads.get_mut(place(direction)), gate, Key::Overhead(direction), overhead);
             }
         }
-        if self.bytes.is_none() && admission.admit(Key::Bytes, 2) {
+        if self.bytes.is_none() && gate.admit(Key::Bytes, 2) {
             self.bytes = Some((0, 0));
         }
         if let Some((bytes_in, bytes_out)) = &mut self.bytes {
@@ -231,10 +240,10 @@ impl Cells {
     }
 
     /// A list, because a route has one or two methods.
-    fn durations_of(&mut self, admission: &Admission<Key>, method: MethodId) -> Option<&mut Latencies> {
+    fn durations_of(&mut self, gate: &mut Gate<'_, Key>, method: MethodId) -> Option<&mut Latencies> {
         let place = self.durations.iter().position(|(known, _)| *known == method);
         if place.is_none() {
-            if !admission.admit(Key::Duration(method), Latencies::SERIES) {
+            if !gate.admit(Key::Duration(method), Latencies::SERIES) {
                 return None;
             }
             self.durations.push((method, Box::default()));
@@ -243,7 +252,7 @@ impl Cells {
         self.durations.get_mut(place.unwrap_or(last)).map(|(_, histogram)| &mut **histogram)
     }
 
-    fn transcode_failed(&mut self, admission: &Admission<Key>, stage: Stage) {
+    fn transcode_failed(&mut self, gate: &mut Gate<'_, Key>, stage: Stage) {
         let Some(cell) =
             Stage::ALL.iter().position(|known| *known == stage).and_then(|at| self.transcode_errors.get_mut(at))
         else {
@@ -251,7 +260,7 @@ impl Cells {
         };
         match cell {
             Some(count) => *count += 1,
-            None if admission.admit(Key::TranscodeError(stage), 1) => *cell = Some(1),
+            None if gate.admit(Key::TranscodeError(stage), 1) => *cell = Some(1),
             None => {}
         }
     }
@@ -289,9 +298,9 @@ const fn place(direction: Direction) -> usize {
     }
 }
 
-fn observe(cell: Option<&mut Option<Box<Overheads>>>, admission: &Admission<Key>, key: Key, duration: Duration) {
+fn observe(cell: Option<&mut Option<Box<Overheads>>>, gate: &mut Gate<'_, Key>, key: Key, duration: Duration) {
     let Some(cell) = cell else { return };
-    if cell.is_none() && admission.admit(key, Overheads::SERIES) {
+    if cell.is_none() && gate.admit(key, Overheads::SERIES) {
         *cell = Some(Box::default());
     }
     if let Some(histogram) = cell {
