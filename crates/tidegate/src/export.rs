@@ -66,7 +66,8 @@ impl Exporter {
         let mut task = self.task;
         if timeout(FLUSH_TIME, &mut task).await.is_err() {
             task.abort();
-            tracing::warn!("the last spans were not sent in time");
+            // So that it has told what it leaves behind.
+            let _cancelled = task.await;
         }
     }
 }
@@ -128,9 +129,16 @@ impl Sender {
         }
     }
 
-    /// Sends batches for ever. Cancel-safe: a batch that is on its way stays in [`Sender::unsent`].
+    /// Sends batches for ever; without a collector, drops them. Cancel-safe: a batch that is on its way stays in
+    /// [`Sender::unsent`].
     async fn serve(&mut self, transport: Option<&Transport>) {
-        let Some(transport) = transport else { return std::future::pending().await };
+        let Some(transport) = transport else {
+            loop {
+                // Requests that began while there was a collector still tell of themselves.
+                self.abandon();
+                self.telemetry.tracer.queue().due().await;
+            }
+        };
         let mut pause = BACKOFF.0;
         loop {
             if self.unsent.is_none() {
@@ -167,6 +175,16 @@ impl Sender {
         }
     }
 
+    /// Drops what waits, and counts it.
+    fn abandon(&mut self) {
+        let queue = self.telemetry.tracer.queue();
+        let spans = self.unsent.take().map_or(0, |batch| batch.spans) + queue.clear();
+        if spans > 0 {
+            queue.count_dropped(spans);
+            tracing::warn!(spans, "spans were dropped, there is nobody to send them to");
+        }
+    }
+
     /// One attempt. `Some` if the batch has to be sent again: after the time that the collector asks for.
     async fn send(&mut self, transport: &Transport) -> Option<Option<Duration>> {
         if self.unsent.is_none() {
@@ -176,9 +194,11 @@ impl Sender {
         let queue = self.telemetry.tracer.queue();
         match transport.send(batch.message.clone()).await {
             Sent::Taken(verdict) => {
-                queue.count_dropped(verdict.rejected);
-                if verdict.rejected > 0 {
-                    tracing::debug!(spans = verdict.rejected, why = verdict.message, "the collector refused spans");
+                // A collector cannot have refused more than it was sent.
+                let rejected = verdict.rejected.min(batch.spans);
+                queue.count_dropped(rejected);
+                if rejected > 0 {
+                    tracing::debug!(spans = rejected, why = verdict.message, "the collector refused spans");
                 }
                 if self.failing {
                     tracing::info!(collector = transport.name(), dropped = queue.dropped(), "spans are exported again");
@@ -206,6 +226,12 @@ impl Sender {
             tracing::warn!(collector = transport.name(), error, "spans cannot be exported; the gateway serves on");
         }
         self.failing = true;
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
 

@@ -89,7 +89,7 @@ impl Lifecycle {
         self.pending.lock().remove(what);
     }
 
-    /// What readiness waits for, sorted; empty when ready.
+    /// What readiness waits for, in no order; empty when ready.
     #[must_use]
     pub fn pending(&self) -> Vec<String> {
         let mut pending: Vec<String> = self.pending.lock().iter().cloned().collect();

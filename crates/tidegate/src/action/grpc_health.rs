@@ -7,7 +7,6 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -16,9 +15,10 @@ use http::{Response, Version};
 use http_body::{Body, Frame};
 use prost::Message;
 use tidegate_transcode::{Code, FrameReader};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::health::{Current, Serving};
+use super::health::{Current, LOOK, Serving};
 use crate::body::{BodyError, RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::reject::{Reason, Reject};
@@ -29,9 +29,6 @@ pub const PATHS: [(&str, Rpc); 2] =
 
 /// The longest request: a name of the configuration has 128 characters at most.
 const MAX_REQUEST_BYTES: usize = 1024;
-
-/// How often a watch looks. States change by failed connects and by drain, which nobody announces.
-const LOOK: Duration = Duration::from_millis(500);
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -88,10 +85,10 @@ impl GrpcHealth {
     /// Answers one call.
     ///
     /// # Errors
-    /// What is not gRPC, or no request.
+    /// What is not gRPC, or no request; `overloaded` for a watch too many.
     pub async fn run(
         &self,
-        exchange: &Exchange,
+        exchange: &Arc<Exchange>,
         parts: &Parts,
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, Reject> {
@@ -100,34 +97,41 @@ impl GrpcHealth {
             return Err(Reject::new(Reason::UnsupportedMediaType).detail("this path speaks gRPC over HTTP/2"));
         }
         let service = read(body).await?.service;
-        let serving = serving(&self.current, &service);
-        Ok(match (self.rpc, serving) {
-            (Rpc::Check, Serving::Unknown) => {
+        match self.rpc {
+            Rpc::Check => Ok(self.check(exchange, &service)),
+            Rpc::Watch => self.watch(exchange, service),
+        }
+    }
+
+    /// The state of this moment.
+    fn check(&self, exchange: &Exchange, service: &str) -> Response<ResponseBody> {
+        match self.current.get().map_or(Serving::Unknown, |health| health.serving(service)) {
+            Serving::Unknown => {
                 exchange.facts.code_is(Code::NotFound);
                 unknown_service()
             }
-            (Rpc::Check, Serving::Yes | Serving::No) => {
+            serving @ (Serving::Yes | Serving::No) => {
                 exchange.facts.code_is(Code::Ok);
                 call(ResponseBody::stream(Single { message: Some(framed(serving)), ended: false }))
             }
-            (Rpc::Watch, _) => {
-                let mut looks = tokio::time::interval(LOOK);
-                looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-                call(ResponseBody::stream(Watch {
-                    current: Arc::clone(&self.current),
-                    service,
-                    told: None,
-                    looks,
-                    ended: false,
-                }))
-            }
-        })
+        }
     }
-}
 
-/// What the configuration in force says of `service`.
-fn serving(current: &Current, service: &str) -> Serving {
-    current.get().map_or(Serving::Unknown, |health| health.serving(service))
+    /// The states from now on.
+    fn watch(&self, exchange: &Arc<Exchange>, service: String) -> Result<Response<ResponseBody>, Reject> {
+        let permit = self.current.watch().ok_or_else(|| Reject::new(Reason::Overloaded))?;
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(call(ResponseBody::stream(Watch {
+            current: Arc::clone(&self.current),
+            exchange: Arc::clone(exchange),
+            service,
+            told: None,
+            looks,
+            ended: false,
+            _permit: permit,
+        })))
+    }
 }
 
 async fn read(body: RequestBody) -> Result<Request, Reject> {
@@ -192,13 +196,29 @@ impl Body for Single {
     }
 }
 
-/// Messages for as long as the client wants them, and until the process stops: a watch must not hold up the drain.
+/// Messages for as long as the client wants them, and until the process or its listener ends: a watch must not hold up
+/// the drain.
 struct Watch {
     current: Arc<Current>,
+    exchange: Arc<Exchange>,
     service: String,
     told: Option<Serving>,
     looks: Interval,
     ended: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Watch {
+    /// The bad end that says: come back elsewhere.
+    fn leave(&mut self) -> Frame<Bytes> {
+        self.ended = true;
+        self.exchange.facts.code_is(Code::Unavailable);
+        self.exchange.facts.failed(Reason::Draining);
+        Frame::trailers(HeaderMap::from_iter([
+            (GRPC_STATUS, HeaderValue::from(u16::from(Code::Unavailable.number()))),
+            (GRPC_MESSAGE, HeaderValue::from_static("shutting down")),
+        ]))
+    }
 }
 
 impl Body for Watch {
@@ -211,18 +231,12 @@ impl Body for Watch {
         }
         loop {
             ready!(self.looks.poll_tick(cx));
-            let serving = serving(&self.current, &self.service);
+            let serving = self.current.watched(&self.service);
             if self.told.replace(serving) != Some(serving) {
                 return Poll::Ready(Some(Ok(Frame::data(framed(serving)))));
             }
-            if self.current.get().is_some_and(|health| health.is_draining()) {
-                self.ended = true;
-                let unavailable = HeaderValue::from(u16::from(Code::Unavailable.number()));
-                let trailers = HeaderMap::from_iter([
-                    (GRPC_STATUS, unavailable),
-                    (GRPC_MESSAGE, HeaderValue::from_static("shutting down")),
-                ]);
-                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            if self.current.is_draining() || self.exchange.conn.ending.window().is_some() {
+                return Poll::Ready(Some(Ok(self.leave())));
             }
         }
     }

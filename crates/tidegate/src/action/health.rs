@@ -1,31 +1,102 @@
 //! What the gateway knows of its own health: alive, ready, and in detail. Read by the system routes, by the gRPC health
 //! service and by the admin API; how it is written is theirs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use serde_json::{Map, Value, json};
 use tidegate_config::valid::HealthDetail;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::heartbeat::Heartbeat;
 use crate::lifecycle::Lifecycle;
 use crate::upstream::{Cluster, EndpointState};
-use crate::version;
+use crate::{time, version};
+
+/// How often a watch looks, and how long the states are kept that all watches share. States change by failed connects and
+/// by drain, which nobody announces.
+pub const LOOK: Duration = Duration::from_millis(500);
+
+/// Watches of the gRPC health service in the whole process; more than a few a client are no monitoring.
+pub const MAX_WATCHES: usize = 1_000;
 
 /// The health of the configuration in force, for those who look again and again.
-#[derive(Debug, Default)]
-pub struct Current(ArcSwapOption<Health>);
+#[derive(Debug)]
+pub struct Current {
+    health: ArcSwapOption<Health>,
+    states: ArcSwapOption<States>,
+    watches: Arc<Semaphore>,
+}
+
+/// The states of one moment, so that many who watch cost what one does.
+#[derive(Debug)]
+struct States {
+    of: Arc<Health>,
+    at: Instant,
+    /// `""` is the process.
+    by_service: HashMap<Arc<str>, Serving>,
+}
+
+impl Default for Current {
+    fn default() -> Self {
+        Self {
+            health: ArcSwapOption::empty(),
+            states: ArcSwapOption::empty(),
+            watches: Arc::new(Semaphore::new(MAX_WATCHES)),
+        }
+    }
+}
 
 impl Current {
     /// Another configuration is in force.
     pub fn replace(&self, health: &Arc<Health>) {
-        self.0.store(Some(Arc::clone(health)));
+        self.health.store(Some(Arc::clone(health)));
     }
 
     /// `None` before the first configuration is in force.
     #[must_use]
     pub fn get(&self) -> Option<Arc<Health>> {
-        self.0.load_full()
+        self.health.load_full()
+    }
+
+    /// The right to watch, for as long as it is kept; `None` if [`MAX_WATCHES`] do.
+    #[must_use]
+    pub fn watch(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.watches).try_acquire_owned().ok()
+    }
+
+    /// The process is about to stop.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.health.load().as_ref().is_some_and(|health| health.is_draining())
+    }
+
+    /// As [`Health::serving`], at most [`LOOK`] old; that the process drains is told at once.
+    #[must_use]
+    pub fn watched(&self, service: &str) -> Serving {
+        if service.is_empty() && self.is_draining() {
+            return Serving::No;
+        }
+        let Some(health) = self.get() else { return Serving::Unknown };
+        let now = time::now();
+        let kept = self.states.load();
+        let is_new =
+            |states: &&Arc<States>| Arc::ptr_eq(&states.of, &health) && now.saturating_duration_since(states.at) < LOOK;
+        if let Some(states) = kept.as_ref().filter(is_new) {
+            return states.serving(service);
+        }
+        let states = States { at: now, by_service: health.states(), of: health };
+        let serving = states.serving(service);
+        self.states.store(Some(Arc::new(states)));
+        serving
+    }
+}
+
+impl States {
+    fn serving(&self, service: &str) -> Serving {
+        self.by_service.get(service).copied().unwrap_or(Serving::Unknown)
     }
 }
 
@@ -72,6 +143,12 @@ pub enum Serving {
     Unknown,
 }
 
+impl WatchedService {
+    fn serving(&self) -> Serving {
+        if self.known && is_served(&self.cluster) { Serving::Yes } else { Serving::No }
+    }
+}
+
 impl Health {
     /// The health of a process that runs these services.
     #[must_use]
@@ -114,9 +191,14 @@ impl Health {
         }
         match self.services.iter().find(|known| *known.name == *service) {
             None => Serving::Unknown,
-            Some(service) if is_served(&service.cluster) && service.known => Serving::Yes,
-            Some(_) => Serving::No,
+            Some(service) => service.serving(),
         }
+    }
+
+    /// [`Health::serving`] of everything that there is.
+    fn states(&self) -> HashMap<Arc<str>, Serving> {
+        let services = self.services.iter().map(|service| (Arc::clone(&service.name), service.serving()));
+        services.chain([("".into(), self.serving(""))]).collect()
     }
 
     /// The detail document, and whether it is no failure. The worst check wins: `fail` while draining, while a loop is
@@ -173,4 +255,18 @@ impl Health {
 /// At least one endpoint is not out.
 fn is_served(cluster: &Cluster) -> bool {
     cluster.endpoints().iter().any(|view| view.state != EndpointState::TransientFailure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_too_many_is_refused_until_another_ends() {
+        let current = Current::default();
+        let mut watches: Vec<_> = (0..MAX_WATCHES).map(|_| current.watch().unwrap()).collect();
+        assert!(current.watch().is_none());
+        watches.pop();
+        assert!(current.watch().is_some());
+    }
 }

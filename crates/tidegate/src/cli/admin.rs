@@ -50,9 +50,7 @@ pub(super) fn post(url: &http::Uri, token: Option<&str>, path: &str, json: &str)
     ensure!(scheme == "http", "only http:// can be asked, not {scheme}://");
     let host = url.host().context("the URL has no host")?;
     let port = url.port_u16().unwrap_or(80);
-    let address = (host.trim_matches(['[', ']']), port).to_socket_addrs()?.next();
-    let address = address.ok_or_else(|| anyhow!("{host} has no address"))?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    let mut stream = connect(host, port)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let token = match token {
@@ -74,6 +72,18 @@ pub(super) fn post(url: &http::Uri, token: Option<&str>, path: &str, json: &str)
     let mut bytes = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut bytes)?;
     read(&bytes)
+}
+
+/// Connects to the first address of `host` that answers: a name often has one of IPv6 that nobody listens on.
+fn connect(host: &str, port: u16) -> anyhow::Result<TcpStream> {
+    let mut failed = None;
+    for address in (host.trim_matches(['[', ']']), port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = Some(anyhow!(error).context(format!("{address} does not answer"))),
+        }
+    }
+    Err(failed.unwrap_or_else(|| anyhow!("{host} has no address")))
 }
 
 /// Takes an answer apart.

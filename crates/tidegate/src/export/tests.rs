@@ -68,6 +68,30 @@ async fn a_new_collector_gets_what_the_last_one_could_not() {
     exporter.finish().await;
 }
 
+#[tokio::test]
+async fn what_is_left_when_tracing_ends_is_dropped_and_counted() {
+    for at_the_end in [false, true] {
+        let telemetry: Arc<Telemetry> = Arc::default();
+        telemetry.tracer.configure(Some(&collector(OtlpProtocol::Http, closed_port().await)));
+        let exporter = start(&telemetry);
+        push(&telemetry, BATCH + 10);
+        let dropped = || telemetry.tracer.queue().dropped();
+        if !at_the_end {
+            telemetry.tracer.configure(None);
+            tokio::time::timeout(Duration::from_secs(10), async {
+                while dropped() < BATCH as u64 + 10 {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await
+            .unwrap();
+        }
+        exporter.finish().await;
+        assert_eq!(dropped(), BATCH as u64 + 10);
+        assert!(telemetry.tracer.queue().take().is_empty());
+    }
+}
+
 #[test]
 fn an_instance_is_named_by_a_random_uuid() {
     assert_eq!(instance(0), "00000000-0000-4000-8000-000000000000");

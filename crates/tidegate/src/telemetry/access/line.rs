@@ -24,7 +24,7 @@ pub struct AccessLine<'a> {
     pub trace_id: Option<&'a [u8; 16]>,
     /// Name of the listener.
     pub listener: Option<&'a str>,
-    /// The client behind trusted proxies.
+    /// The peer of the connection.
     pub client_ip: Option<IpAddr>,
     /// The method as sent.
     pub method: Option<&'a [u8]>,
@@ -32,17 +32,17 @@ pub struct AccessLine<'a> {
     pub host: Option<&'a [u8]>,
     /// The path as sent. What follows a `?` is left out: it may be a token.
     pub path: Option<&'a [u8]>,
-    /// `1.1` or `2`.
+    /// `1.0`, `1.1` or `2`.
     pub http_version: Option<&'a str>,
     /// Name of the route.
     pub route: Option<&'a str>,
     /// Name of the service.
     pub service: Option<&'a str>,
-    /// Address that was used last.
+    /// The endpoint that was asked last, as the configuration writes it.
     pub endpoint: Option<&'a str>,
     /// `pkg.Svc/Method`.
     pub rpc_method: Option<&'a str>,
-    /// Status of the answer; none if there was none.
+    /// Status of the answer; 499 if the client left before there was one.
     pub status: Option<u16>,
     /// Name of the gRPC status.
     pub grpc_status: Option<&'a str>,

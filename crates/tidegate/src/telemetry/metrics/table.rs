@@ -107,11 +107,11 @@ families! {
     UPSTREAM_CONNECT_DURATION: Histogram(DURATIONS), "tidegate_upstream_connect_duration_seconds" ["service"]
         "Time that it took to connect to backends, TLS and HTTP/2 settings included";
     UPSTREAM_CONNECTIONS: Gauge, "tidegate_upstream_connections" ["service" "state"]
-        "Connections to backends by state: idle, connecting, ready, transient_failure or shutdown";
+        "Connections to backends in the state ready; in the states idle, connecting, transient_failure and shutdown, endpoints that have none";
     UPSTREAM_ENDPOINT_UP: Gauge, "tidegate_upstream_endpoint_up" ["service" "endpoint"]
         "1 if an address behind the endpoint, as the configuration writes it, takes requests, 0 otherwise";
     UPSTREAM_ADDRESSES: Gauge, "tidegate_upstream_addresses" ["service" "state"]
-        "Addresses of backends after name resolution by state: healthy, unhealthy or ejected";
+        "Addresses of backends by state: healthy, unhealthy or ejected; a host name counts as one";
     TRANSCODE_ERRORS: Counter, "tidegate_transcode_errors_total" ["route" "stage"]
         "Requests and answers that could not be converted; stage is path, query, body, encode or decode";
     TRANSCODE_DURATION: Histogram(OVERHEADS), "tidegate_transcode_duration_seconds" ["route" "direction"]
@@ -135,13 +135,13 @@ families! {
     BUILD_INFO: Gauge, "tidegate_build_info" ["version" "revision" "rustc"]
         "Always 1; what the program was built from";
     LOGS_DROPPED: Counter, "tidegate_logs_dropped_total" []
-        "Log lines that were dropped because their writer did not keep up";
+        "Log lines that were dropped because their writer did not keep up or could not write";
     SPANS_DROPPED: Counter, "tidegate_spans_dropped_total" []
-        "Spans that were dropped because the collector did not keep up";
+        "Spans that were dropped because the collector did not keep up, refused them, or was taken away";
     PANICS: Counter, "tidegate_panics_total" []
         "Requests and tasks that ended in a panic";
     SERIES_REFUSED: Counter, "tidegate_metrics_series_refused_total" []
-        "Times that a new series was refused, because metrics.max_series or the bound of one route was reached";
+        "Series that were refused because metrics.max_series or the bound of one route was reached";
     LOOP_LAG: Histogram(LAGS), "tidegate_loop_lag_seconds" ["worker"]
         "How much later than asked for the loop of a worker woke up";
     MEMORY: Gauge, "tidegate_memory_bytes" ["kind"]

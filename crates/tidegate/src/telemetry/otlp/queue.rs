@@ -58,6 +58,11 @@ impl SpanQueue {
         waiting.drain(..count).collect()
     }
 
+    /// Throws away what waits, and says how much that was.
+    pub fn clear(&self) -> usize {
+        std::mem::take(&mut *self.waiting.lock()).len()
+    }
+
     /// Waits until a batch is full, or the first span has waited for [`INTERVAL`]. Nothing wakes it while no spans
     /// come. Cancel-safe.
     pub async fn due(&self) {

@@ -136,6 +136,20 @@ async fn a_watch_sees_the_drain_and_then_its_end() {
 }
 
 #[tokio::test]
+async fn a_watch_ends_with_its_listener() {
+    let peer = Peer::start().await;
+    let both = "listeners: [{ name: main, address: \"127.0.0.1:0\" }, { name: other, address: \"127.0.0.1:0\" }]";
+    let gateway = Gateway::start(&config(peer.address(), both));
+    let mut http2 = Http2::connect(gateway.listener("other")).await;
+    let mut watch = http2.start(&call("Watch", ""), true).await;
+    assert_eq!(watch.head().await.unwrap().0, 200);
+    assert_eq!(watch.piece().await.unwrap().unwrap(), SERVING);
+    gateway.apply(&config(peer.address(), "listeners: [{ name: main, address: \"127.0.0.1:0\" }]")).await;
+    assert_eq!(watch.piece().await.unwrap(), None, "the gateway serves on, this listener does not");
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_drain_can_be_asked_for_and_readiness_fails_first() {
     let peer = Peer::start().await;
     let drain = "drain: { readiness_delay: 1s, timeout: 5s }";
