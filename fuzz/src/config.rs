@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tidegate_config::source::Memory;
-use tidegate_config::valid::Action;
+use tidegate_config::valid::{Action, ServiceProtocol};
 use tidegate_config::{Diagnostics, Loaded, Place, Valid, load};
 
 /// What `${SECRET}` stands for; it must never be seen.
@@ -67,6 +67,11 @@ fn refers_to_what_exists(valid: &Valid) {
         assert!(route.policy.timeout.is_none_or(|timeout| !timeout.is_zero()));
         match &route.action {
             Action::Grpc(grpc) => assert!(grpc.service < valid.services.len()),
+            Action::Proxy(proxy) => {
+                assert!(route.path.is_some());
+                let service = valid.services.get(proxy.service);
+                assert!(service.is_some_and(|service| service.protocol == ServiceProtocol::Http));
+            }
             Action::Respond(respond) => assert!(route.path.is_some() && (200..=599).contains(&respond.status)),
         }
     }

@@ -14,6 +14,7 @@ pub mod peer;
 pub mod program;
 pub mod shop;
 pub mod tls;
+pub mod web;
 
 use std::future::Future;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use engine::Engine;
 pub use gateway::{Gateway, ask_admin};
 pub use peer::{Peer, Script};
 pub use program::Program;
+pub use web::{Heard, Part, Web};
 
 /// The longest that anything in a test may take before it counts as hanging.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -93,8 +93,8 @@ impl TlsClient {
     ///
     /// # Errors
     /// As [`TlsClient::load`].
-    pub fn load_http1(ca: Option<&Path>) -> Result<Self, TlsError> {
-        Self::build(ca, None, false)
+    pub fn load_http1(ca: Option<&Path>, identity: Option<(&Path, &Path)>) -> Result<Self, TlsError> {
+        Self::build(ca, identity, false)
     }
 
     fn build(ca: Option<&Path>, identity: Option<(&Path, &Path)>, http2: bool) -> Result<Self, TlsError> {

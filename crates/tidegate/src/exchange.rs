@@ -1,5 +1,6 @@
 //! One request and its answer: what is known of it from the first moment on, and what is learnt on the way.
 
+mod client;
 mod facts;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Uri, Version};
 
+pub use client::{Client, TrustedProxies};
 pub use facts::Facts;
 
 use crate::ids::{ConnInfo, RequestId, WorkerId};
@@ -22,6 +24,8 @@ pub const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-reques
 pub struct Exchange {
     /// The connection that it came on.
     pub conn: Arc<ConnInfo>,
+    /// Who sent it.
+    pub client: Client,
     /// Taken over from the client or made here.
     pub request_id: RequestId,
     /// When the head had been read.
@@ -48,13 +52,23 @@ pub struct Exchange {
     pub facts: Facts,
 }
 
+/// What is settled of each request before its route is sought.
+#[derive(Clone, Debug, Default)]
+pub struct Intake {
+    /// Decides what is traced; `None` if nothing is.
+    pub sampler: Option<Sampler>,
+    /// Proxies that may say who the client is.
+    pub trusted_proxies: TrustedProxies,
+}
+
 impl Exchange {
-    /// Starts the clock, settles the request id, and decides whether it is traced: `sampler` is `None` if nothing is.
+    /// Starts the clock, settles the request id and the client's address, and decides whether it is traced.
     #[must_use]
-    pub fn begin<B>(conn: &Arc<ConnInfo>, request: &Request<B>, sampler: Option<Sampler>) -> Arc<Self> {
+    pub fn begin<B>(conn: &Arc<ConnInfo>, request: &Request<B>, intake: &Intake) -> Arc<Self> {
         let headers = request.headers();
         Arc::new(Self {
             conn: Arc::clone(conn),
+            client: intake.trusted_proxies.client(conn.peer.ip(), headers),
             request_id: request_id(headers),
             started: time::now(),
             is_parsed: true,
@@ -65,7 +79,7 @@ impl Exchange {
             version: request.version(),
             host: headers.get(header::HOST).cloned().or_else(|| authority(request.uri())),
             user_agent: headers.get(header::USER_AGENT).cloned(),
-            trace: TraceContext::begin(headers, sampler, || fastrand::u128(..)),
+            trace: TraceContext::begin(headers, intake.sampler, || fastrand::u128(..)),
             facts: Facts::default(),
         })
     }
@@ -75,6 +89,7 @@ impl Exchange {
     pub fn unparsed(conn: &Arc<ConnInfo>) -> Arc<Self> {
         Arc::new(Self {
             conn: Arc::clone(conn),
+            client: TrustedProxies::default().client(conn.peer.ip(), &HeaderMap::new()),
             request_id: request_id(&HeaderMap::new()),
             started: time::now(),
             is_parsed: false,

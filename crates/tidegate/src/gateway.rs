@@ -54,7 +54,7 @@ impl Gateway {
     /// `request` has been vetted: one authority, known framing. The URI holds the path as it was sent.
     pub async fn handle(&self, conn: &Arc<ConnInfo>, request: Request<RequestBody>) -> Response<AnswerBody> {
         let snapshot = self.snapshot.load_full();
-        let exchange = Exchange::begin(conn, &request, snapshot.unrouted.telemetry.observe.sampler);
+        let exchange = Exchange::begin(conn, &request, &snapshot.intake);
         let mut running = Running::begin(&exchange, &self.telemetry);
         let mut style = &snapshot.unrouted.failure;
         let run = pipeline::run(&snapshot, &exchange, request, |route| {
@@ -73,7 +73,7 @@ impl Gateway {
     #[must_use]
     pub fn refuse(&self, conn: &Arc<ConnInfo>, request: Option<Parts>, reject: Reject) -> Response<AnswerBody> {
         let exchange = match request {
-            Some(parts) => Exchange::begin(conn, &Request::from_parts(parts, ()), None),
+            Some(parts) => Exchange::begin(conn, &Request::from_parts(parts, ()), &self.snapshot.load().intake),
             None => Exchange::unparsed(conn),
         };
         let style = FailureStyle::plain("", Format::Problem);

@@ -40,7 +40,7 @@ pub fn expect(live: &Live, lifecycle: &Lifecycle) {
 fn wanted(service: &Running) -> Option<&[String]> {
     match &service.origin {
         SchemaOrigin::Reflection(wanted) if !wanted.is_empty() => Some(wanted),
-        SchemaOrigin::Reflection(_) | SchemaOrigin::Files(..) => None,
+        SchemaOrigin::Reflection(_) | SchemaOrigin::Files(..) | SchemaOrigin::None => None,
     }
 }
 

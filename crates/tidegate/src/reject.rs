@@ -6,6 +6,8 @@ use std::time::Duration;
 use http::StatusCode;
 use tidegate_transcode::{Code, Status, Violation};
 
+use crate::body::BodyError;
+
 /// Why the gateway refused. The same word reaches the body, the log and the metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -218,6 +220,17 @@ impl Reject {
     #[must_use]
     pub fn bad_path(error: &tidegate_route::PathError) -> Self {
         Self::new(Reason::BadRequest).detail("malformed path").cause(error.to_string())
+    }
+
+    /// The client did not finish the body of its request.
+    #[must_use]
+    pub fn broken_body(error: BodyError) -> Self {
+        let reject = Self::new(Reason::BadRequest).cause(error.to_string()).close();
+        match error {
+            BodyError::Stalled => reject.status(StatusCode::REQUEST_TIMEOUT).detail("the request body came too slowly"),
+            BodyError::Malformed => reject.detail("malformed request body"),
+            BodyError::Closed | BodyError::BrokenOff => Self::new(Reason::ClientClosed),
+        }
     }
 
     /// Says it more precisely; `detail` is a constant text.

@@ -83,7 +83,7 @@ fn service(running: &Running) -> ServiceState {
 
 fn schema(running: &Running) -> Option<SchemaState> {
     match running.origin {
-        SchemaOrigin::Files(..) => None,
+        SchemaOrigin::None | SchemaOrigin::Files(..) => None,
         SchemaOrigin::Reflection(_) => Some(SchemaState {
             stale: running.stale || running.freshness.is_stale(),
             digests: running.freshness.digests() as u64,

@@ -15,10 +15,10 @@ mod service;
 pub(crate) use envelope::{Json, RawEnvelope};
 pub(crate) use listener::{RawListener, RawTls};
 pub(crate) use observability::{RawAccess, RawMetrics, RawObservability, RawTracing};
-pub(crate) use operate::{RawAdmin, RawHealth, RawReadiness};
-pub(crate) use policy::{RawJson, RawMetadata, RawPolicy};
+pub(crate) use operate::{RawAdmin, RawClientIp, RawHealth, RawReadiness};
+pub(crate) use policy::{RawHeaders, RawJson, RawMetadata, RawPolicy};
 pub(crate) use process::{RawDrain, RawRuntime, RawSystemRoutes, RawWorkers};
-pub(crate) use route::{PathText, RawRespond, RawRoute};
+pub(crate) use route::{PathText, RawRespond, RawRewrite, RawRoute};
 pub(crate) use service::{RawConnections, RawDescriptors, RawService, RawUpstreamTls};
 
 use crate::decode::{Count, Item, Table, Text, raw_struct};
@@ -33,6 +33,8 @@ raw_struct! {
         include: Vec<Item<Text>>,
         /// Where clients connect. At least one.
         listeners: Vec<Item<RawListener>>,
+        /// How a client's address is found out.
+        client_ip: RawClientIp,
         /// How the process stops.
         drain: RawDrain,
         /// Threads.
@@ -57,6 +59,6 @@ raw_struct! {
         system_routes: RawSystemRoutes,
     }
     later {
-        "client_ip" "redis" "auth" "realtime" "memory_limit" "limits" "merge_slashes"
+        "redis" "auth" "realtime" "memory_limit" "limits" "merge_slashes"
     }
 }

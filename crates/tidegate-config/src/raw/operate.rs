@@ -1,4 +1,4 @@
-//! `admin`, `readiness` and `health`: how the gateway is watched and steered.
+//! `admin`, `client_ip`, `readiness` and `health`: how the gateway is watched and steered.
 
 use crate::decode::{Item, Text, closed_enum, raw_struct};
 use crate::valid::HealthDetail;
@@ -11,6 +11,15 @@ raw_struct! {
         /// What requests must carry as `Authorization: Bearer …`; best as `${file:…}` or `${VARIABLE}`. At least 16
         /// characters.
         token: Text,
+    }
+}
+
+raw_struct! {
+    /// How a client's address is found out.
+    RawClientIp {
+        /// Proxies in front of the gateway, as networks (`10.0.0.0/8`) or addresses. From them alone
+        /// `X-Forwarded-For`, or `Forwarded` if that is missing, is believed.
+        trusted_proxies: Vec<Item<Text>> = "[]",
     }
 }
 

@@ -4,11 +4,14 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::decode::{Bytes, Count, Cx, Decode, Field, Item, Name, Text, Time, closed_enum, did_you_mean, raw_struct};
+use crate::decode::{
+    Bytes, Count, Cx, Decode, Field, Item, Name, Table, Text, Time, closed_enum, did_you_mean, raw_struct,
+};
 use crate::diag::{Code, Diagnostic};
 use crate::node::{Node, Value};
 use crate::valid::{
-    EnumFormat, ErrorFormat, FieldNames, GRPC_CODES, Int64Format, MultiSegmentEscape, StreamFormat, UnknownPolicy,
+    EnumFormat, ErrorFormat, EscapedSlashes, FieldNames, GRPC_CODES, Int64Format, MultiSegmentEscape, StreamFormat,
+    UnknownPolicy,
 };
 
 raw_struct! {
@@ -33,6 +36,14 @@ raw_struct! {
         status_map: CodeMap,
         /// Which request headers become gRPC metadata.
         metadata: RawMetadata,
+        /// What is done to the headers of requests on their way to the backend. What only the gateway may say is taken
+        /// from clients before and added after.
+        request_headers: RawHeaders,
+        /// What is done to the headers of a backend's answers.
+        response_headers: RawHeaders,
+        /// What a proxied route does with `%2F` and `%5C` in a path: `reject` (400) or `keep`. Servers read them in
+        /// different ways.
+        escaped_slashes: EscapedSlashes = "reject",
         /// Formats of streamed answers, chosen by `Accept`; the first is the default.
         stream: Vec<Item<StreamFormat>> = "[array, ndjson, sse]",
         /// Which escapes are decoded in a path value of more than one segment: all but `%2F`, all but reserved
@@ -43,9 +54,9 @@ raw_struct! {
     }
     later {
         "auth" "auth_required" "rate_limits" "cors" "retry" "cache" "invalidate" "validate" "compress" "compression"
-        "request_headers" "response_headers" "etag" "trailing_slash" "auto_mapping" "collision" "unexpected_body"
+        "etag" "trailing_slash" "auto_mapping" "collision" "unexpected_body"
         "form_body" "enum_case" "enum_prefix" "query_maps" "query_plus" "field_mask" "status_from_metadata"
-        "array_error" "ndjson_envelope" "sse" "stream_buffer" "escaped_slashes" "max_concurrent" "shared"
+        "array_error" "ndjson_envelope" "sse" "stream_buffer" "max_concurrent" "shared"
     }
 }
 
@@ -74,6 +85,18 @@ raw_struct! {
         unknown_fields: UnknownPolicy = "reject",
         /// The same for query keys.
         unknown_query: UnknownPolicy = "reject",
+    }
+}
+
+raw_struct! {
+    /// Changes to headers, in this order. Each key is inherited by itself.
+    RawHeaders {
+        /// These are taken away.
+        remove: Vec<Item<Text>> = "[]",
+        /// These take the place of what is there, as in `{ x-edge: tidegate }`.
+        set: Table<Text>,
+        /// These stand beside what is there.
+        add: Table<Text>,
     }
 }
 
@@ -119,6 +142,10 @@ closed_enum! {
         "ndjson" => Self::Ndjson,
         "sse" => Self::Sse,
         later "websocket"
+    }
+    EscapedSlashes {
+        "reject" => Self::Reject,
+        "keep" => Self::Keep,
     }
     MultiSegmentEscape {
         "keep_slash" => Self::KeepSlash,

@@ -36,13 +36,24 @@ raw_struct! {
         body: Text,
         /// Top-level field of the answer that becomes the body.
         response_body: Text,
+        /// What the backend of a proxied route is asked instead of the request's own path.
+        rewrite: RawRewrite,
         /// A fixed answer, instead of a backend.
         respond: RawRespond,
         ..policy: RawPolicy,
     }
     later {
-        "protocol" "rewrite" "redirect" "split" "mirror" "websocket" "match" "headers" "query" "openapi"
+        "protocol" "redirect" "split" "mirror" "websocket" "match" "headers" "query" "openapi"
     }
+}
+
+raw_struct! {
+    /// A new path for the backend of a proxied route.
+    RawRewrite {
+        /// The path, with variables of the route's path: `/{rest}`. The query stays as it is.
+        path: Text = required,
+    }
+    later { "host" "query" }
 }
 
 raw_struct! {

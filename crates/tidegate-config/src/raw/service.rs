@@ -7,15 +7,18 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::RawPolicy;
 use crate::decode::{Bytes, Count, Cx, Decode, Item, Text, Time, closed_enum, raw_struct};
 use crate::node::{Node, Value};
+use crate::valid::ServiceProtocol;
 
 raw_struct! {
     /// A backend. Also takes the policies, for all routes that use it.
     RawService {
-        /// What the backend speaks. Without the key: by the scheme of the endpoints.
-        protocol: ServiceProtocol = "grpc",
+        /// What the backend speaks. Without the key: by the scheme of the endpoints, else by the routes: one that names an
+        /// RPC makes it `grpc`, if none does it is `http`.
+        protocol: ServiceProtocol,
         /// The one endpoint, short for `endpoints` with one entry.
         address: Text,
-        /// Addresses: `host:port`, `grpc://host:port` or `grpcs://host:port` (TLS).
+        /// Addresses: `host:port`; `grpc://host:port` or `grpcs://host:port` (TLS); `http://host:port` or
+        /// `https://host:port`, where the port may be left out.
         endpoints: Vec<Item<Text>>,
         /// Where the descriptors come from: `reflection`, a descriptor set, or a list of `.proto` files. Files are
         /// relative to this one.
@@ -62,7 +65,8 @@ raw_struct! {
 }
 
 raw_struct! {
-    /// TLS towards a backend. All endpoints of the service use TLS, unless they say `grpc://`.
+    /// TLS towards a backend. All endpoints of the service use TLS, unless they say `grpc://` or
+    /// `http://`.
     RawUpstreamTls {
         /// PEM file with the roots to trust. Without the key: those of the system.
         ca: Text,
@@ -76,16 +80,10 @@ raw_struct! {
     later { "insecure" "alpn" }
 }
 
-/// Protocol of a service.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum ServiceProtocol {
-    Grpc,
-}
-
 closed_enum! {
     ServiceProtocol {
         "grpc" => Self::Grpc,
-        later "http"
+        "http" => Self::Http,
     }
 }
 

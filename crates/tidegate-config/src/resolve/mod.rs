@@ -13,6 +13,7 @@ mod path;
 mod policy;
 mod process;
 mod respond;
+mod rewrite;
 mod router;
 mod routes;
 mod rpc;
@@ -70,6 +71,7 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
         routes,
         defaults: policy::merge_values(&policy::Levels(levels), &envelope_names),
         envelopes,
+        client_ip: resolver.client_ip(main),
         drain: resolver.drain(main),
         runtime: resolver.runtime(main),
         observability,
@@ -125,6 +127,7 @@ impl Resolver<'_> {
         for File { raw, .. } in files.iter().skip(1) {
             let main_only = [
                 ("include", place_of(&raw.include)),
+                ("client_ip", place_of(&raw.client_ip)),
                 ("drain", place_of(&raw.drain)),
                 ("runtime", place_of(&raw.runtime)),
                 ("defaults", place_of(&raw.defaults)),

@@ -6,7 +6,7 @@ use super::{File, Names, Resolver};
 use crate::decode::{Item, Text};
 use crate::diag::Code;
 use crate::secret::Secret;
-use crate::valid::{Admin, HealthDetail, Readiness, Required};
+use crate::valid::{Admin, ClientIp, HealthDetail, Network, Readiness, Required};
 
 /// Where the admin API listens unless it says otherwise.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9901);
@@ -14,6 +14,21 @@ const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::ne
 const MIN_TOKEN_BYTES: usize = 16;
 
 impl Resolver<'_> {
+    pub(super) fn client_ip(&mut self, main: &File) -> ClientIp {
+        let items = main.raw.client_ip.value().and_then(|raw| raw.trusted_proxies.value());
+        let mut trusted_proxies = Vec::new();
+        for item in items.into_iter().flatten() {
+            match Network::parse(&item.value.0) {
+                Some(network) => trusted_proxies.push(network),
+                None => {
+                    let message = format!("{} is no network", item.shown());
+                    self.error_with(Code::InvalidValue, &item.place, message, "as in 10.0.0.0/8 or 2001:db8::/32");
+                }
+            }
+        }
+        ClientIp { trusted_proxies }
+    }
+
     pub(super) fn admin(&mut self, main: &File) -> Option<Admin> {
         let item = main.raw.admin.set()?;
         let raw = &item.value;

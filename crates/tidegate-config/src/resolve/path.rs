@@ -3,6 +3,7 @@
 use tidegate_route::{Template, TemplateErrorKind, TemplateOptions};
 
 use super::Resolver;
+use super::rpc::names_rpc;
 use crate::decode::Item;
 use crate::diag::{Code, Diagnostic, Place};
 use crate::raw::{PathText, RawRoute};
@@ -15,7 +16,7 @@ impl Resolver<'_> {
         let options = TemplateOptions {
             inner_wildcard: policy.inner_wildcard.value,
             // A gRPC binding follows the grammar of google.api.http, which has no trailing slash.
-            trailing_slash: raw.respond.set().is_some(),
+            trailing_slash: !names_rpc(raw),
         };
         let error = match Template::parse_with(&item.value.text, options) {
             Ok(template) => return Some(Some(RoutePath { template, place: item.place.clone() })),
@@ -28,7 +29,7 @@ impl Resolver<'_> {
         let problem = Diagnostic::error(Code::InvalidPath, message).at(&inside(item, error.column));
         self.problems.push(match error.kind {
             TemplateErrorKind::DoubleStarNotLast => problem.help("\"inner_wildcard: true\" allows literals behind it"),
-            TemplateErrorKind::TrailingSlash => problem.help("only a route with \"respond\" may end with \"/\""),
+            TemplateErrorKind::TrailingSlash => problem.help("the path of a route to an RPC does not end with \"/\""),
             _ => problem,
         });
         None

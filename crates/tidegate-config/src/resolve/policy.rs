@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::{Names, Resolver, name_of};
+use crate::decode::Table;
 use crate::decode::{Count, Field, Item, Text};
 use crate::diag::{Code, Place};
-use crate::raw::{RawJson, RawMetadata, RawPolicy};
+use crate::raw::{RawHeaders, RawJson, RawMetadata, RawPolicy};
 use crate::valid::{
-    EnumFormat, Envelope, ErrorFormat, FieldNames, Int64Format, JsonPolicy, Level, MetadataPolicy, MultiSegmentEscape,
-    Origin, Policy, Setting, StatusOverride, StreamFormat, UnknownPolicy,
+    EnumFormat, Envelope, ErrorFormat, EscapedSlashes, FieldNames, HeaderRules, Int64Format, JsonPolicy, Level,
+    MetadataPolicy, MultiSegmentEscape, Origin, Policy, Setting, StatusOverride, StreamFormat, UnknownPolicy,
 };
 
 /// Largest `max_body`: a body that is transcoded is in memory.
@@ -18,6 +19,23 @@ const DEFAULT_MAX_BODY: u64 = 1 << 20;
 const MAX_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 const DEFAULT_STREAM_IDLE: Duration = Duration::from_secs(60);
+
+/// Headers of one connection or of a message's framing (RFC 9110, sections 7.2 and 7.6.1).
+const HOP_BY_HOP: [&str; 13] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 impl Resolver<'_> {
     /// Reports values that are wrong wherever they are inherited to.
@@ -44,6 +62,9 @@ impl Resolver<'_> {
         }
         if let Some(metadata) = raw.metadata.value() {
             self.check_metadata(metadata);
+        }
+        for headers in [raw.request_headers.value(), raw.response_headers.value()].into_iter().flatten() {
+            self.check_headers(headers);
         }
         for item in raw.ignore_query.value().into_iter().flatten() {
             if item.value.0.is_empty() {
@@ -73,6 +94,40 @@ impl Resolver<'_> {
         {
             let message = format!("{} is not the beginning of a header name", item.shown());
             self.error(Code::InvalidValue, &item.place, message);
+        }
+    }
+
+    fn check_headers(&mut self, raw: &RawHeaders) {
+        for item in raw.remove.value().into_iter().flatten() {
+            self.check_header_name(item);
+        }
+        for table in [raw.set.value(), raw.add.value()].into_iter().flatten() {
+            for (name, value) in &table.0 {
+                self.check_header_name(name);
+                let Some(item) = value.set() else { continue };
+                let text = item.value.0.as_str();
+                if text.trim() != text || !text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+                    let message = format!("{} cannot be the value of a header", item.shown());
+                    self.error_with(
+                        Code::InvalidValue,
+                        &item.place,
+                        message,
+                        "visible ASCII, with spaces inside alone",
+                    );
+                }
+            }
+        }
+    }
+
+    /// A name that a rule may touch: the framing of messages and what belongs to one connection are the gateway's.
+    fn check_header_name(&mut self, item: &Item<impl AsRef<str>>) {
+        let name = item.value.as_ref().to_ascii_lowercase();
+        if !is_token(&name) {
+            let message = format!("{} is not a header name", item.shown());
+            self.error_with(Code::InvalidValue, &item.place, message, "as in x-tenant");
+        } else if HOP_BY_HOP.contains(&name.as_str()) {
+            let help = "the gateway writes it for each connection";
+            self.error_with(Code::InvalidValue, &item.place, format!("{} cannot be changed", item.shown()), help);
         }
     }
 
@@ -131,6 +186,11 @@ fn texts(list: &[Item<Text>]) -> Vec<String> {
 
 fn lower(list: &[Item<Text>]) -> Vec<String> {
     list.iter().map(|item| item.value.0.to_ascii_lowercase()).collect()
+}
+
+fn pairs(table: &Table<Text>) -> Vec<(String, String)> {
+    let rows = table.0.iter().filter_map(|(name, value)| Some((name, value.value()?)));
+    rows.map(|(name, value)| (name.value.0.to_ascii_lowercase(), value.0.clone())).collect()
 }
 
 /// A token of RFC 9110, section 5.6.2: header names and methods.
@@ -199,6 +259,9 @@ pub(super) fn merge_values(levels: &Levels<'_>, names: &Names) -> Policy {
             |escape| *escape,
             MultiSegmentEscape::KeepSlash,
         ),
+        request_headers: levels.headers(|policy| &policy.request_headers),
+        response_headers: levels.headers(|policy| &policy.response_headers),
+        escaped_slashes: levels.value(|p| Seen::of(&p.escaped_slashes), |what| *what, EscapedSlashes::Reject),
         inner_wildcard: levels.value(|p| Seen::of(&p.inner_wildcard), |on| *on, false),
     }
 }
@@ -252,6 +315,14 @@ impl<'a> Levels<'a> {
             int64: self.json_key(|json| &json.int64, Int64Format::String),
             unknown_fields: self.json_key(|json| &json.unknown_fields, UnknownPolicy::Reject),
             unknown_query: self.json_key(|json| &json.unknown_query, UnknownPolicy::Reject),
+        }
+    }
+
+    fn headers(&self, block: fn(&'a RawPolicy) -> &'a Field<RawHeaders>) -> HeaderRules {
+        HeaderRules {
+            remove: self.value(|p| nested(block(p), |rules| &rules.remove), |list| lower(list), Vec::new()),
+            set: self.value(|p| nested(block(p), |rules| &rules.set), pairs, Vec::new()),
+            add: self.value(|p| nested(block(p), |rules| &rules.add), pairs, Vec::new()),
         }
     }
 

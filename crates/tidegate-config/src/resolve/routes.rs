@@ -1,13 +1,17 @@
 //! Routes: methods, hosts, actions.
 
+use tidegate_route::Template;
+
 use super::policy::{Levels, is_token};
-use super::rpc::{Named, is_dotted, is_identifier};
+use super::rpc::{Named, is_dotted, is_identifier, names_rpc};
 use super::services::{KnownServices, is_host};
 use super::{File, Names, Resolver, name_of, place_of};
 use crate::decode::{Field, Item, Text};
 use crate::diag::Code;
 use crate::raw::{RawPolicy, RawRoute};
-use crate::valid::{Action, Body, Envelope, GrpcAction, Level, Methods, Route, RpcSelector};
+use crate::valid::{
+    Action, Body, Envelope, GrpcAction, Level, Methods, ProxyAction, Route, RpcSelector, ServiceProtocol,
+};
 
 /// What routes refer to.
 pub(super) struct Scope<'a> {
@@ -41,7 +45,8 @@ impl Resolver<'_> {
         let methods = self.methods(raw);
         let hosts = self.hosts(&raw.hosts);
         let path = self.route_path(raw, &policy);
-        let action = self.action(item, service);
+        let template = path.as_ref().and_then(Option::as_ref).map(|path| &path.template);
+        let action = self.action(item, service, scope, template);
         Some(Route {
             name: raw.name.value()?.0.clone(),
             place: item.place.clone(),
@@ -122,8 +127,21 @@ impl Resolver<'_> {
         complete.then_some(hosts)
     }
 
-    fn action(&mut self, item: &Item<RawRoute>, service: Option<usize>) -> Option<Action> {
+    fn action(
+        &mut self,
+        item: &Item<RawRoute>,
+        service: Option<usize>,
+        scope: &Scope<'_>,
+        template: Option<&Template>,
+    ) -> Option<Action> {
         let raw = &item.value;
+        let speaks = service.and_then(|index| scope.services.protocols.get(index)).copied();
+        if let Some(rewrite) = raw.rewrite.set()
+            && (raw.respond.set().is_some() || names_rpc(raw))
+        {
+            let help = "it is for routes that pass requests on to an HTTP service";
+            self.error_with(Code::Conflict, &rewrite.place, "\"rewrite\" on a route that is not proxied", help);
+        }
         if raw.respond.is_invalid() {
             return None;
         }
@@ -131,9 +149,13 @@ impl Resolver<'_> {
             return self.respond(raw, respond).map(Action::Respond);
         }
         let Some((rpc, rpc_place)) = self.rpc(raw)? else {
-            self.report_no_action(item);
-            return None;
+            return self.proxy(item, service, speaks, template).map(Action::Proxy);
         };
+        if speaks == Some(ServiceProtocol::Http) {
+            let help = "say \"protocol: grpc\" there, or leave the RPC out to pass requests on";
+            self.error_with(Code::Conflict, &rpc_place, "an RPC of a service that speaks HTTP", help);
+            return None;
+        }
         if raw.service.is_missing() {
             let help = "name the service that has this RPC";
             self.error_with(Code::MissingKey, &rpc_place, "\"service\" is missing", help);
@@ -154,19 +176,41 @@ impl Resolver<'_> {
         }))
     }
 
-    fn report_no_action(&mut self, item: &Item<RawRoute>) {
-        match &item.value.service {
-            Field::Set(service) => {
-                let message = "proxying without transcoding is not available in this version";
-                let help = "name an RPC with \"grpc: pkg.Service/Method\"";
-                self.error_with(Code::NotAvailable, &service.place, message, help);
+    /// A route without an RPC passes requests on.
+    fn proxy(
+        &mut self,
+        item: &Item<RawRoute>,
+        service: Option<usize>,
+        speaks: Option<ServiceProtocol>,
+        template: Option<&Template>,
+    ) -> Option<ProxyAction> {
+        let raw = &item.value;
+        match (&raw.service, speaks) {
+            (Field::Set(service), Some(ServiceProtocol::Grpc)) => {
+                let help = "name an RPC with \"grpc: pkg.Service/Method\"; an HTTP service says \"protocol: http\"";
+                self.error_with(Code::MissingKey, &service.place, "a route to a gRPC service without an RPC", help);
             }
-            Field::Absent | Field::Null(_) => {
-                let message = "a route needs \"service\" and \"grpc\", or \"respond\"";
+            (Field::Absent | Field::Null(_), _) => {
+                let message = "a route needs \"service\" or \"respond\"";
                 self.error(Code::MissingKey, &item.place, message);
             }
-            Field::Invalid => {}
+            (Field::Set(_) | Field::Invalid, _) => {}
         }
+        if raw.path.is_missing() {
+            self.error(Code::MissingKey, &item.place, "a route without an RPC needs \"path\"");
+        }
+        for (key, place) in [("body", place_of(&raw.body)), ("response_body", place_of(&raw.response_body))] {
+            if let Some(place) = place {
+                let help = "bodies are passed on as they are";
+                self.error_with(Code::Conflict, place, format!("\"{key}\" on a route without an RPC"), help);
+            }
+        }
+        let rewrite = match &raw.rewrite {
+            Field::Invalid => return None,
+            Field::Absent | Field::Null(_) => None,
+            Field::Set(rewrite) => Some(self.rewrite(rewrite, template)?),
+        };
+        (speaks? == ServiceProtocol::Http).then_some(ProxyAction { service: service?, rewrite })
     }
 
     /// A route without a path takes everything from annotations; a route with one is for one RPC.

@@ -9,6 +9,12 @@ use crate::valid::RpcSelector;
 /// An RPC, or several, and where it is named.
 pub(super) type Named = (RpcSelector, Place);
 
+/// Whether any key names an RPC.
+pub(super) fn names_rpc(raw: &RawRoute) -> bool {
+    let keys = [place_of(&raw.grpc), place_of(&raw.grpc_service), place_of(&raw.grpc_method)];
+    keys.iter().any(Option::is_some)
+}
+
 impl Resolver<'_> {
     /// What a route calls. Outer `None`: a fault that was reported; inner `None`: no key names an RPC.
     pub(super) fn rpc(&mut self, raw: &RawRoute) -> Option<Option<Named>> {

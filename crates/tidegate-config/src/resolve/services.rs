@@ -4,11 +4,12 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::rpc::names_rpc;
 use super::{File, Names, Resolver, place_of};
 use crate::decode::{Bytes, Field, Item, Name, Text, Time};
 use crate::diag::{Code, Place};
 use crate::raw::{RawConnections, RawDescriptors, RawService, RawUpstreamTls};
-use crate::valid::{Connections, Descriptors, Endpoint, Keepalive, Service, UpstreamTls};
+use crate::valid::{Connections, Descriptors, Endpoint, Keepalive, Service, ServiceProtocol, UpstreamTls};
 
 /// Largest `max_message`: a message is in memory as a whole.
 const MAX_MESSAGE: u64 = 1 << 30;
@@ -21,16 +22,21 @@ const DEFAULT_CONNECTIONS: Connections = Connections {
     keepalive: Some(Keepalive { interval: Duration::from_secs(10), timeout: Duration::from_secs(3) }),
 };
 
+/// An endpoint, and what its scheme says that it speaks.
+type Written = (Endpoint, Option<ServiceProtocol>);
+
 /// Services by name.
 pub(super) struct KnownServices<'a> {
     pub(super) names: Names,
     /// What was typed, by index of the service: routes inherit from it.
     pub(super) raw: Vec<&'a RawService>,
+    /// What they speak, by index of the service.
+    pub(super) protocols: Vec<ServiceProtocol>,
 }
 
 impl Resolver<'_> {
     pub(super) fn services<'f>(&mut self, files: &'f [File], envelopes: &Names) -> (Vec<Service>, KnownServices<'f>) {
-        let mut known = KnownServices { names: Names::new(), raw: Vec::new() };
+        let mut known = KnownServices { names: Names::new(), raw: Vec::new(), protocols: Vec::new() };
         let mut services = Vec::new();
         known.names.incomplete = files.iter().any(|file| file.raw.services.is_invalid());
         for (name, value) in files.iter().filter_map(|file| file.raw.services.value()).flat_map(|table| &table.0) {
@@ -39,17 +45,22 @@ impl Resolver<'_> {
             }
             let Some(raw) = value.value() else { continue };
             self.check_policy(&raw.policy, envelopes);
-            let Some(service) = self.service(name, raw) else { continue };
+            let Some(service) = self.service(name, raw, files) else { continue };
             known.names.set_index(&name.value.0, services.len());
             known.raw.push(raw);
+            known.protocols.push(service.protocol);
             services.push(service);
         }
         (services, known)
     }
 
-    fn service(&mut self, name: &Item<Name>, raw: &RawService) -> Option<Service> {
+    fn service(&mut self, name: &Item<Name>, raw: &RawService, files: &[File]) -> Option<Service> {
         let endpoints = self.endpoints(name, raw);
-        let descriptors = self.descriptors(raw);
+        let protocol = self.protocol(name, raw, endpoints.as_deref(), files);
+        let descriptors = match protocol {
+            Some(ServiceProtocol::Http) => self.no_descriptors(raw),
+            Some(ServiceProtocol::Grpc) | None => self.descriptors(raw),
+        };
         let max_message = self.max_message(&raw.max_message);
         let connect_timeout = self.positive(&raw.connect_timeout, Duration::from_secs(2));
         let connections = match raw.connections.value() {
@@ -57,16 +68,22 @@ impl Resolver<'_> {
             Some(raw) => self.connections(raw),
         };
         let tls = raw.tls.set().and_then(|item| self.upstream_tls(&item.value, &item.place));
-        let endpoints = endpoints?;
+        let endpoints: Vec<Endpoint> = endpoints?.into_iter().map(|(endpoint, _)| endpoint).collect();
         let secure = endpoints.iter().any(|endpoint| endpoint.tls);
         if let Some(place) = place_of(&raw.tls)
             && !secure
         {
-            self.warn(Code::NoEffect, place, "every endpoint says grpc://, so \"tls\" does nothing", "write grpcs://");
+            self.warn(
+                Code::NoEffect,
+                place,
+                "no endpoint uses TLS, so \"tls\" does nothing",
+                "write grpcs:// or https://",
+            );
         }
         Some(Service {
             name: name.value.0.clone(),
             place: name.place.clone(),
+            protocol: protocol?,
             endpoints,
             descriptors: descriptors?,
             descriptors_place: place_of(&raw.descriptors).unwrap_or(&name.place).clone(),
@@ -77,7 +94,41 @@ impl Resolver<'_> {
         })
     }
 
-    fn endpoints(&mut self, name: &Item<Name>, raw: &RawService) -> Option<Vec<Endpoint>> {
+    /// What the service speaks: as it says, by the schemes of its endpoints, or by the routes that use it.
+    fn protocol(
+        &mut self,
+        name: &Item<Name>,
+        raw: &RawService,
+        endpoints: Option<&[Written]>,
+        files: &[File],
+    ) -> Option<ServiceProtocol> {
+        if raw.protocol.is_invalid() {
+            return None;
+        }
+        let said = raw.protocol.set();
+        let mut schemes = endpoints?.iter().filter_map(|(endpoint, scheme)| Some((endpoint, (*scheme)?)));
+        let by_scheme = schemes.next();
+        let settled = said.map(|item| item.value).or(by_scheme.map(|(_, protocol)| protocol));
+        let other = by_scheme.into_iter().chain(schemes).find(|(_, protocol)| Some(*protocol) != settled);
+        if let Some((endpoint, _)) = other {
+            let message = "this endpoint does not speak what its service does";
+            let help = "a service is either gRPC (grpc://, grpcs://) or HTTP (http://, https://)";
+            self.error_with(Code::Conflict, &endpoint.place, message, help);
+            return None;
+        }
+        Some(settled.unwrap_or_else(|| by_routes(&name.value.0, files)))
+    }
+
+    fn no_descriptors(&mut self, raw: &RawService) -> Option<Descriptors> {
+        let keys = [place_of(&raw.descriptors), place_of(&raw.proto_paths), place_of(&raw.max_message)];
+        for place in keys.into_iter().flatten() {
+            let help = "it is for services that speak gRPC";
+            self.error_with(Code::Conflict, place, "an HTTP service has no messages and no descriptors", help);
+        }
+        Some(Descriptors::None)
+    }
+
+    fn endpoints(&mut self, name: &Item<Name>, raw: &RawService) -> Option<Vec<Written>> {
         if raw.address.is_invalid() || raw.endpoints.is_invalid() {
             return None;
         }
@@ -101,14 +152,15 @@ impl Resolver<'_> {
                 list.value.iter().collect()
             }
         };
-        let mut endpoints: Vec<Endpoint> = Vec::with_capacity(items.len());
+        let mut endpoints: Vec<Written> = Vec::with_capacity(items.len());
         let mut complete = true;
         for item in items {
             let Some(endpoint) = self.endpoint(item, raw.tls.set().is_some()) else {
                 complete = false;
                 continue;
             };
-            if endpoints.iter().any(|other| other.host == endpoint.host && other.port == endpoint.port) {
+            let (new, _) = &endpoint;
+            if endpoints.iter().any(|(other, _)| other.host == new.host && other.port == new.port) {
                 self.error(Code::Duplicate, &item.place, format!("endpoint {} stands here twice", item.shown()));
             }
             endpoints.push(endpoint);
@@ -116,34 +168,40 @@ impl Resolver<'_> {
         (complete && !endpoints.is_empty()).then_some(endpoints)
     }
 
-    fn endpoint(&mut self, item: &Item<Text>, tls_by_default: bool) -> Option<Endpoint> {
+    fn endpoint(&mut self, item: &Item<Text>, tls_by_default: bool) -> Option<Written> {
         let text = item.value.0.as_str();
-        let (tls, address) = match text.split_once("://") {
-            Some(("grpc", address)) => (false, address),
-            Some(("grpcs", address)) => (true, address),
-            Some(("http" | "https", _)) => {
-                self.error(Code::NotAvailable, &item.place, "HTTP backends are not available in this version");
-                return None;
-            }
+        let (tls, address, scheme) = match text.split_once("://") {
+            Some(("grpc", address)) => (false, address, Some(ServiceProtocol::Grpc)),
+            Some(("grpcs", address)) => (true, address, Some(ServiceProtocol::Grpc)),
+            Some(("http", address)) => (false, address, Some(ServiceProtocol::Http)),
+            Some(("https", address)) => (true, address, Some(ServiceProtocol::Http)),
             Some(("dns" | "unix", _)) => return self.later_endpoint(item),
             None if text.starts_with("unix:") => return self.later_endpoint(item),
             Some(_) => {
                 let message = format!("{} has an unknown scheme", item.shown());
-                self.error_with(Code::InvalidValue, &item.place, message, "write host:port, grpc:// or grpcs://");
+                let help = "write host:port, grpc://, grpcs://, http:// or https://";
+                self.error_with(Code::InvalidValue, &item.place, message, help);
                 return None;
             }
-            None => (tls_by_default, text),
+            None => (tls_by_default, text, None),
         };
-        let Some((host, port)) = host_and_port(address) else {
+        let usual = match scheme {
+            Some(ServiceProtocol::Http) => Some(if tls { 443 } else { 80 }),
+            Some(ServiceProtocol::Grpc) | None => None,
+        };
+        let found = host_and_port(address).or_else(|| Some((bare_host(address)?, usual?)));
+        let Some((host, port)) = found else {
             let message = format!("{} is not an endpoint", item.shown());
-            let help = "write host and port, as in \"localhost:50051\" or \"grpcs://[::1]:50051\"";
+            let help =
+                "write host and port, as in \"localhost:50051\" or \"https://[::1]:8443\"; a path does not belong here";
             self.error_with(Code::InvalidValue, &item.place, message, help);
             return None;
         };
-        Some(Endpoint { text: text.to_owned(), place: item.place.clone(), host: host.to_owned(), port, tls })
+        let host = host.to_owned();
+        Some((Endpoint { text: text.to_owned(), place: item.place.clone(), host, port, tls }, scheme))
     }
 
-    fn later_endpoint(&mut self, item: &Item<Text>) -> Option<Endpoint> {
+    fn later_endpoint(&mut self, item: &Item<Text>) -> Option<Written> {
         let message = "endpoints with \"dns:\" or \"unix:\" are not available in this version";
         self.error_with(Code::NotAvailable, &item.place, message, "write host:port");
         None
@@ -270,6 +328,24 @@ fn folders_of(files: &[PathBuf]) -> Vec<PathBuf> {
     folders.sort();
     folders.dedup();
     folders
+}
+
+/// What a service speaks if nothing else says so: HTTP, if routes use it and none of them names an RPC.
+fn by_routes(service: &str, files: &[File]) -> ServiceProtocol {
+    let routes = files.iter().filter_map(|file| file.raw.routes.value()).flatten().map(|route| &route.value);
+    let mut users = routes.filter(|route| route.service.value().is_some_and(|name| name.0 == service)).peekable();
+    if users.peek().is_some() && users.all(|route| !names_rpc(route)) {
+        return ServiceProtocol::Http;
+    }
+    ServiceProtocol::Grpc
+}
+
+/// A host without a port, its brackets removed.
+fn bare_host(text: &str) -> Option<&str> {
+    match text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(|_| inner),
+        None => is_host(text).then_some(text),
+    }
 }
 
 /// Host (without brackets) and port. The host is a name or an address; the port is not 0.

@@ -5,6 +5,7 @@
 //! (descriptors, certificates, DNS) is checked later, by the gateway, which adds to the same
 //! [`Diagnostics`](crate::Diagnostics) through the places kept here.
 
+mod client;
 mod envelope;
 mod listener;
 mod observability;
@@ -15,6 +16,7 @@ mod process;
 mod route;
 mod service;
 
+pub use client::{ClientIp, Network};
 pub use envelope::{Envelope, Expression, Literal, Piece, Tree};
 pub use listener::{Listener, Protocol, Tls};
 pub use observability::{
@@ -23,12 +25,14 @@ pub use observability::{
 pub use operate::{Admin, HealthDetail, Readiness, Required};
 pub use origin::{Level, Origin, Setting};
 pub use policy::{
-    EnumFormat, ErrorFormat, FieldNames, GRPC_CODES, Int64Format, JsonPolicy, MetadataPolicy, MultiSegmentEscape,
-    Policy, StatusOverride, StreamFormat, UnknownPolicy,
+    EnumFormat, ErrorFormat, EscapedSlashes, FieldNames, GRPC_CODES, HeaderRules, Int64Format, JsonPolicy,
+    MetadataPolicy, MultiSegmentEscape, Policy, StatusOverride, StreamFormat, UnknownPolicy,
 };
 pub use process::{Drain, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers};
-pub use route::{Action, Body, GrpcAction, Methods, Respond, Route, RoutePath, RpcSelector};
-pub use service::{Connections, Descriptors, Endpoint, Keepalive, Service, UpstreamTls};
+pub use route::{
+    Action, Body, GrpcAction, Methods, ProxyAction, Respond, Rewrite, RewritePart, Route, RoutePath, RpcSelector,
+};
+pub use service::{Connections, Descriptors, Endpoint, Keepalive, Service, ServiceProtocol, UpstreamTls};
 
 /// The whole configuration. Lists are in the order of the files: the main file first, then each included file.
 #[derive(Clone, Debug)]
@@ -46,6 +50,8 @@ pub struct Valid {
     pub defaults: Policy,
     /// Envelope templates; names are unique. Policies refer to them by index.
     pub envelopes: Vec<Envelope>,
+    /// Who may speak for clients.
+    pub client_ip: ClientIp,
     /// How the process stops.
     pub drain: Drain,
     /// Threads.

@@ -31,6 +31,12 @@ pub struct Policy {
     pub stream: Setting<Vec<StreamFormat>>,
     /// How escapes in values of more than one segment are decoded.
     pub multi_segment_escape: Setting<MultiSegmentEscape>,
+    /// What is done to the headers of requests on their way to the backend.
+    pub request_headers: HeaderRules,
+    /// What is done to the headers of a backend's answers.
+    pub response_headers: HeaderRules,
+    /// What a proxied route does with `%2F` and `%5C` in a path. Refused by default.
+    pub escaped_slashes: Setting<EscapedSlashes>,
     /// Whether one `**` may stand before the last segment of a template.
     pub inner_wildcard: Setting<bool>,
 }
@@ -123,6 +129,26 @@ pub struct MetadataPolicy {
     pub allow_binary: Setting<bool>,
     /// Headers that begin with this pass without it; `None`: no prefix rule.
     pub prefix: Setting<Option<String>>,
+}
+
+/// `request_headers` or `response_headers`, in the order in which they are done. Names are lower case.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HeaderRules {
+    /// Taken away.
+    pub remove: Setting<Vec<String>>,
+    /// Put in the place of what is there.
+    pub set: Setting<Vec<(String, String)>>,
+    /// Put beside what is there.
+    pub add: Setting<Vec<(String, String)>>,
+}
+
+/// What becomes of an escaped slash or backslash in the path of a proxied request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EscapedSlashes {
+    /// 400: servers read it in different ways.
+    Reject,
+    /// Passed on as it is.
+    Keep,
 }
 
 /// A format of streamed answers.

@@ -48,8 +48,39 @@ pub enum Methods {
 pub enum Action {
     /// Call a gRPC method.
     Grpc(GrpcAction),
+    /// Pass the request on as it is.
+    Proxy(ProxyAction),
     /// Answer at once.
     Respond(Respond),
+}
+
+/// A request that is passed on to an HTTP service.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ProxyAction {
+    /// Index into `Valid::services`.
+    pub service: usize,
+    /// The path that the backend sees; `None`: the canonical path of the request.
+    pub rewrite: Option<Rewrite>,
+}
+
+/// `rewrite`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rewrite {
+    /// Joined they are the new path, which begins with `/`.
+    pub path: Vec<RewritePart>,
+    /// As written.
+    pub text: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// A piece of a new path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RewritePart {
+    /// Text, escaped as a path is.
+    Literal(String),
+    /// What a variable of the route's path matched, escaped as the client sent it: its number in the template.
+    Variable(usize),
 }
 
 /// A gRPC call.

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use crate::diag::Place;
 
-/// One entry of `services`. All services of this version speak gRPC.
+/// One entry of `services`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Service {
     /// Unique name; a metric label.
     pub name: String,
     /// Where the entry stands.
     pub place: Place,
+    /// What its endpoints speak.
+    pub protocol: ServiceProtocol,
     /// Addresses, in the order of the file. Not empty, no repetition.
     pub endpoints: Vec<Endpoint>,
-    /// Where the descriptors come from. Without the key: reflection.
+    /// Where the descriptors come from. Without the key: reflection for gRPC, none for HTTP.
     pub descriptors: Descriptors,
     /// Where `descriptors` stands, or the entry itself when the key is missing.
     pub descriptors_place: Place,
@@ -29,6 +31,15 @@ pub struct Service {
     pub tls: Option<UpstreamTls>,
 }
 
+/// What a service speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ServiceProtocol {
+    /// gRPC over HTTP/2.
+    Grpc,
+    /// HTTP/1.1.
+    Http,
+}
+
 /// One address of a service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
@@ -40,14 +51,16 @@ pub struct Endpoint {
     pub host: String,
     /// Port, not 0.
     pub port: u16,
-    /// Whether the connection is encrypted: `grpcs://`, or any endpoint of a service with a `tls` block unless it says
-    /// `grpc://`.
+    /// Whether the connection is encrypted: `grpcs://`, `https://`, or any endpoint of a service with a `tls` block unless it says
+    /// `grpc://` or `http://`.
     pub tls: bool,
 }
 
 /// Where the descriptors of a service come from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Descriptors {
+    /// There are none: the service speaks HTTP.
+    None,
     /// gRPC server reflection.
     Reflection,
     /// A serialised `FileDescriptorSet`, relative to the file that names it.

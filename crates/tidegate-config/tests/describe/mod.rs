@@ -4,7 +4,7 @@
 use std::fmt::{Debug, Write};
 
 use tidegate_config::Valid;
-use tidegate_config::valid::{Action, Level, Methods, Policy, Route, Setting, Tree};
+use tidegate_config::valid::{Action, Level, Methods, Policy, Route, ServiceProtocol, Setting, Tree};
 
 pub(crate) fn describe(valid: &Valid) -> String {
     let mut out = String::new();
@@ -22,6 +22,9 @@ pub(crate) fn describe(valid: &Valid) -> String {
         for endpoint in &service.endpoints {
             let tls = if endpoint.tls { " tls" } else { "" };
             let _ = writeln!(out, "  endpoint {} port {}{tls}", endpoint.host, endpoint.port);
+        }
+        if service.protocol == ServiceProtocol::Http {
+            let _ = writeln!(out, "  speaks HTTP");
         }
         let _ = writeln!(out, "  descriptors {:?}", service.descriptors);
         let _ = writeln!(out, "  max_message {} connect_timeout {:?}", service.max_message, service.connect_timeout);
@@ -69,6 +72,11 @@ fn describe_route(route: &Route, valid: &Valid, out: &mut String) {
             let _ = write!(out, "  grpc {service} {:?} body {:?}", grpc.rpc, grpc.body);
             let _ = writeln!(out, " response_body {:?}", grpc.response_body);
         }
+        Action::Proxy(proxy) => {
+            let service = valid.services.get(proxy.service).map_or("?", |service| &service.name);
+            let rewrite = proxy.rewrite.as_ref().map(|rewrite| &rewrite.path);
+            let _ = writeln!(out, "  proxy {service} rewrite {rewrite:?}");
+        }
         Action::Respond(respond) => {
             let body = String::from_utf8_lossy(&respond.body);
             let _ = writeln!(out, "  respond {} {:?} {body}", respond.status, respond.content_type);
@@ -99,6 +107,12 @@ fn describe_policy(policy: &Policy, out: &mut String) {
     setting("metadata.prefix", &policy.metadata.prefix, out);
     setting("stream", &policy.stream, out);
     setting("multi_segment_escape", &policy.multi_segment_escape, out);
+    for (name, rules) in [("request", &policy.request_headers), ("response", &policy.response_headers)] {
+        setting(&format!("{name}_headers.remove"), &rules.remove, out);
+        setting(&format!("{name}_headers.set"), &rules.set, out);
+        setting(&format!("{name}_headers.add"), &rules.add, out);
+    }
+    setting("escaped_slashes", &policy.escaped_slashes, out);
     setting("inner_wildcard", &policy.inner_wildcard, out);
 }
 

@@ -5,6 +5,7 @@ pub mod failure;
 pub mod grpc_health;
 pub mod health;
 pub mod metrics;
+pub mod proxy;
 pub mod respond;
 pub mod system;
 pub mod transcode;
@@ -22,6 +23,8 @@ use crate::reject::{Reason, Reject};
 pub enum Action {
     /// JSON in, gRPC out.
     Transcode(std::sync::Arc<transcode::Transcode>),
+    /// HTTP in, HTTP out.
+    Proxy(Box<proxy::Proxy>),
     /// A fixed answer.
     Respond(respond::Respond),
     /// A path of the gateway itself.
@@ -55,6 +58,7 @@ impl Action {
     ) -> Result<Response<ResponseBody>, Reject> {
         match self {
             Self::Transcode(transcode) => transcode.run(exchange, parts, body, path, captures).await,
+            Self::Proxy(proxy) => proxy.run(exchange, parts, body, path, captures).await,
             Self::Respond(respond) => Ok(respond.run()),
             Self::System(system) => Ok(system.run()),
             Self::Metrics(page) => page.answer(&parts.headers).await,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegate_config::Valid;
 use tidegate_config::valid::{
     AccessOutput, Action, Descriptors, HealthDetail, Listener, LogFormat, OtlpProtocol, Required, Runtime,
-    RuntimeModel, Service, Tls, Workers,
+    RuntimeModel, Service, ServiceProtocol, Tls, Workers,
 };
 
 use crate::explain;
@@ -22,6 +22,7 @@ pub(super) fn document(snapshot: &Snapshot) -> Value {
         "admin": valid.admin.as_ref().map(|admin| {
             json!({"address": admin.address, "token": admin.token.as_ref().map(|_| HIDDEN)})
         }),
+        "client_ip": {"trusted_proxies": valid.client_ip.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>()},
         "drain": {"readiness_delay": duration(drain.readiness_delay), "timeout": duration(drain.timeout)},
         "runtime": runtime(valid.runtime),
         "observability": observability(valid),
@@ -100,12 +101,14 @@ fn required(valid: &Valid, required: Required) -> String {
 
 fn service(service: &Service) -> Value {
     let descriptors = match &service.descriptors {
+        Descriptors::None => Value::Null,
         Descriptors::Reflection => json!("reflection"),
         Descriptors::Set(path) => json!(path),
         Descriptors::Protos { files, .. } => json!(files),
     };
     json!({
         "name": service.name,
+        "protocol": match service.protocol { ServiceProtocol::Grpc => "grpc", ServiceProtocol::Http => "http" },
         "endpoints": service.endpoints.iter().map(|endpoint| endpoint.text.clone()).collect::<Vec<_>>(),
         "descriptors": descriptors,
         "max_message": service.max_message,
@@ -127,7 +130,7 @@ fn routes(snapshot: &Snapshot) -> Vec<Value> {
                 "name": route.name,
                 "path": route.path.as_ref().map(|path| path.template.as_str()),
                 "hosts": route.hosts,
-                "target": match &route.action { Action::Grpc(_) => "grpc", Action::Respond(_) => "respond" },
+                "target": match &route.action { Action::Grpc(_) => "grpc", Action::Proxy(_) => "proxy", Action::Respond(_) => "respond" },
                 "origin": route.place.to_string(),
                 "policies": policies,
             })

@@ -30,7 +30,7 @@ use crate::action::Action;
 use crate::action::failure::FailureStyle;
 use crate::action::transcode::Transcode;
 use crate::action::transcode::preflight::{Preflight, Step};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Intake};
 use crate::head;
 use crate::ids::{ConnInfo, ListenerId, WorkerId};
 use crate::reject::{Reason, Reject};
@@ -121,7 +121,8 @@ fn fly(
     standpoint: Standpoint,
 ) -> Option<Preflight> {
     if let Some(transcode) = route.action.transcode() {
-        let exchange = Exchange::begin(&nobody(question.tls), &Request::from_parts(parts.clone(), ()), None);
+        let exchange =
+            Exchange::begin(&nobody(question.tls), &Request::from_parts(parts.clone(), ()), &Intake::default());
         return Some(transcode.preflight(&exchange, parts, path, captures));
     }
     if !matches!(route.action, Action::Pending) || standpoint == Standpoint::Offline {

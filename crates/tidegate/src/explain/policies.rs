@@ -7,18 +7,21 @@ use serde_json::{Value, json};
 use tidegate_config::Valid;
 use tidegate_config::units::{bytes_text, duration_text};
 use tidegate_config::valid::{
-    Descriptors, EnumFormat, ErrorFormat, FieldNames, GRPC_CODES, GrpcAction, Int64Format, MultiSegmentEscape, Policy,
-    Route, Service, Setting, UnknownPolicy,
+    Action as ConfigAction, Descriptors, EnumFormat, ErrorFormat, EscapedSlashes, FieldNames, GRPC_CODES, GrpcAction,
+    HeaderRules, Int64Format, MultiSegmentEscape, Policy, ProxyAction, Route, Service, ServiceProtocol, Setting,
+    UnknownPolicy,
 };
 use tidegate_transcode::{Body, StreamFormat};
 
 use super::answer::{self, Origin, Stage, Verdict};
 use super::{Standpoint, table};
+use crate::action::Action;
 use crate::action::transcode::Transcode;
 use crate::action::transcode::preflight::{Preflight, Step};
 use crate::exchange::REQUEST_ID;
 use crate::ids::RequestId;
 use crate::snapshot::CompiledRoute;
+use crate::upstream::Cluster;
 
 /// One policy: its name, when it runs, what it has to say, and the step of a request that it refuses at.
 struct Entry {
@@ -45,6 +48,8 @@ const POLICIES: &[Entry] = &[
     entry("deadline", Stage::Request, &[Step::Deadline], deadline),
     entry("metadata", Stage::Request, &[Step::Metadata], metadata),
     entry("transcode", Stage::Request, &[Step::Binding], transcode),
+    entry("rewrite", Stage::Request, &[], rewrite),
+    entry("request_headers", Stage::Request, &[], headers),
     entry("service", Stage::Upstream, &[Step::Service], service),
     entry("transforms", Stage::Response, &[], transforms),
     entry("errors", Stage::Response, &[], errors),
@@ -76,6 +81,31 @@ impl<'a> Context<'a> {
         let transcode = self.compiled.action.transcode();
         Some(Call { route, grpc, service, transcode })
     }
+
+    fn backend(&self) -> Option<Backend<'a>> {
+        if let Some(call) = self.call() {
+            let cluster = call.transcode.map(|transcode| &**transcode.cluster());
+            return Some(Backend { route: call.route, service: call.service, transcode: call.transcode, cluster });
+        }
+        let (route, _, service) = self.proxied()?;
+        let Action::Proxy(proxy) = &self.compiled.action else { return None };
+        Some(Backend { route, service, transcode: None, cluster: Some(proxy.cluster()) })
+    }
+
+    fn proxied(&self) -> Option<(&'a Route, &'a ProxyAction, &'a Service)> {
+        let route = table::route(self.valid, self.compiled)?;
+        let ConfigAction::Proxy(proxy) = &route.action else { return None };
+        Some((route, proxy, self.valid.services.get(proxy.service)?))
+    }
+}
+
+/// A route to a backend, whatever that speaks.
+struct Backend<'a> {
+    route: &'a Route,
+    service: &'a Service,
+    /// The call that it makes, if its method is known.
+    transcode: Option<&'a Transcode>,
+    cluster: Option<&'a Cluster>,
 }
 
 /// The settings of one policy, as they are collected.
@@ -128,8 +158,13 @@ pub(super) fn of(context: &Context<'_>) -> Vec<answer::Policy> {
     all
 }
 
-fn client_ip(_: &Context<'_>, rows: &mut Rows) {
-    rows.add(json!("the peer's address"), Origin::built_in());
+fn client_ip(context: &Context<'_>, rows: &mut Rows) {
+    let trusted = &context.valid.client_ip.trusted_proxies;
+    if trusted.is_empty() {
+        return rows.add(json!("the peer's address"), Origin::built_in());
+    }
+    let networks: Vec<String> = trusted.iter().map(ToString::to_string).collect();
+    rows.add(json!({"trusted_proxies": networks}), Origin::built_in());
 }
 
 fn request_id(context: &Context<'_>, rows: &mut Rows) {
@@ -145,12 +180,20 @@ fn request_id(context: &Context<'_>, rows: &mut Rows) {
 }
 
 fn validation(context: &Context<'_>, rows: &mut Rows) {
-    let Some(call) = context.call() else { return };
-    let max_body = &call.route.policy.max_body;
-    let plan = call.transcode.map(Transcode::plan);
+    let Some(backend) = context.backend() else { return };
+    let max_body = &backend.route.policy.max_body;
+    let plan = backend.transcode.map(Transcode::plan);
     let uploads = plan.is_some_and(|plan| plan.method().is_client_streaming());
     let note = uploads.then(|| "for each message of the upload".to_owned());
     rows.add_noted(json!({"max_body": bytes_text(max_body.value)}), &max_body.origin, note);
+    if context.proxied().is_some() {
+        let slashes = &backend.route.policy.escaped_slashes;
+        let word = match slashes.value {
+            EscapedSlashes::Reject => "reject",
+            EscapedSlashes::Keep => "keep",
+        };
+        rows.add(json!({"escaped_slashes": word}), &slashes.origin);
+    }
     let Some(plan) = plan else { return };
     let types = if plan.takes_raw_body() {
         json!("any")
@@ -166,8 +209,8 @@ fn validation(context: &Context<'_>, rows: &mut Rows) {
 }
 
 fn deadline(context: &Context<'_>, rows: &mut Rows) {
-    let Some(call) = context.call() else { return };
-    let policy = &call.route.policy;
+    let Some(backend) = context.backend() else { return };
+    let policy = &backend.route.policy;
     let optional = |time: Option<std::time::Duration>| time.map_or(json!(null), |time| json!(duration_text(time)));
     let asked = context.flight.and_then(|flight| flight.client_timeout);
     let note = asked.map(|asked| match policy.timeout.value {
@@ -175,7 +218,11 @@ fn deadline(context: &Context<'_>, rows: &mut Rows) {
         Some(_) | None => format!("the client waits only {}", duration_text(asked)),
     });
     rows.add_noted(json!({"timeout": optional(policy.timeout.value)}), &policy.timeout.origin, note);
-    if call.transcode.is_some_and(|transcode| transcode.plan().method().is_server_streaming()) {
+    let streams = match backend.transcode {
+        Some(transcode) => transcode.plan().method().is_server_streaming(),
+        None => context.proxied().is_some(),
+    };
+    if streams {
         let idle = &policy.stream_idle_timeout;
         rows.add(json!({"stream_idle_timeout": optional(idle.value)}), &idle.origin);
     }
@@ -194,10 +241,32 @@ fn metadata(context: &Context<'_>, rows: &mut Rows) {
     rows.add_if_set(&metadata.prefix, |prefix| json!({"prefix": prefix}));
 }
 
+fn headers(context: &Context<'_>, rows: &mut Rows) {
+    let Some((route, _, _)) = context.proxied() else { return };
+    rows.add(json!("all but hop-by-hop and reserved names"), Origin::built_in());
+    header_rules(&route.policy.request_headers, rows);
+}
+
+/// Names alone: a value may be a credential.
+fn header_rules(rules: &HeaderRules, rows: &mut Rows) {
+    let names = |pairs: &Vec<(String, String)>| pairs.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    rows.add_if_set(&rules.remove, |list| json!({"remove": list}));
+    rows.add_if_set(&rules.set, |pairs| json!({"set": names(pairs)}));
+    rows.add_if_set(&rules.add, |pairs| json!({"add": names(pairs)}));
+}
+
+fn rewrite(context: &Context<'_>, rows: &mut Rows) {
+    let Some((_, proxy, _)) = context.proxied() else { return };
+    if let Some(rewrite) = &proxy.rewrite {
+        rows.add(json!({"path": rewrite.text}), Origin::at(&rewrite.place));
+    }
+}
+
 fn transcode(context: &Context<'_>, rows: &mut Rows) {
     let Some(call) = context.call() else { return };
     let digest = call.transcode.map(|transcode| short(&transcode.plan().schema().digest()));
     let source = match &call.service.descriptors {
+        Descriptors::None => "none".to_owned(),
         Descriptors::Reflection => "reflection".to_owned(),
         Descriptors::Set(path) => path.display().to_string(),
         Descriptors::Protos { files, .. } => {
@@ -267,11 +336,11 @@ fn json_options(policy: &Policy, rows: &mut Rows) {
 }
 
 fn service(context: &Context<'_>, rows: &mut Rows) {
-    let Some(Call { service, transcode, .. }) = context.call() else { return };
+    let Some(Backend { service, cluster, .. }) = context.backend() else { return };
     let origin = || Origin::of_service(&service.place);
-    let states = match (context.standpoint, transcode) {
-        (Standpoint::Running, Some(transcode)) => {
-            let views = transcode.cluster().endpoints();
+    let states = match (context.standpoint, cluster) {
+        (Standpoint::Running, Some(cluster)) => {
+            let views = cluster.endpoints();
             Some(views.iter().map(|view| view.state.word()).collect::<Vec<_>>().join(", "))
         }
         (Standpoint::Running | Standpoint::Offline, _) => None,
@@ -280,13 +349,9 @@ fn service(context: &Context<'_>, rows: &mut Rows) {
     let endpoints: Vec<&str> = service.endpoints.iter().map(|endpoint| endpoint.text.as_str()).collect();
     rows.add_noted(json!({"endpoints": endpoints}), origin(), states);
     rows.add(json!({"connect_timeout": duration_text(service.connect_timeout)}), origin());
-    let connections = &service.connections;
-    rows.add(json!({"connections": format!("{} to {}", connections.min, connections.max)}), origin());
-    let keepalive = connections
-        .keepalive
-        .map(|ping| format!("every {}, answer within {}", duration_text(ping.interval), duration_text(ping.timeout)));
-    rows.add(json!({"keepalive": keepalive}), origin());
-    rows.add(json!({"max_message": bytes_text(service.max_message)}), origin());
+    if service.protocol == ServiceProtocol::Grpc {
+        http2(service, rows);
+    }
     if let Some(tls) = service.tls.as_ref().filter(|_| service.endpoints.iter().any(|endpoint| endpoint.tls)) {
         let roots = tls.ca.as_ref().map_or_else(|| "the system's roots".to_owned(), |path| path.display().to_string());
         let value =
@@ -295,7 +360,22 @@ fn service(context: &Context<'_>, rows: &mut Rows) {
     }
 }
 
+/// What only connections of HTTP/2 have.
+fn http2(service: &Service, rows: &mut Rows) {
+    let origin = || Origin::of_service(&service.place);
+    let connections = &service.connections;
+    rows.add(json!({"connections": format!("{} to {}", connections.min, connections.max)}), origin());
+    let keepalive = connections
+        .keepalive
+        .map(|ping| format!("every {}, answer within {}", duration_text(ping.interval), duration_text(ping.timeout)));
+    rows.add(json!({"keepalive": keepalive}), origin());
+    rows.add(json!({"max_message": bytes_text(service.max_message)}), origin());
+}
+
 fn transforms(context: &Context<'_>, rows: &mut Rows) {
+    if let Some((route, _, _)) = context.proxied() {
+        header_rules(&route.policy.response_headers, rows);
+    }
     let Some(call) = context.call() else { return };
     let policy = &call.route.policy;
     for status in &policy.status_map {

@@ -12,7 +12,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{HeaderName, StatusCode};
-use tidegate_config::valid::{Connections, Descriptors, Endpoint, Otlp, OtlpProtocol, Service};
+use tidegate_config::valid::{Connections, Descriptors, Endpoint, Otlp, OtlpProtocol, Service, ServiceProtocol};
 use tidegate_transcode::Code;
 
 use super::Means;
@@ -92,7 +92,7 @@ impl Transport {
                 Way::Grpc { cluster, slot: means.slot }
             }
             OtlpProtocol::Http => {
-                let tls = if collector.tls { Some(TlsClient::load_http1(None)?) } else { None };
+                let tls = if collector.tls { Some(TlsClient::load_http1(None, None)?) } else { None };
                 let path = PathAndQuery::try_from(collector.path.as_str());
                 Way::Http {
                     target: Target::new(&collector.host, collector.port, tls)?,
@@ -136,6 +136,7 @@ fn service(collector: &Otlp) -> Service {
     Service {
         name: "otlp".to_owned(),
         place: collector.place.clone(),
+        protocol: ServiceProtocol::Grpc,
         endpoints: vec![endpoint],
         // Nobody asks for them: the messages are known.
         descriptors: Descriptors::Reflection,

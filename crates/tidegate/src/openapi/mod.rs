@@ -105,9 +105,12 @@ impl<'a> Row<'a> {
         }
         let takes_body = match &self.compiled.action {
             Action::Transcode(transcode) => transcode.plan().takes_body(),
-            Action::Respond(_) | Action::System(_) | Action::Metrics(_) | Action::GrpcHealth(_) | Action::Pending => {
-                false
-            }
+            Action::Proxy(_)
+            | Action::Respond(_)
+            | Action::System(_)
+            | Action::Metrics(_)
+            | Action::GrpcHealth(_)
+            | Action::Pending => false,
         };
         vec![if takes_body { "POST" } else { "GET" }.to_owned()]
     }
@@ -121,7 +124,7 @@ impl<'a> Row<'a> {
     fn tag(&self) -> &str {
         match &self.compiled.action {
             Action::System(_) | Action::Metrics(_) | Action::GrpcHealth(_) => "system",
-            Action::Transcode(_) | Action::Respond(_) | Action::Pending => &self.compiled.service,
+            Action::Transcode(_) | Action::Proxy(_) | Action::Respond(_) | Action::Pending => &self.compiled.service,
         }
     }
 }
@@ -178,7 +181,7 @@ fn unknown_services(rows: &[Row<'_>], valid: &Valid) -> Vec<String> {
     let used = |index: usize| {
         valid.routes.iter().any(|route| match &route.action {
             ConfigAction::Grpc(grpc) => grpc.service == index,
-            ConfigAction::Respond(_) => false,
+            ConfigAction::Proxy(_) | ConfigAction::Respond(_) => false,
         })
     };
     let services = valid.services.iter().enumerate().filter(|(index, service)| used(*index) && !known(&service.name));

@@ -41,6 +41,10 @@ pub(super) fn describe(
             let problem = problem(components);
             json!({"responses": {respond.status.to_string(): fixed_answer(respond), "default": problem}})
         }
+        (Action::Proxy(_), _) => {
+            let failure = failure(scene, row.config, components);
+            json!({"responses": {"default": {"description": "What the service answers."}, "5XX": failure}})
+        }
         (Action::Pending | Action::Respond(_), _) => {
             let failure = failure(scene, row.config, components);
             let unknown = "The descriptors of the service are not known, so neither is what it answers.";

@@ -13,14 +13,15 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use tidegate_config::valid::MetadataPolicy;
 
+use super::hygiene::{connection_names, is_stripped};
 use super::timeout;
 use crate::exchange::{Exchange, REQUEST_ID};
 use crate::reject::{Reason, Reject};
 use crate::trace::{BAGGAGE, Sent};
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const X_FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path");
 const X_FORWARDED_USER_AGENT: HeaderName = HeaderName::from_static("x-forwarded-user-agent");
@@ -105,7 +106,7 @@ impl MetadataRules {
                 sorted.timeout = Some(sorted.timeout.map_or(asked, |shorter| shorter.min(asked)));
                 continue;
             }
-            if named_by_connection.iter().any(|hop| hop.eq_ignore_ascii_case(text)) {
+            if named_by_connection.iter().any(|hop| hop == text) {
                 continue;
             }
             let value = match trace.take_context(&name, value) {
@@ -165,7 +166,7 @@ impl MetadataRules {
     ) {
         let conn = &exchange.conn;
         metadata.insert(REQUEST_ID, changing(exchange.request_id_value()));
-        metadata.insert(X_FORWARDED_FOR, address(conn.peer.ip()));
+        metadata.insert(X_FORWARDED_FOR, forwarded_for(exchange));
         let authority = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
         if let Some(host) = authority.or(host) {
             metadata.insert(X_FORWARDED_HOST, host);
@@ -212,59 +213,12 @@ fn fits(entry: &str, name: &str) -> bool {
     entry.strip_suffix('*').map_or(entry == name, |prefix| name.starts_with(prefix))
 }
 
-/// Names that a client's header must not have on its way to a gRPC backend: hop-by-hop, what describes the HTTP body,
-/// and what only the gateway may say. `_` counts as `-`, because backends tend to read both alike.
+/// Names that a client's header must not have on its way to a gRPC backend: what never passes, and what describes the
+/// HTTP body or is of HTTP alone.
 fn is_reserved(name: &str) -> bool {
-    if name.contains('_') {
-        return is_reserved(&name.replace('_', "-"));
-    }
-    if name.starts_with(':') {
-        return true;
-    }
-    match name {
-        "connection"
-        | "keep-alive"
-        | "proxy-connection"
-        | "te"
-        | "trailer"
-        | "transfer-encoding"
-        | "upgrade"
-        | "http2-settings"
-        | "proxy-authenticate"
-        | "proxy-authorization"
-        | "expect"
-        | "host"
-        | "content-length"
-        | "content-type"
-        | "content-encoding"
-        | "accept-encoding"
-        | "cookie"
-        | "forwarded"
-        | "x-request-id"
-        | "traceparent"
-        | "tracestate"
-        | "x-original-url"
-        | "x-rewrite-url"
-        | "x-original-method"
-        | "x-http-method-override"
-        | "x-method-override"
-        | "x-real-ip"
-        | "true-client-ip"
-        | "cf-connecting-ip"
-        | "x-client-ip"
-        | "x-cluster-client-ip" => true,
-        _ => ["grpc-", "x-forwarded-", "x-user-", "x-auth-", "x-path-", "x-tidegate-"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix)),
-    }
-}
-
-/// What `Connection` names, which is hop-by-hop as well (RFC 9110, section 7.6.1).
-fn connection_names(headers: &HeaderMap) -> Vec<String> {
-    let values = headers.get_all(http::header::CONNECTION).iter();
-    let names = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    let names = names.map(str::trim).filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("keep-alive"));
-    names.map(str::to_owned).collect()
+    let plain = if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) };
+    let of_http = matches!(&*plain, "content-type" | "content-encoding" | "accept-encoding" | "cookie");
+    of_http || plain.starts_with("grpc-") || is_stripped(&plain)
 }
 
 /// How long the client waits, if this header says so.
@@ -311,6 +265,17 @@ fn method_value(method: &http::Method) -> HeaderValue {
         "POST" => HeaderValue::from_static("POST"),
         other => HeaderValue::from_str(other).unwrap_or(HeaderValue::from_static("OTHER")),
     }
+}
+
+/// The client and the proxies behind it, the peer at the end.
+pub(super) fn forwarded_for(exchange: &Exchange) -> HeaderValue {
+    let peer = exchange.conn.peer.ip();
+    if exchange.client.chain.is_empty() {
+        return address(peer);
+    }
+    let mut list: String = exchange.client.chain.iter().map(|ip| format!("{ip}, ")).collect();
+    list.push_str(&peer.to_canonical().to_string());
+    HeaderValue::from_str(&list).unwrap_or_else(|_| address(peer))
 }
 
 /// `::ffff:1.2.3.4` equals `1.2.3.4`.

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use tidegate_config::valid::{
-    Action as ConfigAction, Body, ErrorFormat, GrpcAction, Methods as ConfigMethods, Policy, Required, Route,
-    RpcSelector, Service,
+    Action as ConfigAction, Body, ErrorFormat, GrpcAction, Methods as ConfigMethods, Policy, ProxyAction, Required,
+    Route, RpcSelector, Service,
 };
 use tidegate_config::{Code, Diagnostic, Diagnostics, Place, Valid};
 use tidegate_route::{Methods, RouteSpec, Router, RouterBuilder, Template, TemplateOptions};
@@ -19,9 +19,11 @@ use crate::action::envelope::Shape;
 use crate::action::failure::{FailureStyle, Format};
 use crate::action::grpc_health::{self, GrpcHealth};
 use crate::action::health::{Health, WatchedService};
+use crate::action::proxy::Proxy;
 use crate::action::respond::Respond;
 use crate::action::system::{Kind, System};
 use crate::action::transcode::{Binding, Transcode};
+use crate::exchange::{Intake, TrustedProxies};
 use crate::telemetry::labels::RouteLabels;
 use crate::telemetry::route::{Observe, RouteTelemetry};
 
@@ -107,7 +109,22 @@ impl Compiler<'_> {
                 }
             }
             ConfigAction::Grpc(grpc) => self.grpc(route, grpc),
+            ConfigAction::Proxy(proxy) => self.proxy(route, proxy),
         }
+    }
+
+    fn proxy(&mut self, route: &Route, proxy: &ProxyAction) {
+        let Some(running) = self.inputs.services.get(proxy.service) else { return };
+        let Some(template) = template(route) else { return };
+        let cluster = Arc::clone(&running.cluster);
+        let service = Arc::clone(cluster.name());
+        let target = match &proxy.rewrite {
+            None => "proxy".to_owned(),
+            Some(rewrite) => format!("proxy {}", rewrite.text),
+        };
+        let failure = FailureStyle::plain(&route.name, self.format(&route.policy));
+        let action = Action::Proxy(Box::new(Proxy::compile(route, proxy, cluster)));
+        self.push(route, methods(route), template, &service, &target, action, failure);
     }
 
     fn grpc(&mut self, route: &Route, grpc: &GrpcAction) {
@@ -368,7 +385,11 @@ impl Compiler<'_> {
         let routes = self.rows.into_iter().map(|row| row.route).collect();
         let Inputs { generation, valid, hash, .. } = *self.inputs;
         let (valid, hash, health) = (Arc::clone(valid), Arc::clone(hash), self.health);
-        Ok(Snapshot { generation, valid, hash, router, routes, unrouted, health })
+        let intake = Intake {
+            sampler: self.observe.sampler,
+            trusted_proxies: TrustedProxies::new(&valid.client_ip.trusted_proxies),
+        };
+        Ok(Snapshot { generation, valid, hash, router, routes, unrouted, intake, health })
     }
 
     /// Builds the matcher; rows that lose against a path of the configuration are dropped first.

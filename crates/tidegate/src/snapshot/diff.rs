@@ -209,6 +209,7 @@ fn listener(listener: &Listener) -> Described {
 fn service(service: &Service) -> Described {
     let endpoints: Vec<&str> = service.endpoints.iter().map(|endpoint| endpoint.text.as_str()).collect();
     let descriptors = match &service.descriptors {
+        Descriptors::None => "none",
         Descriptors::Reflection => "reflection",
         Descriptors::Set(_) => "set",
         Descriptors::Protos { .. } => "protos",
@@ -232,6 +233,11 @@ fn route(valid: &Valid, route: &Route) -> Described {
         Action::Grpc(grpc) => {
             let service = valid.services.get(grpc.service).map(|service| service.name.clone());
             grpc.service = 0;
+            service
+        }
+        Action::Proxy(proxy) => {
+            let service = valid.services.get(proxy.service).map(|service| service.name.clone());
+            proxy.service = 0;
             service
         }
         Action::Respond(_) => None,
@@ -279,6 +285,7 @@ fn blocks(valid: &Valid) -> impl Iterator<Item = Described> {
     let token = admin.as_ref().and_then(|admin| admin.token.as_ref()).map(|token| token.expose().to_owned());
     [
         ("defaults", vec![hidden("envelope", &envelope.map(|envelope| &envelope.name)), hidden("policy", &defaults)]),
+        ("client_ip", vec![hidden("trusted_proxies", &valid.client_ip.trusted_proxies)]),
         (
             "drain",
             vec![

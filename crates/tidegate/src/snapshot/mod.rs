@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use crate::action::Action;
 use crate::action::failure::FailureStyle;
 use crate::action::health::Health;
+use crate::exchange::Intake;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::route::RouteTelemetry;
 
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub routes: Vec<CompiledRoute>,
     /// What holds when no route matched.
     pub unrouted: Unrouted,
+    /// What is settled of each request before its route is sought.
+    pub intake: Intake,
     /// Of the process, with the services of this configuration.
     pub health: Arc<Health>,
 }

@@ -81,6 +81,8 @@ pub struct Running {
 /// Where a schema came from; equal if it would be the same again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SchemaOrigin {
+    /// There is none: the service speaks HTTP.
+    None,
     /// Files: the setting as text, and each file that was read.
     Files(String, Vec<(PathBuf, Option<Digest>)>),
     /// The backend, which is asked for these services.
@@ -136,7 +138,11 @@ impl Running {
     /// Its methods are known, or no route names one.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        self.schema.is_some() || matches!(&self.origin, SchemaOrigin::Reflection(wanted) if wanted.is_empty())
+        match &self.origin {
+            SchemaOrigin::None => true,
+            SchemaOrigin::Files(..) => self.schema.is_some(),
+            SchemaOrigin::Reflection(wanted) => self.schema.is_some() || wanted.is_empty(),
+        }
     }
 }
 

@@ -35,6 +35,9 @@ pub fn know(
     let Some(service) = valid.services.get(index) else {
         return Ok(Known { origin: SchemaOrigin::Reflection(Vec::new()), schema: None, stale: false });
     };
+    if service.descriptors == Descriptors::None {
+        return Ok(Known { origin: SchemaOrigin::None, schema: None, stale: false });
+    }
     if service.descriptors == Descriptors::Reflection {
         return Ok(asked(wanted(valid, index), before, same));
     }
@@ -81,7 +84,7 @@ type Files = Vec<(PathBuf, Option<Digest>)>;
 
 fn load(service: &Service, recorder: &Recorder) -> Result<(Schema, Files), String> {
     match &service.descriptors {
-        Descriptors::Reflection => Err("reflection has no files".to_owned()),
+        Descriptors::None | Descriptors::Reflection => Err("there are no files of descriptors".to_owned()),
         Descriptors::Set(path) => {
             let bytes = recorder.file(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
             let schema = Schema::from_descriptor_set(&bytes).map_err(|error| error.to_string())?;
@@ -120,7 +123,7 @@ fn wanted(valid: &Valid, service: usize) -> Vec<String> {
                 RpcSelector::Service(name) => name.clone(),
                 RpcSelector::Package(package) => format!("{package}.*"),
             }),
-            Action::Grpc(_) | Action::Respond(_) => None,
+            Action::Grpc(_) | Action::Proxy(_) | Action::Respond(_) => None,
         })
         .collect();
     wanted.sort();

@@ -140,7 +140,7 @@ fn line<'a>(finished: &'a Finished<'_>) -> AccessLine<'a> {
         request_id: Some(exchange.request_id.as_str()),
         trace_id: exchange.trace.as_ref().map(|trace| trace.trace_id.as_bytes()),
         listener: Some(&exchange.conn.listener),
-        client_ip: Some(exchange.conn.peer.ip()),
+        client_ip: Some(exchange.client.ip),
         method: parsed.then(|| exchange.method.as_str().as_bytes()),
         host: exchange.host.as_ref().map(|host| host.as_bytes()),
         // A tunnel is asked for without one.

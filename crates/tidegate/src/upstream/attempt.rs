@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderMap;
+use tidegate_config::valid::ServiceProtocol;
 use tidegate_transcode::Code;
 
 use super::call::CallError;
 use super::endpoint::Endpoint;
 use crate::exchange::Exchange;
 use crate::ids::WorkerId;
+use crate::reject::Reason;
+use crate::telemetry::metrics::HttpOutcome;
 use crate::time::now;
 
 /// On whose behalf a backend is called.
@@ -37,14 +40,24 @@ impl Caller<'_> {
     }
 
     /// The attempt came to nothing, and another one may follow.
-    pub(super) fn failed(self, error: &CallError, now: Instant) {
+    pub(super) fn failed(self, reason: Reason, now: Instant) {
         if let Self::Exchange(exchange) = self
             && let Some(record) = exchange.record()
         {
-            let reason = error.reason();
             record.failed(now, reason.code(), reason.word());
         }
     }
+}
+
+/// What an attempt came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// A gRPC status.
+    Grpc(Code),
+    /// An HTTP status.
+    Http(u16),
+    /// No answer, or not the whole of one, from an HTTP backend.
+    Nothing(Reason),
 }
 
 /// Dropped without a word it counts as cancelled: whoever waited for it has gone.
@@ -52,12 +65,18 @@ pub(super) struct Attempt {
     endpoint: Arc<Endpoint>,
     worker: WorkerId,
     begun: Instant,
+    /// What it counts as if nobody says a word.
+    otherwise: Came,
     counted: bool,
 }
 
 impl Attempt {
     pub(super) fn new(endpoint: &Arc<Endpoint>, worker: WorkerId, begun: Instant) -> Self {
-        Self { endpoint: Arc::clone(endpoint), worker, begun, counted: false }
+        let otherwise = match endpoint.speaks {
+            ServiceProtocol::Grpc => Came::Grpc(Code::Cancelled),
+            ServiceProtocol::Http => Came::Nothing(Reason::ClientClosed),
+        };
+        Self { endpoint: Arc::clone(endpoint), worker, begun, otherwise, counted: false }
     }
 
     /// Who is asked.
@@ -67,8 +86,20 @@ impl Attempt {
 
     /// It has come to `code`. Only the first word counts.
     pub(super) fn ended(&mut self, code: Code) {
-        if !std::mem::replace(&mut self.counted, true) {
-            self.endpoint.series.attempted(self.worker, code, now().saturating_duration_since(self.begun));
+        self.came(Came::Grpc(code));
+    }
+
+    /// What it has come to. Only the first word counts.
+    pub(super) fn came(&mut self, came: Came) {
+        if std::mem::replace(&mut self.counted, true) {
+            return;
+        }
+        let duration = now().saturating_duration_since(self.begun);
+        let (series, worker) = (&self.endpoint.series, self.worker);
+        match came {
+            Came::Grpc(code) => series.attempted(worker, code, duration),
+            Came::Http(status) => series.attempted_http(worker, HttpOutcome::Status(status), duration),
+            Came::Nothing(reason) => series.attempted_http(worker, HttpOutcome::Failed(reason), duration),
         }
     }
 
@@ -81,6 +112,6 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.ended(Code::Cancelled);
+        self.came(self.otherwise);
     }
 }

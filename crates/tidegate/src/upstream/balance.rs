@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::endpoint::Endpoint;
-use super::h2_pool::Pool;
 use crate::ids::WorkerId;
 
 /// How endpoints are chosen.
@@ -46,9 +45,9 @@ pub(super) fn pick<'a>(
             (start, start)
         }
     };
-    let pool = |index: &usize| endpoints.get(*index).map(|endpoint| endpoint.pool(worker));
-    let usable = |index: &usize| is_untried(tried, *index) && pool(index).is_some_and(|pool| !pool.is_down());
-    let load = |index: &usize| pool(index).map(Pool::in_flight);
+    let endpoint = |index: &usize| endpoints.get(*index);
+    let usable = |index: &usize| is_untried(tried, *index) && endpoint(index).is_some_and(|one| !one.is_down(worker));
+    let load = |index: &usize| endpoint(index).map(|one| one.in_flight(worker));
     let chosen = [first, second]
         .into_iter()
         .filter(usable)

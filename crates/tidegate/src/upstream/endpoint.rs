@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
 use rustls_pki_types::ServerName;
+use tidegate_config::valid::ServiceProtocol;
 use tokio::sync::watch;
 
+use super::h1;
 use super::h2_pool::{Pool, PoolLimits};
 use crate::dial::{DialError, TlsClient, TlsError, server_name};
 use crate::ids::{PerWorker, WorkerId};
@@ -69,6 +71,7 @@ pub struct EndpointView {
 /// How an endpoint is reached; the same for all endpoints of a service.
 #[derive(Clone, Debug)]
 pub(super) struct EndpointSettings {
+    pub(super) speaks: ServiceProtocol,
     pub(super) host: String,
     pub(super) port: u16,
     /// TLS, and the name to verify instead of the host if there is one.
@@ -103,7 +106,11 @@ pub(super) struct Endpoint {
     /// How often the interval of the pings was doubled because the endpoint found them too many.
     keepalive_doublings: AtomicU32,
     addresses: watch::Sender<Arc<[SocketAddr]>>,
+    pub(super) speaks: ServiceProtocol,
+    /// Used if it speaks gRPC.
     pools: PerWorker<Pool>,
+    /// Used if it speaks HTTP/1.1.
+    h1: PerWorker<h1::Pool>,
     pub(super) series: Arc<ServiceSeries>,
 }
 
@@ -117,7 +124,8 @@ impl Endpoint {
     /// # Errors
     /// `Name` if the host cannot stand in a URI or in a certificate.
     pub(super) fn new(name: &str, settings: EndpointSettings, slots: usize) -> Result<Arc<Self>, TlsError> {
-        let EndpointSettings { host, port, tls, connect_timeout, keepalive, connections, workers, series } = settings;
+        let EndpointSettings { speaks, host, port, tls, connect_timeout, keepalive, connections, workers, series } =
+            settings;
         let written = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let authority = Authority::try_from(written).map_err(|_| TlsError::Name(host.clone()))?;
         let tls = match tls {
@@ -133,6 +141,8 @@ impl Endpoint {
             keepalive,
             keepalive_doublings: AtomicU32::new(0),
             addresses: watch::Sender::new(known),
+            speaks,
+            h1: PerWorker::new(slots, |_| h1::Pool::new()),
             pools: PerWorker::new(slots, |worker| Pool::new(PoolLimits::deal_out(connections, worker, workers))),
             host,
             port,
@@ -158,6 +168,26 @@ impl Endpoint {
 
     pub(super) fn pool(&self, worker: WorkerId) -> &Pool {
         self.pools.get(worker)
+    }
+
+    pub(super) fn h1(&self, worker: WorkerId) -> &h1::Pool {
+        self.h1.get(worker)
+    }
+
+    /// Not worth a request of `worker` now.
+    pub(super) fn is_down(&self, worker: WorkerId) -> bool {
+        match self.speaks {
+            ServiceProtocol::Grpc => self.pool(worker).is_down(),
+            ServiceProtocol::Http => self.h1(worker).is_down(),
+        }
+    }
+
+    /// Requests of `worker` that have not ended.
+    pub(super) fn in_flight(&self, worker: WorkerId) -> u32 {
+        match self.speaks {
+            ServiceProtocol::Grpc => self.pool(worker).in_flight(),
+            ServiceProtocol::Http => self.h1(worker).in_flight(),
+        }
     }
 
     /// The name to resolve, or `None` if the addresses never change.
@@ -209,26 +239,31 @@ impl Endpoint {
     }
 
     pub(super) fn shutdown(&self) {
-        for pool in self.pools.iter() {
-            pool.shutdown();
-        }
+        self.pools.iter().for_each(Pool::shutdown);
+        self.h1.iter().for_each(h1::Pool::shutdown);
     }
 
     /// Why it cannot be connected to, as the first worker that knows it tells.
     pub(super) fn failure(&self) -> Option<Arc<DialError>> {
-        self.pools.iter().find_map(Pool::failure)
+        match self.speaks {
+            ServiceProtocol::Grpc => self.pools.iter().find_map(Pool::failure),
+            ServiceProtocol::Http => self.h1.iter().find_map(h1::Pool::failure),
+        }
     }
 
     pub(super) fn view(&self) -> EndpointView {
         let mut view =
             EndpointView { name: Arc::clone(&self.name), state: EndpointState::Idle, connections: 0, in_flight: 0 };
-        for pool in self.pools.iter() {
-            let (state, connections) = pool.state();
+        let mut add = |(state, connections): (EndpointState, usize), in_flight: u32| {
             if rank(state) > rank(view.state) {
                 view.state = state;
             }
             view.connections = view.connections.saturating_add(connections);
-            view.in_flight = view.in_flight.saturating_add(pool.in_flight());
+            view.in_flight = view.in_flight.saturating_add(in_flight);
+        };
+        match self.speaks {
+            ServiceProtocol::Grpc => self.pools.iter().for_each(|pool| add(pool.state(), pool.in_flight())),
+            ServiceProtocol::Http => self.h1.iter().for_each(|pool| add(pool.state(), pool.in_flight())),
         }
         view
     }

@@ -5,8 +5,11 @@
 
 mod attempt;
 mod balance;
+mod bulkhead;
 mod call;
 mod endpoint;
+mod forward;
+mod h1;
 mod h2_pool;
 mod h2_stream;
 pub mod reflection;
@@ -15,17 +18,20 @@ mod resolve;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_config::valid::Service;
+use tidegate_config::valid::{Service, ServiceProtocol};
 
 use self::attempt::Attempt;
 pub use self::attempt::Caller;
 pub use self::balance::Policy;
 use self::balance::Turn;
+use self::bulkhead::Bulkhead;
 pub use self::call::{
     Call, CallDeadline, CallError, CallHead, CallSender, Failure, Malformed, OWN_METADATA, SendStopped, UnaryAnswer,
 };
 use self::endpoint::{Endpoint, EndpointSettings, Keepalive};
 pub use self::endpoint::{EndpointState, EndpointView};
+pub use self::forward::{ForwardError, Outgoing};
+pub use self::h1::{BadBody, Fault};
 use self::h2_pool::OpenError;
 pub use self::resolve::{Resolver, keep_resolved};
 use crate::dial::{TlsClient, TlsError};
@@ -46,6 +52,7 @@ pub struct Cluster {
     endpoints: Vec<Arc<Endpoint>>,
     policy: Policy,
     max_message: usize,
+    bulkhead: Bulkhead,
     wheels: Wheels,
     turns: PerWorker<Turn>,
     /// Where attempts are counted.
@@ -75,15 +82,19 @@ impl Cluster {
         let tls = match &service.tls {
             Some(tls) => {
                 let identity = tls.client.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path()));
-                Some((TlsClient::load(tls.ca.as_deref(), identity)?, tls.server_name.clone()))
+                let load = match service.protocol {
+                    ServiceProtocol::Grpc => TlsClient::load,
+                    ServiceProtocol::Http => TlsClient::load_http1,
+                };
+                Some((load(tls.ca.as_deref(), identity)?, tls.server_name.clone()))
             }
-            None if service.endpoints.iter().any(|endpoint| endpoint.tls) => Some((TlsClient::load(None, None)?, None)),
             None => None,
         };
         let slots = wheels.count();
         let workers = slots.saturating_sub(1).max(1);
         let endpoints = service.endpoints.iter().map(|endpoint| {
             let settings = EndpointSettings {
+                speaks: service.protocol,
                 host: endpoint.host.clone(),
                 port: endpoint.port,
                 tls: if endpoint.tls { tls.clone() } else { None },
@@ -102,6 +113,7 @@ impl Cluster {
             name: service.name.as_str().into(),
             endpoints: endpoints.collect::<Result<_, _>>()?,
             policy,
+            bulkhead: Bulkhead::new(),
             max_message: usize::try_from(service.max_message).unwrap_or(usize::MAX),
             turns: PerWorker::new(slots, |_| Turn::default()),
             wheels,
@@ -194,7 +206,7 @@ impl Cluster {
             };
             tried |= mark;
             begun = now();
-            caller.failed(&failure, begun);
+            caller.failed(failure.reason(), begun);
         }
     }
 

@@ -13,7 +13,9 @@ use h2::{Reason, RecvStream};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tidegate_config::diag::Place;
-use tidegate_config::valid::{Connections, Descriptors, Endpoint as EndpointEntry, Keepalive, Service};
+use tidegate_config::valid::{
+    Connections, Descriptors, Endpoint as EndpointEntry, Keepalive, Service, ServiceProtocol,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -54,6 +56,7 @@ pub(super) fn service(addresses: &[SocketAddr]) -> Service {
     });
     Service {
         name: "orders".into(),
+        protocol: ServiceProtocol::Grpc,
         endpoints: endpoints.collect(),
         descriptors: Descriptors::Set(PathBuf::new()),
         descriptors_place: place.clone(),

@@ -21,6 +21,7 @@ mod logs;
 mod metadata;
 mod openapi;
 mod program;
+mod proxy;
 mod refusals;
 mod reload;
 mod routing;

@@ -6,11 +6,10 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
 use http_body::Body as _;
 
 use super::Transcode;
-use crate::body::{BodyError, RequestBody};
+use crate::body::RequestBody;
 use crate::exchange::Exchange;
 use crate::reject::{Reason, Reject};
 use crate::time::{Deadline, now};
@@ -73,7 +72,7 @@ async fn read_all(
     loop {
         match in_time(&mut timer, poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx))).await? {
             None => return Ok(whole.join()),
-            Some(Err(error)) => return Err(broken(error)),
+            Some(Err(error)) => return Err(Reject::broken_body(error)),
             Some(Ok(frame)) => {
                 // Trailers of a request are dropped.
                 let Ok(data) = frame.into_data() else { continue };
@@ -99,16 +98,6 @@ pub(super) async fn in_time<F: Future>(timer: &mut Option<Deadline>, future: F) 
         (Poll::Pending, None) => Poll::Pending,
     })
     .await
-}
-
-/// What a request body that broke off means.
-pub(super) fn broken(error: BodyError) -> Reject {
-    let reject = Reject::new(Reason::BadRequest).cause(error.to_string()).close();
-    match error {
-        BodyError::Stalled => reject.status(StatusCode::REQUEST_TIMEOUT).detail("the request body came too slowly"),
-        BodyError::Malformed => reject.detail("malformed request body"),
-        BodyError::Closed | BodyError::BrokenOff => Reject::new(Reason::ClientClosed),
-    }
 }
 
 /// One piece as it is, several joined.

@@ -145,7 +145,7 @@ impl Reader {
                 }
                 Ok(())
             }
-            Some(Err(error)) => Err(body::broken(error)),
+            Some(Err(error)) => Err(Reject::broken_body(error)),
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else { return Ok(()) };
                 self.exchange.facts.received(data.len());

@@ -24,7 +24,7 @@ pub struct AccessLine<'a> {
     pub trace_id: Option<&'a [u8; 16]>,
     /// Name of the listener.
     pub listener: Option<&'a str>,
-    /// The peer of the connection.
+    /// The client, behind trusted proxies if there are any.
     pub client_ip: Option<IpAddr>,
     /// The method as sent.
     pub method: Option<&'a [u8]>,

@@ -13,7 +13,7 @@ use super::method::Methods;
 use super::observed::Observed;
 use super::registry::Metrics;
 use super::route::{Cells, Direction, Outcome, Stage};
-use super::service::{self, SchemaRefresh, ServiceSeries};
+use super::service::{self, HttpOutcome, SchemaRefresh, ServiceSeries};
 use super::table as families;
 use super::table::Family;
 use crate::ids::ListenerId;
@@ -209,6 +209,14 @@ fn write_attempts(page: &mut Page, services: &[Arc<ServiceSeries>]) {
         for (code, count) in tidegate_transcode::Code::all().zip(sum.codes) {
             if count > 0 && service.admit(service::Key::Code(code.number().into())) {
                 requests.integer(&[&service.name, code.name()], count);
+            }
+        }
+        for (outcome, count) in &sum.outcomes {
+            if service.admit(service::Key::Http(*outcome)) {
+                match outcome {
+                    HttpOutcome::Status(status) => requests.integer(&[&service.name, &status.to_string()], *count),
+                    HttpOutcome::Failed(reason) => requests.integer(&[&service.name, reason.word()], *count),
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tidegate_transcode::Code;
 
 use crate::ids::{PerWorker, WorkerId};
+use crate::reject::Reason;
 
 use super::budget::{Admission, Budget};
 use super::histogram::Histogram;
@@ -33,10 +34,20 @@ impl SchemaRefresh {
     pub(super) const WORDS: [&'static str; 4] = ["unchanged", "applied", "rejected", "failed"];
 }
 
+/// What an attempt at an HTTP backend came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HttpOutcome {
+    /// An answer with this status.
+    Status(u16),
+    /// None, or not the whole of one.
+    Failed(Reason),
+}
+
 /// What has to be admitted before it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     Code(usize),
+    Http(HttpOutcome),
     Requests,
     Connects,
     Refresh(usize),
@@ -47,8 +58,23 @@ pub(super) enum Key {
 pub(super) struct Cells {
     /// By number of the code.
     pub(super) codes: [u64; CODES],
+    /// A list, because a service answers with few different statuses.
+    pub(super) outcomes: Vec<(HttpOutcome, u64)>,
     pub(super) requests: Histogram<14>,
     pub(super) connects: Histogram<14>,
+}
+
+/// Different outcomes of one service: all statuses and all reasons there are.
+const MAX_OUTCOMES: usize = 600;
+
+impl Cells {
+    fn count(&mut self, outcome: HttpOutcome, more: u64) {
+        if let Some((_, count)) = self.outcomes.iter_mut().find(|(known, _)| *known == outcome) {
+            *count += more;
+        } else if self.outcomes.len() < MAX_OUTCOMES {
+            self.outcomes.push((outcome, more));
+        }
+    }
 }
 
 /// Series of one service; lives as long as the service is in the configuration, across reloads.
@@ -73,6 +99,14 @@ impl ServiceSeries {
         if let Some(count) = cells.codes.get_mut(usize::from(code.number())) {
             *count += 1;
         }
+        cells.requests.observe(DURATIONS, duration, None);
+    }
+
+    /// The same for an HTTP backend.
+    pub fn attempted_http(&self, worker: WorkerId, outcome: HttpOutcome, duration: Duration) {
+        let mut slot = self.workers.get(worker).lock();
+        let cells = slot.get_or_insert_default();
+        cells.count(outcome, 1);
         cells.requests.observe(DURATIONS, duration, None);
     }
 
@@ -102,6 +136,9 @@ impl ServiceSeries {
                 for (count, more) in sum.codes.iter_mut().zip(cells.codes) {
                     *count += more;
                 }
+                for (outcome, more) in &cells.outcomes {
+                    sum.count(*outcome, *more);
+                }
                 sum.requests.add(&cells.requests);
                 sum.connects.add(&cells.connects);
             }
@@ -118,7 +155,7 @@ impl ServiceSeries {
     /// and their cells are there anyway.
     pub(super) fn admit(&self, key: Key) -> bool {
         let series = match key {
-            Key::Code(_) | Key::Refresh(_) => 1,
+            Key::Code(_) | Key::Http(_) | Key::Refresh(_) => 1,
             Key::Requests | Key::Connects => Histogram::<14>::SERIES,
         };
         self.admission.admit(key, series)

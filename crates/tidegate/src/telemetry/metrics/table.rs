@@ -101,7 +101,7 @@ families! {
     CERTIFICATE_NOT_AFTER: Gauge, "tidegate_tls_certificate_not_after_timestamp_seconds" ["certificate"]
         "When a certificate expires, in seconds since 1970";
     UPSTREAM_REQUESTS: Counter, "tidegate_upstream_requests_total" ["service" "code"]
-        "Attempts at backends by their outcome, the name of a gRPC status";
+        "Attempts at backends by their outcome: the name of a gRPC status, an HTTP status, or the reason why there was no HTTP answer";
     UPSTREAM_REQUEST_DURATION: Histogram(DURATIONS), "tidegate_upstream_request_duration_seconds" ["service"]
         "Time that attempts at backends took, from sending to the end of the answer";
     UPSTREAM_CONNECT_DURATION: Histogram(DURATIONS), "tidegate_upstream_connect_duration_seconds" ["service"]

@@ -115,7 +115,7 @@ fn server_attributes(finished: &Finished<'_>) -> Vec<Attribute> {
     if let Some(status) = finished.status {
         list.add("http.response.status_code", i64::from(status));
     }
-    list.add("client.address", Value::text(exchange.conn.peer.ip().to_canonical().to_string().as_bytes()));
+    list.add("client.address", Value::text(exchange.client.ip.to_string().as_bytes()));
     if let Some(host) = host(exchange) {
         list.add("server.address", host);
     }

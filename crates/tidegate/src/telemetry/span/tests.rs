@@ -8,7 +8,7 @@ use http::{Method, Request, Version};
 use tidegate_transcode::Code;
 
 use super::*;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Intake};
 use crate::ids::{ConnInfo, ListenerId, WorkerId};
 use crate::reject::Reason;
 use crate::telemetry::Telemetry;
@@ -66,7 +66,7 @@ fn begin(request: &Request<()>) -> Arc<Exchange> {
         tls: true,
         ending: Arc::default(),
     };
-    Exchange::begin(&Arc::new(conn), request, Some(Sampler::new(1.0)))
+    Exchange::begin(&Arc::new(conn), request, &Intake { sampler: Some(Sampler::new(1.0)), ..Intake::default() })
 }
 
 fn telemetry(labels: RouteLabels) -> RouteTelemetry {

@@ -1,0 +1,160 @@
+//! Passes a request on to an HTTP service and its answer back, both as they are but for headers and, if the route says
+//! so, the path.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use http::{Method, Response};
+use http_body::Body as _;
+use tidegate_config::valid::{EscapedSlashes, ProxyAction, RewritePart, Route};
+use tidegate_route::{Captures, check_query};
+
+use crate::body::{RequestBody, ResponseBody};
+use crate::exchange::Exchange;
+use crate::policy::headers::{HeaderRules, clean_answer, write_request};
+use crate::reject::{Reason, Reject};
+use crate::time;
+use crate::upstream::{Cluster, ForwardError, Outgoing};
+
+/// Room for the head of most requests.
+const HEAD: usize = 1024;
+
+/// A compiled route to an HTTP service.
+#[derive(Debug)]
+pub struct Proxy {
+    cluster: Arc<Cluster>,
+    rewrite: Option<Vec<RewritePart>>,
+    keeps_escaped_slashes: bool,
+    request: HeaderRules,
+    answer: HeaderRules,
+    timeout: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    max_body: u64,
+}
+
+impl Proxy {
+    /// Compiles a route.
+    #[must_use]
+    pub fn compile(route: &Route, action: &ProxyAction, cluster: Arc<Cluster>) -> Self {
+        let policy = &route.policy;
+        Self {
+            cluster,
+            rewrite: action.rewrite.as_ref().map(|rewrite| rewrite.path.clone()),
+            keeps_escaped_slashes: policy.escaped_slashes.value == EscapedSlashes::Keep,
+            request: HeaderRules::compile(&policy.request_headers),
+            answer: HeaderRules::compile(&policy.response_headers),
+            timeout: policy.timeout.value,
+            idle_timeout: policy.stream_idle_timeout.value,
+            max_body: policy.max_body.value,
+        }
+    }
+
+    /// The service that requests are passed on to.
+    #[must_use]
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// The refusal; nothing was sent to the client, and nothing to the backend if the head of the request is at fault.
+    pub async fn run(
+        &self,
+        exchange: &Arc<Exchange>,
+        parts: Parts,
+        body: RequestBody,
+        path: &str,
+        captures: &Captures,
+    ) -> Result<Response<ResponseBody>, Reject> {
+        let outgoing = self.outgoing(exchange, parts, &body, path, captures)?;
+        let answered = self.cluster.forward(exchange, outgoing, body).await;
+        let mut response = answered.map_err(|error| failed(exchange, error))?;
+        clean_answer(response.headers_mut(), &self.answer);
+        Ok(response)
+    }
+
+    fn outgoing(
+        &self,
+        exchange: &Exchange,
+        parts: Parts,
+        body: &RequestBody,
+        path: &str,
+        captures: &Captures,
+    ) -> Result<Outgoing, Reject> {
+        if !self.keeps_escaped_slashes && has_escaped_slash(path) {
+            return Err(Reject::new(Reason::BadRequest).detail("an escaped slash in the path"));
+        }
+        let length = length(&parts, body);
+        if length.is_some_and(|length| length > self.max_body) {
+            return Err(Reject::new(Reason::PayloadTooLarge).close());
+        }
+        let mut head = Vec::with_capacity(HEAD);
+        head.extend_from_slice(parts.method.as_str().as_bytes());
+        head.push(b' ');
+        self.write_path(path, captures, &mut head);
+        if let Some(query) = parts.uri.query() {
+            let query = check_query(query.as_bytes()).map_err(|error| Reject::bad_path(&error))?;
+            head.push(b'?');
+            head.extend_from_slice(query.as_bytes());
+        }
+        head.extend_from_slice(b" HTTP/1.1\r\n");
+        let trace = write_request(exchange, &parts, &self.request, &mut head);
+        Ok(Outgoing {
+            method: parts.method,
+            head,
+            trace,
+            length,
+            max_body: self.max_body,
+            deadline: self.timeout.map(|timeout| exchange.started + timeout),
+            idle_timeout: self.idle_timeout,
+        })
+    }
+
+    fn write_path(&self, path: &str, captures: &Captures, head: &mut Vec<u8>) {
+        let Some(rewrite) = &self.rewrite else {
+            head.extend_from_slice(path.as_bytes());
+            return;
+        };
+        for part in rewrite {
+            let text = match part {
+                RewritePart::Literal(text) => text.as_str(),
+                RewritePart::Variable(index) => captures.raw(*index, path),
+            };
+            head.extend_from_slice(text.as_bytes());
+        }
+    }
+}
+
+/// `%2F` or `%5C`, in either case.
+fn has_escaped_slash(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    memchr::memchr_iter(b'%', bytes).any(|at| {
+        let digits = bytes.get(at + 1..at + 3).unwrap_or_default();
+        digits.eq_ignore_ascii_case(b"2f") || digits.eq_ignore_ascii_case(b"5c")
+    })
+}
+
+/// The length of the body that the backend is told; `None` if it is not known, or there is none to tell of.
+fn length(parts: &Parts, body: &RequestBody) -> Option<u64> {
+    let told = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    match body.size_hint().exact() {
+        // Some servers want to know that there is none (RFC 9110, section 8.6).
+        Some(0) if matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) => Some(0),
+        Some(0) => told,
+        Some(length) => Some(length),
+        None => told,
+    }
+}
+
+/// What became of a request, noted for telemetry.
+fn failed(exchange: &Exchange, error: ForwardError) -> Reject {
+    exchange.facts.answered(exchange.elapsed());
+    let reject = error.into_reject();
+    if let Some(record) = exchange.record() {
+        record.failed(time::now(), reject.code(), reject.reason.word());
+    }
+    reject
+}

@@ -1,0 +1,287 @@
+//! HTTP/1.1 of backends as bytes: heads of answers, and bodies out of their framing. Pure.
+//!
+//! Backends are read with the same care as clients: what two readers could take apart differently is a fault, and its
+//! connection is not used again. Source: RFC 9112.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRAILER, TRANSFER_ENCODING};
+use http::{StatusCode, Version};
+
+/// Largest head of an answer.
+pub(super) const MAX_HEAD: usize = 64 * 1024;
+
+/// Fields of one head.
+const MAX_FIELDS: usize = 128;
+
+/// Longest line with the size of a chunk, its extensions included.
+const MAX_CHUNK_LINE: usize = 4 * 1024;
+
+/// Extensions of all chunks of one body.
+const MAX_EXTENSIONS: usize = 16 * 1024;
+
+/// Largest trailers.
+const MAX_TRAILERS: usize = 16 * 1024;
+
+/// Why an answer cannot be read. The text is constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Fault(pub(super) &'static str);
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(in crate::upstream) struct Head {
+    pub(in crate::upstream) status: StatusCode,
+    pub(in crate::upstream) headers: HeaderMap,
+    pub(in crate::upstream) body: Decoder,
+    /// The connection may carry another request after the body.
+    pub(super) keep_alive: bool,
+}
+
+/// Takes a head out of `input` if all of it is there. `scanned` remembers how far was looked, from 0 for each head.
+/// `is_head`: the request was a HEAD, whose answer has no body.
+///
+/// # Errors
+/// It is too large or broken, or two framings are possible.
+pub(super) fn take_head(input: &mut BytesMut, scanned: &mut usize, is_head: bool) -> Result<Option<Head>, Fault> {
+    let Some(end) = find(input, scanned, b"\r\n\r\n") else {
+        return if input.len() > MAX_HEAD { Err(Fault("the head is too large")) } else { Ok(None) };
+    };
+    if end > MAX_HEAD {
+        return Err(Fault("the head is too large"));
+    }
+    let bytes = input.split_to(end).freeze();
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut response = httparse::Response::new(&mut fields);
+    match response.parse(&bytes) {
+        Ok(httparse::Status::Complete(length)) if length == end && !has_bare_line_feed(&bytes) => {}
+        Ok(_) => return Err(Fault("the head has broken line ends")),
+        Err(httparse::Error::TooManyHeaders) => return Err(Fault("the head has too many fields")),
+        Err(_) => return Err(Fault("the head is malformed")),
+    }
+    let status = response.code.filter(|code| (100..=599).contains(code));
+    let status = status.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Fault("an unknown status"))?;
+    let version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
+    let headers = header_map(&bytes, response.headers)?;
+    let body = framing(status, version, &headers, is_head)?;
+    let keep_alive = !matches!(body, Decoder::UntilClose) && keeps_alive(version, &headers);
+    Ok(Some(Head { status, headers, body, keep_alive }))
+}
+
+/// Where the first `pattern` ends. Looks at no byte twice.
+fn find(input: &[u8], scanned: &mut usize, pattern: &[u8; 4]) -> Option<usize> {
+    let from = scanned.saturating_sub(pattern.len() - 1);
+    let found = memchr::memmem::find(input.get(from..).unwrap_or_default(), pattern);
+    *scanned = input.len();
+    found.map(|at| from + at + pattern.len())
+}
+
+fn has_bare_line_feed(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes.get(at - 1) != Some(&b'\r'))
+}
+
+/// Values are slices of `bytes`.
+fn header_map(bytes: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Fault("a field has a broken name"))?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
+        headers.append(name, value.map_err(|_| Fault("a field has a broken value"))?);
+    }
+    Ok(headers)
+}
+
+/// Source: RFC 9112, section 6.3.
+fn framing(status: StatusCode, version: Version, headers: &HeaderMap, is_head: bool) -> Result<Decoder, Fault> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let (coding, length) = (codings.next(), lengths.next());
+    if codings.next().is_some() || lengths.next().is_some() || (coding.is_some() && length.is_some()) {
+        return Err(Fault("the body has two framings"));
+    }
+    let framed = match (coding, length) {
+        (Some(coding), _) if version == Version::HTTP_11 && coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            Decoder::Chunked(Chunk::Size, 0)
+        }
+        (Some(_), _) => return Err(Fault("the body has an unknown transfer coding")),
+        (None, Some(length)) => Decoder::Length(number(length.as_bytes()).ok_or(Fault("a broken content-length"))?),
+        (None, None) => Decoder::UntilClose,
+    };
+    let bodiless = is_head || status.is_informational() || matches!(status.as_u16(), 204 | 304);
+    Ok(if bodiless || matches!(framed, Decoder::Length(0)) { Decoder::Done } else { framed })
+}
+
+/// Decimal digits and nothing else.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
+    let says = |word: &str| {
+        let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case(word))
+    };
+    if version == Version::HTTP_11 { !says("close") } else { says("keep-alive") }
+}
+
+/// Takes a body out of its framing.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::upstream) enum Decoder {
+    /// Nothing (more) will come.
+    Done,
+    /// So many bytes are left.
+    Length(u64),
+    /// In chunks; with the bytes of extensions so far.
+    Chunked(Chunk, usize),
+    /// Whatever comes, until the backend closes.
+    UntilClose,
+}
+
+/// Where a chunked body stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::upstream) enum Chunk {
+    /// Before the line with a size.
+    Size,
+    /// So many bytes of the chunk are left.
+    Data(u64),
+    /// Before the line end behind a chunk.
+    DataEnd,
+    /// Before the trailers.
+    Trailers,
+}
+
+/// What a decoder found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Some of the body; not empty.
+    Data(Bytes),
+    /// The end, with the trailers if there were any.
+    End(Option<HeaderMap>),
+    /// More bytes are needed.
+    More,
+}
+
+impl Decoder {
+    /// The next part of the body in `input`.
+    ///
+    /// # Errors
+    /// Broken chunks or trailers.
+    pub(super) fn next(&mut self, input: &mut BytesMut) -> Result<Step, Fault> {
+        loop {
+            match self {
+                Self::Done => return Ok(Step::End(None)),
+                Self::UntilClose if input.is_empty() => return Ok(Step::More),
+                Self::UntilClose => return Ok(Step::Data(input.split().freeze())),
+                Self::Length(left) => {
+                    let Some(data) = take(input, left) else { return Ok(Step::More) };
+                    if *left == 0 {
+                        *self = Self::Done;
+                    }
+                    return Ok(Step::Data(data));
+                }
+                Self::Chunked(chunk, extensions) => match chunk {
+                    Chunk::Size => {
+                        let Some(size) = take_size(input, extensions)? else { return Ok(Step::More) };
+                        *chunk = if size == 0 { Chunk::Trailers } else { Chunk::Data(size) };
+                    }
+                    Chunk::Data(left) => {
+                        let Some(data) = take(input, left) else { return Ok(Step::More) };
+                        if *left == 0 {
+                            *chunk = Chunk::DataEnd;
+                        }
+                        return Ok(Step::Data(data));
+                    }
+                    Chunk::DataEnd => match &**input {
+                        [] | [b'\r'] => return Ok(Step::More),
+                        [b'\r', b'\n', ..] => {
+                            input.advance(2);
+                            *chunk = Chunk::Size;
+                        }
+                        [..] => return Err(Fault("a chunk is longer than its size")),
+                    },
+                    Chunk::Trailers => {
+                        let Some(trailers) = take_trailers(input)? else { return Ok(Step::More) };
+                        *self = Self::Done;
+                        return Ok(Step::End((!trailers.is_empty()).then_some(trailers)));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Whether all of the body has come.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
+/// As much of `left` bytes as there is; `None` if that is nothing.
+fn take(input: &mut BytesMut, left: &mut u64) -> Option<Bytes> {
+    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+    if count == 0 {
+        return None;
+    }
+    *left -= count as u64;
+    Some(input.split_to(count).freeze())
+}
+
+/// The size of the next chunk, if its line is there.
+fn take_size(input: &mut BytesMut, extensions: &mut usize) -> Result<Option<u64>, Fault> {
+    let searched = input.get(..MAX_CHUNK_LINE).unwrap_or(input);
+    let Some(end) = memchr::memchr(b'\n', searched) else {
+        return if searched.len() < MAX_CHUNK_LINE { Ok(None) } else { Err(Fault("the size of a chunk is too long")) };
+    };
+    let line = searched.get(..end).and_then(|line| line.strip_suffix(b"\r"));
+    let line = line.ok_or(Fault("the size of a chunk has a broken line end"))?;
+    let digits = line.iter().position(|byte| *byte == b';').unwrap_or(line.len());
+    *extensions += line.len() - digits;
+    if *extensions > MAX_EXTENSIONS {
+        return Err(Fault("the extensions of chunks are too long"));
+    }
+    let size = hexadecimal(line.get(..digits).unwrap_or_default()).ok_or(Fault("a broken size of a chunk"))?;
+    input.advance(end + 1);
+    Ok(Some(size))
+}
+
+/// At most 15 digits, which no chunk needs, so that it cannot overflow.
+fn hexadecimal(digits: &[u8]) -> Option<u64> {
+    if !(1..=15).contains(&digits.len()) {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| Some(number << 4 | u64::from(char::from(*digit).to_digit(16)?)))
+}
+
+fn take_trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Fault> {
+    match input.get(..2) {
+        None => return Ok(None),
+        Some(b"\r\n") => {
+            input.advance(2);
+            return Ok(Some(HeaderMap::new()));
+        }
+        Some(_) => {}
+    }
+    let searched = input.get(..MAX_TRAILERS).unwrap_or(input);
+    let Some(end) = memchr::memmem::find(searched, b"\r\n\r\n").map(|at| at + 4) else {
+        return if searched.len() < MAX_TRAILERS { Ok(None) } else { Err(Fault("the trailers are too large")) };
+    };
+    let bytes = input.split_to(end).freeze();
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let parsed = match httparse::parse_headers(&bytes, &mut fields) {
+        Ok(httparse::Status::Complete((length, parsed))) if length == end && !has_bare_line_feed(&bytes) => parsed,
+        Ok(_) | Err(_) => return Err(Fault("malformed trailers")),
+    };
+    let mut trailers = header_map(&bytes, parsed)?;
+    // They come too late to say how the message is framed or where it goes (RFC 9110, section 6.5.1).
+    for name in [CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER, HOST, CONNECTION] {
+        trailers.remove(name);
+    }
+    Ok(Some(trailers))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! The body of a request, which can be sent once more for as long as little of it has come.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::Body as _;
+use smallvec::SmallVec;
+
+use crate::body::{BodyError, RequestBody};
+use crate::exchange::Exchange;
+
+/// Kept of a body for another attempt.
+const MAX_KEPT: usize = 64 * 1024;
+
+/// See the module.
+pub(in crate::upstream) struct Replay {
+    rest: RequestBody,
+    /// What came so far; empty if it is not worth keeping.
+    kept: SmallVec<[Bytes; 1]>,
+    kept_bytes: usize,
+    /// The next one of `kept` to send.
+    next: usize,
+    /// Everything that came is in `kept`.
+    whole: bool,
+    ended: bool,
+    /// Bytes that may still come.
+    left: u64,
+}
+
+/// Why a body cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadBody {
+    /// The client did not finish it.
+    Broken(BodyError),
+    /// It is larger than allowed.
+    TooLarge,
+}
+
+impl Replay {
+    /// `again`: more than one attempt may be made.
+    pub(in crate::upstream) fn new(body: RequestBody, max_body: u64, again: bool) -> Self {
+        Self { rest: body, kept: SmallVec::new(), kept_bytes: 0, next: 0, whole: again, ended: false, left: max_body }
+    }
+
+    /// There is nothing (more) to send.
+    pub(super) fn is_end(&self) -> bool {
+        self.next >= self.kept.len() && (self.ended || self.rest.is_end_stream())
+    }
+
+    /// The next bytes, which are not empty. Trailers of requests are dropped.
+    pub(super) fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+    ) -> Poll<Option<Result<Bytes, BadBody>>> {
+        if let Some(kept) = self.kept.get(self.next) {
+            self.next += 1;
+            return Poll::Ready(Some(Ok(kept.clone())));
+        }
+        loop {
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            let frame = match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
+                None => {
+                    self.ended = true;
+                    continue;
+                }
+                Some(frame) => frame.map_err(BadBody::Broken),
+            };
+            let data = match frame {
+                Err(bad) => return Poll::Ready(Some(Err(bad))),
+                Ok(frame) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => data,
+                    Ok(_) | Err(_) => continue,
+                },
+            };
+            exchange.facts.received(data.len());
+            let Some(left) = self.left.checked_sub(data.len() as u64) else {
+                return Poll::Ready(Some(Err(BadBody::TooLarge)));
+            };
+            self.left = left;
+            self.keep(&data);
+            return Poll::Ready(Some(Ok(data)));
+        }
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        if !self.whole {
+            return;
+        }
+        self.kept_bytes += data.len();
+        if self.kept_bytes > MAX_KEPT {
+            self.whole = false;
+            self.kept.clear();
+        } else {
+            self.kept.push(data.clone());
+        }
+        self.next = self.kept.len();
+    }
+
+    /// Begins anew; `false` if that cannot be.
+    pub(in crate::upstream) fn rewind(&mut self) -> bool {
+        self.next = 0;
+        self.whole
+    }
+}

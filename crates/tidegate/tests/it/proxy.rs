@@ -1,0 +1,440 @@
+//! Requests passed on to HTTP/1.1 backends, and their answers back.
+
+use std::time::Duration;
+
+use tidegate_testkit::client::{End, Http1};
+use tidegate_testkit::web::{bytes, ok};
+use tidegate_testkit::{Gateway, Heard, Part, Request, Web, delete, eventually, get, post};
+
+/// A gateway in front of `addresses`, with `policy` on its one service.
+fn config(addresses: &[std::net::SocketAddr], policy: &str) -> String {
+    let endpoints: Vec<_> = addresses.iter().map(|address| format!("\"http://{address}\"")).collect();
+    format!(
+        "services:
+  web: {{ endpoints: [{}]{policy} }}
+routes:
+  - {{ name: all, path: \"/{{rest=**}}\", service: web }}
+  - {{ name: moved, path: \"/old/{{id}}/{{rest=**}}\", service: web, rewrite: {{ path: \"/new/{{rest}}/{{id}}\" }} }}
+  - {{ name: kept, path: \"/kept/{{rest=**}}\", service: web, escaped_slashes: keep }}
+",
+        endpoints.join(", ")
+    )
+}
+
+async fn gateway(web: &Web, policy: &str) -> Gateway {
+    Gateway::start(&config(&[web.address()], policy))
+}
+
+#[tokio::test]
+async fn a_request_passes_as_it_is_but_for_what_is_not_the_clients_to_say() {
+    let web = Web::start(|_| ok("hello")).await;
+    let rules = ", request_headers: { set: { x-edge: tidegate }, remove: [x-debug] }, response_headers: { add: { x-more: \"1\" } }";
+    let gateway = gateway(&web, rules).await;
+    let request = get("/a/b%41/c%20d?q=%2F&r")
+        .header("accept", "text/plain")
+        .header("x-debug", "1")
+        .header("x-user-id", "7")
+        .header("x-forwarded-for", "1.2.3.4")
+        .header("cookie", "a=1");
+    for (number, answer) in gateway.send_both(&request).await.iter().enumerate() {
+        assert_eq!((answer.status, answer.text()), (200, "hello"));
+        assert_eq!((answer.header("server"), answer.header("x-more")), ("tidegate", "1"));
+        assert_eq!(answer.header("content-length"), "5");
+        let heard = &web.heard()[number];
+        assert_eq!(heard.line(), "GET /a/bA/c%20d?q=%2F&r HTTP/1.1");
+        assert_eq!(heard.field("x-request-id"), answer.header("x-request-id"));
+        assert_eq!((heard.field("accept"), heard.field("cookie")), ("text/plain".to_owned(), "a=1".to_owned()));
+        assert_eq!(heard.field("x-forwarded-for"), "127.0.0.1");
+        assert_eq!(heard.field("x-forwarded-proto"), "http");
+        assert_eq!(heard.field("x-edge"), "tidegate");
+        for gone in ["x-debug", "x-user-id", "connection", "transfer-encoding", "content-length"] {
+            assert_eq!(heard.field(gone), "", "{gone}");
+        }
+        assert!(!heard.field("host").is_empty());
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn bodies_flow_with_a_length_or_in_chunks() {
+    let web = Web::start(|heard| ok(&heard.body.len().to_string())).await;
+    let gateway = gateway(&web, ", max_body: 8MiB").await;
+    for length in [0, 1, 5_000, 3_000_000] {
+        for answer in gateway.send_both(&post("/upload", vec![b'x'; length])).await {
+            assert_eq!((answer.status, answer.text()), (200, length.to_string().as_str()));
+            assert_eq!(web.last().field("content-length"), length.to_string());
+        }
+    }
+    let mut http1 = gateway.http1().await;
+    http1.write("POST /u HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n").await;
+    http1.write("3;x=y\r\ncde\r\n0\r\nx-trailer: gone\r\n\r\n").await;
+    assert_eq!(http1.answer().await.text(), "5");
+    let heard = web.last();
+    assert_eq!((heard.body.as_slice(), heard.field("transfer-encoding").as_str()), (&b"abcde"[..], "chunked"));
+    let mut http2 = gateway.http2().await;
+    let mut running = http2.start(&Request::new("PUT", "/u"), false).await;
+    running.write("abc", false).await;
+    running.write("de", true).await;
+    assert_eq!(running.answer().await.text(), "5");
+    assert_eq!(web.last().body, b"abcde");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn answers_come_in_every_framing() {
+    let web = Web::start(|heard| match heard.line().split(' ').nth(1).unwrap() {
+        "/chunked" => vec![
+            bytes("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"),
+            bytes("2\r\nde\r\n0\r\n\r\n"),
+        ],
+        "/close" => vec![bytes("HTTP/1.1 200 OK\r\n\r\nabc"), bytes("de"), Part::Close],
+        "/old" => vec![bytes("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nabcde"), Part::Close],
+        "/none" => vec![bytes("HTTP/1.1 204 No Content\r\n\r\n")],
+        "/same" => vec![bytes("HTTP/1.1 304 Not Modified\r\netag: \"e\"\r\ncontent-length: 5\r\n\r\n")],
+        "/interim" => vec![
+            bytes("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"),
+            bytes("HTTP/1.1 201 Created\r\ncontent-length: 5\r\n\r\nabcde"),
+        ],
+        "/error" => vec![bytes("HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 5\r\n\r\nabcde")],
+        _ => ok("abcde"),
+    })
+    .await;
+    let gateway = gateway(&web, "").await;
+    for (path, status, body) in [
+        ("/plain", 200, "abcde"),
+        ("/chunked", 200, "abcde"),
+        ("/close", 200, "abcde"),
+        ("/old", 200, "abcde"),
+        ("/none", 204, ""),
+        ("/same", 304, ""),
+        ("/interim", 201, "abcde"),
+        ("/error", 503, "abcde"),
+    ] {
+        for answer in gateway.send_both(&get(path)).await {
+            assert_eq!((answer.status, answer.text(), answer.end), (status, body, End::Clean), "{path}");
+            assert_eq!(answer.header("connection"), "");
+        }
+    }
+    for answer in gateway.send_both(&Request::new("HEAD", "/plain")).await {
+        assert_eq!((answer.status, answer.header("content-length"), answer.body.len()), (200, "5", 0));
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn connections_are_used_again_and_closed_ones_are_not() {
+    let web = Web::start(|heard| if heard.number == 2 { vec![ok("x").remove(0), Part::Close] } else { ok("x") }).await;
+    let gateway = gateway(&web, "").await;
+    let mut http1 = gateway.http1().await;
+    for _ in 0..7 {
+        assert_eq!(http1.send(&get("/")).await.status, 200);
+    }
+    // A connection carries three requests, so seven need three connections.
+    let heard: Vec<_> = web.heard().iter().map(|heard| (heard.connection, heard.number)).collect();
+    assert_eq!(heard, [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0)]);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_as_it_is_used_again_costs_only_what_must_not_be_sent_twice() {
+    // Each connection answers once, and is closed when the second request has come.
+    let web = Web::start(|heard| if heard.number == 0 { ok("x") } else { vec![Part::Close] }).await;
+    let gateway = gateway(&web, "").await;
+    let mut http1 = gateway.http1().await;
+    assert_eq!(http1.send(&get("/0")).await.status, 200);
+    let idempotent = [get("/1"), delete("/2"), Request::new("PUT", "/3").body("abc")];
+    for request in idempotent {
+        let answer = http1.send(&request).await;
+        assert_eq!((answer.status, answer.text()), (200, "x"), "{}", request.target);
+    }
+    assert_eq!(web.last().body, b"abc", "the body was sent again");
+    let answer = http1.send(&post("/4", "{}")).await;
+    assert_eq!((answer.status, answer.reason()), (502, "upstream_reset".to_owned()));
+    let posts = web.heard().iter().filter(|heard| heard.line().starts_with("POST")).count();
+    assert_eq!(posts, 1);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_anywhere_is_never_passed_on_as_whole() {
+    const ANSWERS: [&str; 2] = [
+        "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n",
+    ];
+    let web = Web::start(|heard: &Heard| {
+        let path = heard.line().split(' ').nth(1).unwrap();
+        let (answer, cut) = path[1..].split_once('/').unwrap();
+        let text = ANSWERS[answer.parse::<usize>().unwrap()];
+        vec![bytes(&text[..cut.parse().unwrap()]), Part::Close]
+    })
+    .await;
+    let gateway = gateway(&web, "").await;
+    for (number, text) in ANSWERS.iter().enumerate() {
+        for cut in 0..=text.len() {
+            for answer in gateway.send_both(&get(&format!("/{number}/{cut}"))).await {
+                let whole = answer.end == End::Clean && answer.status == 200;
+                assert_eq!(whole, cut == text.len(), "{number} {cut}: {answer:?}");
+                if whole {
+                    assert_eq!(answer.text(), "0123456789");
+                }
+            }
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_can_be_read_in_two_ways_is_refused() {
+    const ANSWERS: [&str; 6] = [
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nabcde",
+        "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        "HTTP/1.1 999 Ok\r\ncontent-length: 0\r\n\r\n",
+        "hello",
+        "HTTP/1.1 200 OK\r\na : b\r\ncontent-length: 0\r\n\r\n",
+    ];
+    let web = Web::start(|heard| {
+        let answer: usize = heard.line().split(['/', ' ']).nth(2).unwrap().parse().unwrap();
+        let more = if answer == ANSWERS.len() { "HTTP/1.1 100 Continue\r\n\r\n".repeat(9) } else { String::new() };
+        vec![bytes(ANSWERS.get(answer).copied().unwrap_or(&more)), Part::Close]
+    })
+    .await;
+    let gateway = gateway(&web, "").await;
+    for number in 0..=ANSWERS.len() {
+        for answer in gateway.send_both(&get(&format!("/{number}"))).await {
+            let reason = answer.reason();
+            assert_eq!(answer.status, 502, "{number}");
+            assert!(["upstream_error", "upstream_reset"].contains(&reason.as_str()), "{number}: {reason}");
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn bytes_that_nobody_asked_for_belong_to_nobody() {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nxHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged";
+    let web =
+        Web::start(move |heard| if heard.line().contains("first") { vec![bytes(answer)] } else { ok("own") }).await;
+    let gateway = gateway(&web, "").await;
+    let mut http1 = gateway.http1().await;
+    assert_eq!(http1.send(&get("/first")).await.text(), "x");
+    assert_eq!(http1.send(&get("/second")).await.text(), "own");
+    assert_eq!(web.last().connection, 1);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn paths_are_canonical_and_may_be_rewritten() {
+    let web = Web::start(|_| ok("x")).await;
+    let gateway = gateway(&web, "").await;
+    for (path, status, seen) in [
+        ("/old/7/a/b%20c?x=1", 200, "/new/a/b%20c/7?x=1"),
+        ("/%61", 200, "/a"),
+        ("/a%2Fb", 400, ""),
+        ("/a%5cb", 400, ""),
+        ("/kept/a%2fb", 200, "/kept/a%2fb"),
+        ("/a/../b", 400, ""),
+        ("/a/", 200, "/a/"),
+    ] {
+        let before = web.heard().len();
+        for answer in gateway.send_both(&get(path)).await {
+            assert_eq!(answer.status, status, "{path}");
+        }
+        let heard = web.heard().split_off(before);
+        let seen = (status == 200).then(|| format!("GET {seen} HTTP/1.1"));
+        assert!(heard.iter().all(|heard| Some(heard.line()) == seen.as_deref()), "{path}: {heard:?}");
+        assert_eq!(heard.len(), if status == 200 { 2 } else { 0 }, "{path}");
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_never_completed() {
+    let web = Web::start(|_| ok("x")).await;
+    let gateway = gateway(&web, ", max_body: 1000B").await;
+    for answer in gateway.send_both(&post("/", vec![b'x'; 1001])).await {
+        assert_eq!((answer.status, answer.reason()), (413, "payload_too_large".to_owned()));
+    }
+    assert_eq!(web.connections(), 0, "the length was known");
+    let mut http1 = gateway.http1().await;
+    http1.write("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    for _ in 0..11 {
+        http1.write(format!("64\r\n{}\r\n", "x".repeat(100))).await;
+    }
+    http1.write("0\r\n\r\n").await;
+    assert_eq!(http1.answer().await.status, 413);
+    assert!(http1.is_closed().await);
+    eventually("the backend's connection is closed", async || web.open() == 0).await;
+    assert!(web.heard().is_empty(), "no whole request");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_may_answer_before_it_has_read_everything() {
+    let web = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = web.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (mut socket, _) = web.accept().await.unwrap();
+        let mut some = [0; 1024];
+        let _read = socket.read(&mut some).await.unwrap();
+        socket.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
+    });
+    let gateway = Gateway::start(&config(&[address], ", max_body: 8MiB"));
+    let mut http1 = gateway.http1().await;
+    http1.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5000000\r\n\r\nabc").await;
+    let answer = http1.answer().await;
+    assert_eq!((answer.status, answer.text()), (403, "no"));
+    serving.await.unwrap();
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_takes_too_long_ends() {
+    let web = Web::start(|heard| {
+        if heard.line().contains("silent") {
+            return vec![Part::Wait];
+        }
+        vec![bytes("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n01234"), Part::Wait]
+    })
+    .await;
+    let gateway = gateway(&web, ", timeout: 100ms, stream_idle_timeout: 100ms").await;
+    for answer in gateway.send_both(&get("/silent")).await {
+        assert_eq!((answer.status, answer.reason()), (504, "upstream_timeout".to_owned()));
+    }
+    for answer in gateway.send_both(&get("/half")).await {
+        assert_eq!((answer.status, answer.text()), (200, "01234"));
+        assert_ne!(answer.end, End::Clean);
+    }
+    eventually("the backend's connections are closed", async || web.open() == 0).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_lives_past_the_timeout_and_is_passed_on_as_it_comes() {
+    let web = Web::start(|_| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        vec![bytes(&format!("{head}9\r\ndata: 1\n\n\r\n")), Part::Wait, bytes("9\r\ndata: 2\n\n\r\n"), Part::Wait]
+    })
+    .await;
+    let gateway = gateway(&web, ", timeout: 100ms").await;
+    let mut http1 = gateway.http1().await;
+    http1.write("GET /events HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(http1.head().await.0, 200);
+    http1.until("data: 1\n\n").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    web.release();
+    http1.until("data: 2\n\n").await;
+    drop(http1);
+    eventually("the backend is told that the client has gone", async || web.open() == 0).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_frees_the_backend() {
+    let web = Web::start(|_| vec![Part::Wait]).await;
+    let gateway = gateway(&web, "").await;
+    let mut http1 = gateway.http1().await;
+    http1.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    eventually("the request is there", async || web.heard().len() == 1).await;
+    drop(http1);
+    eventually("the backend's connection is closed", async || web.open() == 0).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_is_down_is_replaced_and_found_again() {
+    let down = tidegate_testkit::peer::closed_port();
+    let web = Web::start(|_| ok("other")).await;
+    let gateway = Gateway::start(&config(&[down, web.address()], ""));
+    for _ in 0..20 {
+        let answer = gateway.send(&post("/", "{}")).await;
+        assert_eq!((answer.status, answer.text()), (200, "other"), "nothing was sent, so even a POST may go elsewhere");
+    }
+    gateway.stop().await;
+
+    let gateway = Gateway::start(&config(&[down], ""));
+    for answer in gateway.send_both(&get("/")).await {
+        assert_eq!((answer.status, answer.reason()), (503, "connect_failed".to_owned()));
+        assert!(!answer.header("retry-after").is_empty());
+    }
+    let _web = Web::start_at(down, |_| ok("back")).await;
+    eventually("it is back", async || gateway.get("/").await.status == 200).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn expectations_are_met_by_the_gateway() {
+    let web = Web::start(|heard| ok(&heard.body.len().to_string())).await;
+    let gateway = gateway(&web, ", max_body: 1000B").await;
+    let mut http1 = gateway.http1().await;
+    http1.write("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n").await;
+    assert_eq!(http1.any_head().await.0, 100);
+    http1.write("abc").await;
+    assert_eq!(http1.answer().await.text(), "3");
+    assert_eq!(web.last().field("expect"), "");
+    let mut http1 = gateway.http1().await;
+    http1.write("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 3000\r\n\r\n").await;
+    assert_eq!(http1.any_head().await.0, 413);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn trailers_of_an_answer_reach_who_takes_them() {
+    let web = Web::start(|_| {
+        vec![bytes(
+            "HTTP/1.1 200 OK\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-sum: 7\r\n\r\n",
+        )]
+    })
+    .await;
+    let gateway = gateway(&web, "").await;
+    let answer = gateway.http2().await.send(&get("/")).await;
+    assert_eq!((answer.text(), answer.trailer("x-sum")), ("a", "7"));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_slow_reader_holds_the_backend_up() {
+    const LENGTH: usize = 50_000_000;
+    let web = Web::start(|_| {
+        let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n").into_bytes();
+        answer.resize(answer.len() + LENGTH, b'x');
+        vec![Part::Bytes(answer)]
+    })
+    .await;
+    let gateway = gateway(&web, "").await;
+    let mut http1 = Http1::connect(gateway.address()).await;
+    http1.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(http1.head().await.0, 200);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut length = 0;
+    while let Some(piece) = http1.piece().await.unwrap() {
+        length += piece.len();
+    }
+    assert_eq!(length, LENGTH);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn trusted_proxies_say_who_the_client_is() {
+    let web = Web::start(|_| ok("x")).await;
+    for (trusted, sent, ip, passed) in [
+        ("[]", "9.9.9.9", "127.0.0.1", "127.0.0.1"),
+        ("[127.0.0.0/8]", "6.6.6.6, 9.9.9.9", "9.9.9.9", "9.9.9.9, 127.0.0.1"),
+        ("[127.0.0.1, 10.0.0.0/8]", "6.6.6.6, 9.9.9.9, 10.0.0.7", "9.9.9.9", "9.9.9.9, 10.0.0.7, 127.0.0.1"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("access.log");
+        let more = format!(
+            "client_ip: {{ trusted_proxies: {trusted} }}\nobservability: {{ logs: {{ access: {{ output: \"{}\" }} }} }}\n",
+            log.display()
+        );
+        let gateway = Gateway::start(&(config(&[web.address()], "") + &more));
+        gateway.send(&get("/").header("x-forwarded-for", sent)).await;
+        assert_eq!(web.last().field("x-forwarded-for"), passed);
+        gateway.stop().await;
+        let line = std::fs::read_to_string(&log).unwrap();
+        assert!(line.contains(&format!("\"client_ip\":\"{ip}\"")), "{line}");
+        assert!(line.contains("\"attempts\":1") && line.contains("\"endpoint\":\"http://127.0.0.1:"), "{line}");
+    }
+}
