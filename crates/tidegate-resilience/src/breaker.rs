@@ -89,8 +89,13 @@ pub enum Phase {
 pub enum Admission {
     /// Let through.
     Admit(Permit),
-    /// Let through, and all depends on it; with the change to half open if this is the first one.
-    Probe(Permit, Option<Transition>),
+    /// Let through, and all depends on it.
+    Probe {
+        /// The right to the attempt.
+        permit: Permit,
+        /// Whether this one made the breaker half open: [`Admission::transition`].
+        is_first: bool,
+    },
     /// Refused.
     Refused {
         /// When to try again.
@@ -102,7 +107,8 @@ pub enum Admission {
 #[derive(Debug)]
 pub struct Permit {
     period: u64,
-    probe: Option<Probe>,
+    /// Of a probe, where its place is.
+    probe: Option<Arc<Breaker>>,
 }
 
 /// A change, for log and metrics. Each is returned to exactly one caller.
@@ -135,6 +141,25 @@ pub enum TripCause {
     ConsecutiveFailures(u32),
     /// It was half open and the backend is still in trouble.
     ProbeFailed,
+}
+
+impl Admission {
+    /// The change that came with this answer.
+    #[must_use]
+    pub const fn transition(&self) -> Option<Transition> {
+        match self {
+            Self::Probe { is_first: true, .. } => Some(Transition::HalfOpened),
+            Self::Admit(_) | Self::Probe { .. } | Self::Refused { .. } => None,
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(breaker) = &self.probe {
+            breaker.give_back(self.period);
+        }
+    }
 }
 
 /// The breaker of one service, shared by all cores.
@@ -177,6 +202,7 @@ impl Breaker {
     }
 
     /// Lets a request through or refuses it. Allocates nothing; closed or open, takes no lock.
+    #[inline]
     pub fn admit(self: &Arc<Self>, now: Nanos) -> Admission {
         let state = State(self.state.load(Acquire));
         match state.phase() {
@@ -191,9 +217,10 @@ impl Breaker {
     ///
     /// A permit of another period counts for nothing. Allocates nothing; takes a lock only for probes and changes. A
     /// success never opens a breaker, even if it is the one that makes the attempts enough.
+    #[inline]
     pub fn record(&self, mut permit: Permit, outcome: Outcome, now: Nanos, random: u64) -> Option<Transition> {
-        if let Some(probe) = permit.probe.take() {
-            return probe.settle(permit.period, outcome, now, random);
+        if let Some(breaker) = permit.probe.take() {
+            return breaker.settle(permit.period, outcome, now, random);
         }
         let state = State(self.state.load(Acquire));
         if state.phase() != Phase::Closed || state.period() != permit.period {
@@ -233,23 +260,23 @@ impl Breaker {
     fn admit_probe(self: &Arc<Self>, now: Nanos) -> Admission {
         let mut probing = self.probing.lock();
         let state = State(self.state.load(Relaxed));
-        let transition = match state.phase() {
+        let is_first = match state.phase() {
             Phase::Closed => return Admission::Admit(Permit { period: state.period(), probe: None }),
             Phase::Open if now < self.open_until() => return self.refused(now),
             Phase::HalfOpen if state.places() == 0 => {
                 return Admission::Refused { retry_after: PROBING_RETRY_AFTER };
             }
-            Phase::HalfOpen => None,
+            Phase::HalfOpen => false,
             Phase::Open => {
                 (probing.out, probing.succeeded) = (0, 0);
                 self.publish(State::new(Phase::HalfOpen, 0, state.next_period()));
-                Some(Transition::HalfOpened)
+                true
             }
         };
         probing.out += 1;
         self.publish_places(&probing);
         let period = State(self.state.load(Relaxed)).period();
-        Admission::Probe(Permit { period, probe: Some(Probe { breaker: Arc::clone(self), period }) }, transition)
+        Admission::Probe { permit: Permit { period, probe: Some(Arc::clone(self)) }, is_first }
     }
 
     /// One more failure while closed.
@@ -265,6 +292,32 @@ impl Breaker {
         }
         probing.doublings = 0;
         Some(self.open(&probing, cause, now, random))
+    }
+
+    /// What a probe says, if the breaker has not changed since it was let through.
+    #[cold]
+    fn settle(&self, period: u64, outcome: Outcome, now: Nanos, random: u64) -> Option<Transition> {
+        let mut probing = self.probing_in(period)?;
+        probing.out = probing.out.saturating_sub(1);
+        match outcome {
+            Outcome::Failure => {
+                probing.doublings = probing.doublings.saturating_add(1);
+                Some(self.open(&probing, TripCause::ProbeFailed, now, random))
+            }
+            // It keeps its place: there are so many probes in all.
+            Outcome::Success => {
+                probing.succeeded = probing.succeeded.saturating_add(1);
+                (probing.succeeded >= self.settings.probes).then(|| self.close(&probing))
+            }
+        }
+    }
+
+    /// A probe ended without an outcome.
+    #[cold]
+    fn give_back(&self, period: u64) {
+        let Some(mut probing) = self.probing_in(period) else { return };
+        probing.out = probing.out.saturating_sub(1);
+        self.publish_places(&probing);
     }
 
     fn trip_cause(&self, in_row: u32, now: Nanos) -> Option<TripCause> {
@@ -315,39 +368,6 @@ impl Breaker {
 
 /// Proof that the state may be rewritten.
 type Locked<'b> = MutexGuard<'b, Probing>;
-
-/// A place among the probes, given back when it is dropped.
-#[derive(Debug)]
-struct Probe {
-    breaker: Arc<Breaker>,
-    period: u64,
-}
-
-impl Probe {
-    fn settle(self, period: u64, outcome: Outcome, now: Nanos, random: u64) -> Option<Transition> {
-        let breaker = &self.breaker;
-        let mut probing = breaker.probing_in(period)?;
-        match outcome {
-            Outcome::Failure => {
-                probing.doublings = probing.doublings.saturating_add(1);
-                Some(breaker.open(&probing, TripCause::ProbeFailed, now, random))
-            }
-            Outcome::Success => {
-                // The place itself comes back when this is dropped.
-                probing.succeeded = probing.succeeded.saturating_add(1);
-                (probing.succeeded >= breaker.settings.probes).then(|| breaker.close(&probing))
-            }
-        }
-    }
-}
-
-impl Drop for Probe {
-    fn drop(&mut self) {
-        let Some(mut probing) = self.breaker.probing_in(self.period) else { return };
-        probing.out = probing.out.saturating_sub(1);
-        self.breaker.publish_places(&probing);
-    }
-}
 
 /// The word that says what to do. From the top: period, free places of probes, phase.
 #[derive(Clone, Copy)]

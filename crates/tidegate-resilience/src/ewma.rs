@@ -15,6 +15,9 @@ use crate::nanos::{Nanos, nanoseconds};
 /// changes only for the worse after its first latency, so most latencies of a busy endpoint cost no write.
 const STEP_BITS: u32 = 20;
 
+/// By how many steps the clock of a thread may be behind: a second. More is taken for time that has passed.
+const BEHIND_MAX: u32 = 1000;
+
 /// What one request in flight costs at an endpoint of which nothing is known yet: more than any latency. So a new
 /// endpoint gets one request at once, and the next when that one is answered.
 const UNKNOWN: u64 = 1 << 40;
@@ -90,7 +93,7 @@ impl PeakEwma {
 /// Steps from then to now; none if the clock of this thread is behind.
 fn elapsed(step: u32, now: Nanos) -> u32 {
     let elapsed = current_step(now).wrapping_sub(step);
-    if elapsed > u32::MAX / 2 { 0 } else { elapsed }
+    if elapsed > u32::MAX - BEHIND_MAX { 0 } else { elapsed }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32")]
@@ -185,6 +188,8 @@ mod tests {
         assert_eq!(ewma.latency_ns(at(80)), Some(8_000_000));
         ewma.observe(Duration::MAX, at(90));
         assert!(ewma.cost(u32::MAX, at(90)) > 1 << 60);
+        ewma.observe(ms(2), at(90 + (1 << 31)));
+        assert_eq!(ewma.latency_ns(at(90 + (1 << 31))), Some(2_000_000), "26 days later");
     }
 
     proptest! {

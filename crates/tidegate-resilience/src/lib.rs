@@ -29,7 +29,7 @@
 //! assert!(matches!(breaker.admit(Nanos::ZERO), Admission::Refused { .. }));
 //!
 //! let later = Nanos::after_start(Duration::from_secs(6));
-//! let Admission::Probe(permit, _) = breaker.admit(later) else { panic!("half open") };
+//! let Admission::Probe { permit, .. } = breaker.admit(later) else { panic!("half open") };
 //! assert_eq!(breaker.record(permit, Outcome::Success, later, 0), Some(Transition::Closed));
 //! ```
 #![forbid(unsafe_code)]

@@ -10,13 +10,10 @@ pub struct Share(u32);
 
 impl Share {
     /// All of it.
-    pub const WHOLE: Self = Self(1 << Self::BITS);
-
-    /// Bits behind the point.
-    pub(crate) const BITS: u32 = 16;
+    pub const WHOLE: Self = Self(1 << 16);
 
     /// What an endpoint begins with: a tenth, so that it is seen to work before much depends on it.
-    const FIRST: Self = Self((1 << Self::BITS) / 10);
+    const FIRST: Self = Self(Self::WHOLE.0 / 10);
 
     /// In 65,536ths.
     pub(crate) fn get(self) -> u64 {
@@ -51,9 +48,11 @@ mod tests {
     #[test]
     fn the_share_grows_from_a_tenth_to_the_whole() {
         let slow_start = SlowStart { window: Duration::from_secs(10) };
-        let share =
-            |ms: u64| slow_start.share(Nanos::new(7), Nanos::new(7 + ms * 1_000_000)).get() * 100 >> Share::BITS;
-        assert_eq!([0, 500, 2_000, 5_000, 9_990, 10_000, 99_000].map(share), [9, 9, 19, 50, 99, 100, 100]);
+        let percent = |ms: u64| {
+            let share = slow_start.share(Nanos::new(7), Nanos::new(7 + ms * 1_000_000));
+            share.get() * 100 / Share::WHOLE.get()
+        };
+        assert_eq!([0, 500, 2_000, 5_000, 9_990, 10_000, 99_000].map(percent), [9, 9, 19, 50, 99, 100, 100]);
         assert_eq!(slow_start.share(Nanos::new(9), Nanos::ZERO), Share::FIRST, "a clock that is behind");
         assert_eq!(SlowStart { window: Duration::ZERO }.share(Nanos::ZERO, Nanos::ZERO), Share::WHOLE);
     }

@@ -109,7 +109,7 @@ fn whoever_leaves_sees_those_who_wait() {
 
 fn admit(breaker: &Arc<Breaker>, now: Nanos) -> Option<Permit> {
     match breaker.admit(now) {
-        Admission::Admit(permit) | Admission::Probe(permit, _) => Some(permit),
+        Admission::Admit(permit) | Admission::Probe { permit, .. } => Some(permit),
         Admission::Refused { .. } => None,
     }
 }
@@ -132,9 +132,10 @@ fn a_breaker_changes_once_however_many_see_the_reason() {
         let probes = together(|_| {
             let (mut permits, mut changes) = (Vec::new(), 0);
             for _ in 0..5 {
-                if let Admission::Probe(permit, change) = breaker.admit(seconds(10)) {
+                let admission = breaker.admit(seconds(10));
+                changes += usize::from(admission.transition() == Some(Transition::HalfOpened));
+                if let Admission::Probe { permit, .. } = admission {
                     permits.push(permit);
-                    changes += usize::from(change == Some(Transition::HalfOpened));
                 }
             }
             (permits, changes)

@@ -21,14 +21,14 @@ fn settings(ratio: Option<(u32, u32)>, consecutive_failures: Option<u32>, probes
 
 fn permit(admission: Admission) -> Permit {
     match admission {
-        Admission::Admit(permit) | Admission::Probe(permit, _) => permit,
+        Admission::Admit(permit) | Admission::Probe { permit, .. } => permit,
         Admission::Refused { retry_after } => panic!("refused for {retry_after:?}"),
     }
 }
 
 fn retry_after(admission: &Admission) -> Option<u128> {
     match admission {
-        Admission::Admit(_) | Admission::Probe(..) => None,
+        Admission::Admit(_) | Admission::Probe { .. } => None,
         Admission::Refused { retry_after } => Some(retry_after.as_millis()),
     }
 }
@@ -78,7 +78,7 @@ fn it_is_open_twice_as_long_each_time_up_to_eight_times() {
     for open_for in [5, 10, 20, 40, 40, 40].map(|seconds| seconds * 1000) {
         assert_eq!(retry_after(&breaker.admit(ms(now + open_for - 1))), Some(1));
         now += open_for;
-        let Admission::Probe(permit, Some(Transition::HalfOpened)) = breaker.admit(ms(now)) else { panic!("no probe") };
+        let Admission::Probe { permit, is_first: true } = breaker.admit(ms(now)) else { panic!("no probe") };
         let transition = breaker.record(permit, Outcome::Failure, ms(now), NO_JITTER);
         assert!(matches!(transition, Some(Transition::Opened { cause: TripCause::ProbeFailed, .. })));
     }
@@ -106,7 +106,7 @@ fn a_probe_that_is_dropped_gives_its_place_back() {
     let probe = permit(breaker.admit(ms(5000)));
     assert!(retry_after(&breaker.admit(ms(5000))).is_some());
     drop(probe);
-    let Admission::Probe(late, None) = breaker.admit(ms(5001)) else { panic!("no probe") };
+    let Admission::Probe { permit: late, is_first: false } = breaker.admit(ms(5001)) else { panic!("no probe") };
     assert_eq!(breaker.phase(), Phase::HalfOpen);
     assert_eq!(breaker.record(late, Outcome::Success, ms(5002), 0), Some(Transition::Closed));
 }
@@ -282,9 +282,7 @@ proptest! {
                     let expected = model.admit(now, id);
                     let (answer, permit) = match breaker.admit(ms(now)) {
                         Admission::Admit(permit) => (Answer::Admit, Some(permit)),
-                        Admission::Probe(permit, first) => {
-                            (Answer::Probe { first: first == Some(Transition::HalfOpened) }, Some(permit))
-                        }
+                        Admission::Probe { permit, is_first } => (Answer::Probe { first: is_first }, Some(permit)),
                         Admission::Refused { .. } => (Answer::Refused, None),
                     };
                     prop_assert_eq!(answer, expected);

@@ -69,7 +69,7 @@ pub(crate) const CRATES: &[Crate] = &[
     member(
         "tidegate",
         Role::Product,
-        &["tidegate-route", "tidegate-transcode", "tidegate-config"],
+        &["tidegate-route", "tidegate-resilience", "tidegate-transcode", "tidegate-config"],
         "the gateway: library and program",
     ),
     member(
