@@ -141,6 +141,17 @@ fn the_better_of_two_is_chosen() {
     assert_eq!(shares(Policy::LeastRequest, &endpoints), [20_000, 0]);
 }
 
+/// The idle one of three is in two of three pairs, whichever place it has.
+#[test]
+fn every_pair_is_drawn_as_often() {
+    for idle in 0..3 {
+        let endpoints = endpoints(&[1, 1, 1]);
+        (0..3).filter(|place| *place != idle).for_each(|place| endpoints[place].in_flight.set(1));
+        let expected = [0, 1, 2].map(|place| if place == idle { 4 } else { 1 });
+        check_shares(Policy::LeastRequest, &endpoints, &expected, 6);
+    }
+}
+
 /// One of three never answers. Of a thousand requests it gets a few, and then no more.
 #[test]
 fn least_request_leaves_a_stuck_endpoint() {
