@@ -49,6 +49,12 @@ pub(crate) const CRATES: &[Crate] = &[
         "path templates, canonical paths, one matcher: host, method, path to a route number",
     ),
     member(
+        "tidegate-resilience",
+        Role::Pure,
+        &[],
+        "breaker, bulkhead, retry budget, back-off, balancing, ejection, health: time and random bits passed in",
+    ),
+    member(
         "tidegate-transcode",
         Role::Pure,
         &["tidegate-route"],
@@ -63,7 +69,7 @@ pub(crate) const CRATES: &[Crate] = &[
     member(
         "tidegate",
         Role::Product,
-        &["tidegate-route", "tidegate-transcode", "tidegate-config"],
+        &["tidegate-route", "tidegate-resilience", "tidegate-transcode", "tidegate-config"],
         "the gateway: library and program",
     ),
     member(
