@@ -35,7 +35,7 @@ pub use method::{
     Parameter, RequestParts,
 };
 pub use rule::{Binding, Body, Place, PlanError, PlanErrorKind};
-pub use schema::{Method, Note, Schema, SchemaError};
+pub use schema::{Idempotency, Method, Note, Schema, SchemaError};
 pub use status::{Code, Status};
 pub use stream::{End, StreamEncoder, StreamFormat, StreamOptions};
 pub use upload::{MAX_PIECE, Upload};

@@ -67,6 +67,12 @@ impl Target {
         };
         Ok(Self { authority, tls })
     }
+
+    /// One whose name was settled before.
+    #[must_use]
+    pub fn known(authority: HeaderValue, tls: Option<(TlsClient, ServerName<'static>)>) -> Self {
+        Self { authority, tls }
+    }
 }
 
 /// What came back.
@@ -91,8 +97,27 @@ pub async fn post(
     fields: &[(HeaderName, HeaderValue)],
     body: Bytes,
 ) -> Result<Answer, OutboundError> {
+    send(Method::POST, target, addresses, path, fields, body).await
+}
+
+/// Gets `path` from `target`, which has one of `addresses`.
+///
+/// # Errors
+/// There is no whole answer.
+pub async fn get(target: &Target, addresses: &[SocketAddr], path: &PathAndQuery) -> Result<Answer, OutboundError> {
+    send(Method::GET, target, addresses, path, &[], Bytes::new()).await
+}
+
+async fn send(
+    method: Method,
+    target: &Target,
+    addresses: &[SocketAddr],
+    path: &PathAndQuery,
+    fields: &[(HeaderName, HeaderValue)],
+    body: Bytes,
+) -> Result<Answer, OutboundError> {
     let mut request = Request::new(Full::new(body));
-    *request.method_mut() = Method::POST;
+    *request.method_mut() = method;
     *request.uri_mut() = path.clone().into();
     let headers = request.headers_mut();
     headers.insert(header::HOST, target.authority.clone());

@@ -23,7 +23,7 @@ use crate::snapshot::retire;
 use crate::tasks;
 use crate::telemetry::metrics::SchemaRefresh;
 use crate::upstream::reflection::{DescriptorCache, FileSet, FilesDigest, Refresh, follow};
-use crate::upstream::{Resolver, keep_resolved};
+use crate::upstream::{Resolver, keep_checked, keep_resolved};
 
 /// What readiness calls the descriptors of a service.
 const PENDING: &str = "descriptors:";
@@ -91,7 +91,7 @@ impl Followers {
         let resolver = Arc::new(Resolver::new());
         let mut followers = Self { learner: Arc::new(learner), resolver, worker, running: BTreeMap::new() };
         for service in &registry.live().services {
-            followers.resolve(service);
+            followers.tend(service);
         }
         followers.settle();
         followers
@@ -105,7 +105,7 @@ impl Followers {
             known.is_none_or(|known| !Arc::ptr_eq(&known.cluster, &service.cluster))
         };
         for service in live.services.iter().filter(is_new) {
-            self.resolve(service);
+            self.tend(service);
         }
         self.settle();
     }
@@ -131,10 +131,11 @@ impl Followers {
         lifecycle.retain(|what| what.strip_prefix(PENDING).is_none_or(|name| followed(name).is_some()));
     }
 
-    /// Ends with the cluster.
-    fn resolve(&self, service: &Running) {
+    /// Keeps addresses and health of a service fresh. Ends with the cluster.
+    fn tend(&self, service: &Running) {
         let resolving = keep_resolved(Arc::downgrade(&service.cluster), Arc::clone(&self.resolver));
         drop(tasks::spawn("resolve", resolving));
+        drop(tasks::spawn("health checks", keep_checked(Arc::downgrade(&service.cluster), self.worker)));
     }
 
     fn begin(&self, service: &Running, wanted: &[String]) -> Follower {

@@ -27,6 +27,8 @@ pub enum Reason {
     AuthInvalid,
     /// Whoever asks may not.
     Forbidden,
+    /// The circuit breaker of the service is open.
+    BreakerOpen,
     /// Every endpoint of the service is out, or nothing is known of the service yet.
     NoHealthyEndpoint,
     /// No connection to a backend could be made.
@@ -95,6 +97,12 @@ impl Reason {
                 meaning("auth_invalid", StatusCode::UNAUTHORIZED, Code::Unauthenticated, "the credential is not valid")
             }
             Self::Forbidden => meaning("forbidden", StatusCode::FORBIDDEN, Code::PermissionDenied, "not allowed"),
+            Self::BreakerOpen => meaning(
+                "breaker_open",
+                StatusCode::SERVICE_UNAVAILABLE,
+                Code::Unavailable,
+                "the service fails at the moment",
+            ),
             Self::NoHealthyEndpoint => meaning(
                 "no_healthy_endpoint",
                 StatusCode::SERVICE_UNAVAILABLE,

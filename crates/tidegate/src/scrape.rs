@@ -10,7 +10,7 @@ use crate::snapshot::registry::{Registry, Running, SchemaOrigin};
 use crate::telemetry::metrics::{
     Addresses, Build, Certificate, Connections, EndpointUp, Format, Observed, Process, SchemaState, ServiceState,
 };
-use crate::upstream::EndpointState;
+use crate::upstream::{BreakerState, Condition, EndpointState};
 use crate::{tasks, time};
 
 /// Writes pages for as long as there is somebody who may ask for them.
@@ -63,13 +63,17 @@ fn service(running: &Running) -> ServiceState {
             EndpointState::TransientFailure => connections.transient_failure += 1,
             EndpointState::Shutdown => connections.shutdown += 1,
         }
-        if view.state == EndpointState::TransientFailure { addresses.unhealthy += 1 } else { addresses.healthy += 1 }
+        match view.condition {
+            Condition::Ejected => addresses.ejected += 1,
+            _ if view.is_out() => addresses.unhealthy += 1,
+            _ => addresses.healthy += 1,
+        }
     }
     let endpoints = views
         .iter()
         .map(|view| EndpointUp {
             endpoint: Arc::clone(&view.name),
-            up: !matches!(view.state, EndpointState::TransientFailure | EndpointState::Shutdown),
+            up: !view.is_out() && view.state != EndpointState::Shutdown,
         })
         .collect();
     ServiceState {
@@ -77,6 +81,11 @@ fn service(running: &Running) -> ServiceState {
         connections,
         endpoints,
         addresses,
+        breaker: running.cluster.breaker().map(|state| match state {
+            BreakerState::Closed => 0,
+            BreakerState::HalfOpen => 1,
+            BreakerState::Open => 2,
+        }),
         schema: schema(running),
     }
 }

@@ -80,6 +80,17 @@ fn refuse_key<T: Keys>(entry: &Entry, cx: &mut Cx<'_>) {
     cx.report(problem, entry.key_span);
 }
 
+/// The key of a field: its name, but for keys that are no names in Rust.
+macro_rules! key_name {
+    (type_) => {
+        "type"
+    };
+    ($key:ident) => {
+        stringify!($key)
+    };
+}
+pub(crate) use key_name;
+
 /// Declares a structure of the configuration.
 ///
 /// `key: Type`, with `= required`, or `= "…"` for the default as a person would write it (documentation only: the
@@ -109,7 +120,7 @@ macro_rules! raw_struct {
 
             fn accept(&mut self, entry: &$crate::node::Entry, cx: &mut $crate::decode::Cx<'_>) -> bool {
                 match entry.key.text() {
-                    $(stringify!($key) => {
+                    $($crate::decode::key_name!($key) => {
                         self.$key = $crate::decode::Field::read(entry, cx);
                         return true;
                     })*
@@ -122,7 +133,7 @@ macro_rules! raw_struct {
             }
 
             fn keys(out: &mut Vec<&'static str>) {
-                out.extend_from_slice(&[$(stringify!($key),)*]);
+                out.extend_from_slice(&[$($crate::decode::key_name!($key),)*]);
                 $(<$flat_type as $crate::decode::Keys>::keys(out);)?
             }
 
@@ -134,7 +145,7 @@ macro_rules! raw_struct {
             fn missing(&self, out: &mut Vec<&'static str>) {
                 $($(
                     if stringify!($default) == "required" && self.$key.is_missing() {
-                        out.push(stringify!($key));
+                        out.push($crate::decode::key_name!($key));
                     }
                 )?)*
                 $(self.$flat.missing(out);)?
@@ -143,7 +154,7 @@ macro_rules! raw_struct {
 
             fn documentation(out: &mut Vec<$crate::decode::KeyDoc>) {
                 $(out.push($crate::decode::KeyDoc {
-                    key: stringify!($key),
+                    key: $crate::decode::key_name!($key),
                     doc: concat!($($key_doc, "\n",)*),
                     type_name: <$type as $crate::decode::Decode>::type_name(),
                     default: concat!($(stringify!($default))?),
@@ -164,7 +175,7 @@ macro_rules! raw_struct {
                     let schema = generator.subschema_for::<$type>();
                     let doc = concat!($($key_doc, "\n",)*);
                     let required = concat!($(stringify!($default))?) == "required";
-                    out.insert(stringify!($key).to_owned(), $crate::schema::property(schema, doc, required));
+                    out.insert($crate::decode::key_name!($key).to_owned(), $crate::schema::property(schema, doc, required));
                 )*
                 $(<$flat_type as $crate::decode::Keys>::properties(generator, out);)?
             }

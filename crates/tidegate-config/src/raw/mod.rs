@@ -16,10 +16,12 @@ pub(crate) use envelope::{Json, RawEnvelope};
 pub(crate) use listener::{RawListener, RawTls};
 pub(crate) use observability::{RawAccess, RawMetrics, RawObservability, RawTracing};
 pub(crate) use operate::{RawAdmin, RawClientIp, RawHealth, RawReadiness};
-pub(crate) use policy::{RawHeaders, RawJson, RawMetadata, RawPolicy};
+pub(crate) use policy::{RawBackoff, RawBudget, RawHeaders, RawJson, RawMetadata, RawPolicy, RawRetry};
 pub(crate) use process::{RawDrain, RawRuntime, RawSystemRoutes, RawWorkers};
 pub(crate) use route::{PathText, RawRespond, RawRewrite, RawRoute};
-pub(crate) use service::{RawConnections, RawDescriptors, RawService, RawUpstreamTls};
+pub(crate) use service::{
+    RawBreaker, RawConnections, RawDescriptors, RawHealthCheck, RawOutliers, RawService, RawUpstreamTls,
+};
 
 use crate::decode::{Count, Item, Table, Text, raw_struct};
 

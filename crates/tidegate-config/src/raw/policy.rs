@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::decode::{
-    Bytes, Count, Cx, Decode, Field, Item, Name, Table, Text, Time, closed_enum, did_you_mean, raw_struct,
+    Bytes, Count, Cx, Decode, Field, Item, Name, Ratio, Table, Text, Time, closed_enum, did_you_mean, raw_struct,
 };
 use crate::diag::{Code, Diagnostic};
 use crate::node::{Node, Value};
@@ -36,6 +36,8 @@ raw_struct! {
         status_map: CodeMap,
         /// Which request headers become gRPC metadata.
         metadata: RawMetadata,
+        /// When a request is sent to the backend once more. `null`: never, but for requests that no backend can have seen.
+        retry: RawRetry,
         /// What is done to the headers of requests on their way to the backend. What only the gateway may say is taken
         /// from clients before and added after.
         request_headers: RawHeaders,
@@ -53,7 +55,7 @@ raw_struct! {
         inner_wildcard: bool = "false",
     }
     later {
-        "auth" "auth_required" "rate_limits" "cors" "retry" "cache" "invalidate" "validate" "compress" "compression"
+        "auth" "auth_required" "rate_limits" "cors" "cache" "invalidate" "validate" "compress" "compression"
         "etag" "trailing_slash" "auto_mapping" "collision" "unexpected_body"
         "form_body" "enum_case" "enum_prefix" "query_maps" "query_plus" "field_mask" "status_from_metadata"
         "array_error" "ndjson_envelope" "sse" "stream_buffer" "max_concurrent" "shared"
@@ -85,6 +87,46 @@ raw_struct! {
         unknown_fields: UnknownPolicy = "reject",
         /// The same for query keys.
         unknown_query: UnknownPolicy = "reject",
+    }
+}
+
+raw_struct! {
+    /// Retries. Only requests that may be repeated are (`GET`, `HEAD`, `OPTIONS`, `PUT`, `DELETE`, or an RPC that its
+    /// `.proto` file marks so), with a body of at most 64 KiB, and before anything was sent to the client.
+    RawRetry {
+        /// Attempts after the first one. 0: none.
+        max_retries: Count = "1",
+        /// Failures that are worth another attempt: `connect_failure`, `reset` (the connection was lost before the answer),
+        /// `timeout` (of one attempt), names of gRPC codes in lower case, and HTTP statuses.
+        retry_on: Vec<Item<Text>> = "[connect_failure, unavailable, 502, 503]",
+        /// The wait before an attempt.
+        backoff: RawBackoff,
+        /// How many of them the service gets in all. Stands under `defaults` or on a service.
+        budget: RawBudget,
+        /// Longest time of one attempt. Without the key: what is left of `timeout`.
+        per_try_timeout: Time,
+        /// Repeats also what may not be repeated: the backend knows what it has done already.
+        non_idempotent: bool = "false",
+    }
+}
+
+raw_struct! {
+    /// The wait before a retry: at random between nothing and twice as much each time.
+    RawBackoff {
+        /// The longest first wait.
+        base: Time = "25ms",
+        /// The longest wait of all.
+        max: Time = "250ms",
+    }
+}
+
+raw_struct! {
+    /// How much load retries may add.
+    RawBudget {
+        /// Retries per request of the last 10 s.
+        ratio: Ratio = "0.2",
+        /// Retries per second that are always allowed.
+        min_per_second: Count = "10",
     }
 }
 

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::RawPolicy;
-use crate::decode::{Bytes, Count, Cx, Decode, Item, Text, Time, closed_enum, raw_struct};
+use crate::decode::{Bytes, Count, Cx, Decode, Item, Ratio, Text, Time, closed_enum, raw_struct};
 use crate::node::{Node, Value};
-use crate::valid::ServiceProtocol;
+use crate::valid::{BalancingPolicy, HealthCheckType, ServiceProtocol};
 
 raw_struct! {
     /// A backend. Also takes the policies, for all routes that use it.
@@ -33,10 +33,19 @@ raw_struct! {
         connections: RawConnections,
         /// TLS towards the backend.
         tls: RawUpstreamTls,
+        /// Which endpoint gets a request.
+        load_balancing: RawBalancing,
+        /// Asks each endpoint again and again whether it is well. Without the key: nobody asks.
+        health_check: RawHealthCheck,
+        /// Leaves out endpoints that fail one request after the other; `null`: none.
+        outlier_detection: RawOutliers,
+        /// Refuses requests while the service fails, and more of them than it can take at once. Without the key it never
+        /// opens; the limits hold all the same.
+        circuit_breaker: RawBreaker,
         ..policy: RawPolicy,
     }
     later {
-        "load_balancing" "health_check" "outlier_detection" "circuit_breaker" "max_pending" "dns" "host"
+        "max_pending" "dns" "host"
     }
 }
 
@@ -80,7 +89,83 @@ raw_struct! {
     later { "insecure" "alpn" }
 }
 
+raw_struct! {
+    /// Which endpoint gets a request.
+    RawBalancing {
+        /// The rule.
+        policy: BalancingPolicy = "least_request",
+        /// What `ring_hash` goes by: `ip`, or `header:NAME`. Requests without it go anywhere.
+        hash_on: Text,
+    }
+}
+
+raw_struct! {
+    /// How endpoints are asked whether they are well.
+    RawHealthCheck {
+        /// `grpc` is `grpc.health.v1.Health/Check`, `http` a GET that must answer 2xx, `tcp` a connection.
+        type_: HealthCheckType = required,
+        /// What `http` asks for.
+        path: Text = "/",
+        /// The service that `grpc` asks for. Without the key: the server as a whole.
+        service: Text,
+        /// Time between two checks, ± 10 %.
+        interval: Time = "5s",
+        /// Longest time until the answer.
+        timeout: Time = "1s",
+        /// Good checks in a row that bring it back.
+        healthy_threshold: Count = "2",
+        /// Bad checks in a row that take it out.
+        unhealthy_threshold: Count = "3",
+    }
+}
+
+raw_struct! {
+    /// Endpoints that fail are left out for a while.
+    RawOutliers {
+        /// Failures in a row.
+        consecutive_errors: Count = "5",
+        /// How long the first time; then twice, three times as long, up to 300 s.
+        base_ejection_time: Time = "10s",
+        /// How many of the endpoints may be left out at once, in percent, rounded down; never the last one.
+        max_ejection_percent: Count = "50",
+    }
+}
+
+raw_struct! {
+    /// When requests are refused for the good of the service.
+    RawBreaker {
+        /// Opens when this part of the attempts fails.
+        failure_ratio: Ratio = "0.5",
+        /// Opens only after so many attempts in `window`.
+        min_requests: Count = "20",
+        /// The time that is looked at.
+        window: Time = "10s",
+        /// Opens after so many failures in a row, too.
+        consecutive_failures: Count,
+        /// How long it is open, ± 20 %; twice as long each time that a probe fails, up to eight times.
+        open_for: Time = "5s",
+        /// Requests that try whether the service is back; all must succeed.
+        half_open_requests: Count = "3",
+        /// Requests at once.
+        max_concurrent: Count = "2000",
+        /// Requests that wait for others to end, for 250 ms at most.
+        max_pending: Count = "1024",
+    }
+}
+
 closed_enum! {
+    BalancingPolicy {
+        "least_request" => Self::LeastRequest,
+        "round_robin" => Self::RoundRobin,
+        "peak_ewma" => Self::PeakEwma,
+        "ring_hash" => Self::RingHash,
+        "random" => Self::Random,
+    }
+    HealthCheckType {
+        "grpc" => Self::Grpc,
+        "http" => Self::Http,
+        "tcp" => Self::Tcp,
+    }
     ServiceProtocol {
         "grpc" => Self::Grpc,
         "http" => Self::Http,

@@ -12,6 +12,7 @@ mod operate;
 mod path;
 mod policy;
 mod process;
+mod resilience;
 mod respond;
 mod rewrite;
 mod router;
@@ -50,7 +51,7 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
     if let Some(defaults) = defaults {
         resolver.check_policy(defaults, &envelope_names);
     }
-    let (services, known_services) = resolver.services(files, &envelope_names);
+    let (services, known_services) = resolver.services(files, &envelope_names, defaults);
     let system_routes = resolver.system_routes(main);
     let scope = routes::Scope {
         defaults,

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use super::resilience::{default_retry_on, retry_on};
 use super::{Names, Resolver, name_of};
 use crate::decode::Table;
-use crate::decode::{Count, Field, Item, Text};
+use crate::decode::{Count, Field, Item, Text, Time};
 use crate::diag::{Code, Place};
-use crate::raw::{RawHeaders, RawJson, RawMetadata, RawPolicy};
+use crate::raw::{RawBackoff, RawHeaders, RawJson, RawMetadata, RawPolicy, RawRetry};
 use crate::valid::{
     EnumFormat, Envelope, ErrorFormat, EscapedSlashes, FieldNames, HeaderRules, Int64Format, JsonPolicy, Level,
-    MetadataPolicy, MultiSegmentEscape, Origin, Policy, Setting, StatusOverride, StreamFormat, UnknownPolicy,
+    MetadataPolicy, MultiSegmentEscape, Origin, Policy, Retry, Setting, StatusOverride, StreamFormat, UnknownPolicy,
 };
 
 /// Largest `max_body`: a body that is transcoded is in memory.
@@ -19,6 +20,8 @@ const DEFAULT_MAX_BODY: u64 = 1 << 20;
 const MAX_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 const DEFAULT_STREAM_IDLE: Duration = Duration::from_secs(60);
+/// First and longest wait before a retry.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
 
 /// Headers of one connection or of a message's framing (RFC 9110, sections 7.2 and 7.6.1).
 const HOP_BY_HOP: [&str; 13] = [
@@ -62,6 +65,9 @@ impl Resolver<'_> {
         }
         if let Some(metadata) = raw.metadata.value() {
             self.check_metadata(metadata);
+        }
+        if let Some(retry) = raw.retry.value() {
+            self.check_retry(retry);
         }
         for headers in [raw.request_headers.value(), raw.response_headers.value()].into_iter().flatten() {
             self.check_headers(headers);
@@ -259,6 +265,7 @@ pub(super) fn merge_values(levels: &Levels<'_>, names: &Names) -> Policy {
             |escape| *escape,
             MultiSegmentEscape::KeepSlash,
         ),
+        retry: levels.retry(),
         request_headers: levels.headers(|policy| &policy.request_headers),
         response_headers: levels.headers(|policy| &policy.response_headers),
         escaped_slashes: levels.value(|p| Seen::of(&p.escaped_slashes), |what| *what, EscapedSlashes::Reject),
@@ -315,6 +322,30 @@ impl<'a> Levels<'a> {
             int64: self.json_key(|json| &json.int64, Int64Format::String),
             unknown_fields: self.json_key(|json| &json.unknown_fields, UnknownPolicy::Reject),
             unknown_query: self.json_key(|json| &json.unknown_query, UnknownPolicy::Reject),
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        fn key<'a, T>(policy: &'a RawPolicy, key: fn(&'a RawRetry) -> &'a Field<T>) -> Seen<'a, T> {
+            nested(&policy.retry, key)
+        }
+        fn wait<'a>(policy: &'a RawPolicy, key: fn(&'a RawBackoff) -> &'a Field<Time>) -> Seen<'a, Time> {
+            match &policy.retry {
+                Field::Absent | Field::Invalid => Seen::Absent,
+                Field::Null(place) => Seen::Removed(place),
+                Field::Set(retry) => nested(&retry.value.backoff, key),
+            }
+        }
+        let list = |list: &Vec<Item<Text>>| list.iter().filter_map(|item| retry_on(&item.value.0)).collect();
+        // A block that is removed leaves nothing to do.
+        let max_retries = self.option(|p| key(p, |retry| &retry.max_retries), |count| Some(count.0), Some(1));
+        Retry {
+            max_retries: Setting { value: max_retries.value.unwrap_or(0), origin: max_retries.origin },
+            on: self.value(|p| key(p, |retry| &retry.retry_on), list, default_retry_on()),
+            backoff_base: self.value(|p| wait(p, |backoff| &backoff.base), |time| time.0, BACKOFF.0),
+            backoff_max: self.value(|p| wait(p, |backoff| &backoff.max), |time| time.0, BACKOFF.1),
+            per_try_timeout: self.option(|p| key(p, |retry| &retry.per_try_timeout), |time| Some(time.0), None),
+            non_idempotent: self.value(|p| key(p, |retry| &retry.non_idempotent), |on| *on, false),
         }
     }
 

@@ -8,7 +8,7 @@ use super::rpc::names_rpc;
 use super::{File, Names, Resolver, place_of};
 use crate::decode::{Bytes, Field, Item, Name, Text, Time};
 use crate::diag::{Code, Place};
-use crate::raw::{RawConnections, RawDescriptors, RawService, RawUpstreamTls};
+use crate::raw::{RawConnections, RawDescriptors, RawPolicy, RawService, RawUpstreamTls};
 use crate::valid::{Connections, Descriptors, Endpoint, Keepalive, Service, ServiceProtocol, UpstreamTls};
 
 /// Largest `max_message`: a message is in memory as a whole.
@@ -35,7 +35,12 @@ pub(super) struct KnownServices<'a> {
 }
 
 impl Resolver<'_> {
-    pub(super) fn services<'f>(&mut self, files: &'f [File], envelopes: &Names) -> (Vec<Service>, KnownServices<'f>) {
+    pub(super) fn services<'f>(
+        &mut self,
+        files: &'f [File],
+        envelopes: &Names,
+        defaults: Option<&RawPolicy>,
+    ) -> (Vec<Service>, KnownServices<'f>) {
         let mut known = KnownServices { names: Names::new(), raw: Vec::new(), protocols: Vec::new() };
         let mut services = Vec::new();
         known.names.incomplete = files.iter().any(|file| file.raw.services.is_invalid());
@@ -45,7 +50,7 @@ impl Resolver<'_> {
             }
             let Some(raw) = value.value() else { continue };
             self.check_policy(&raw.policy, envelopes);
-            let Some(service) = self.service(name, raw, files) else { continue };
+            let Some(service) = self.service(name, raw, files, defaults) else { continue };
             known.names.set_index(&name.value.0, services.len());
             known.raw.push(raw);
             known.protocols.push(service.protocol);
@@ -54,7 +59,13 @@ impl Resolver<'_> {
         (services, known)
     }
 
-    fn service(&mut self, name: &Item<Name>, raw: &RawService, files: &[File]) -> Option<Service> {
+    fn service(
+        &mut self,
+        name: &Item<Name>,
+        raw: &RawService,
+        files: &[File],
+        defaults: Option<&RawPolicy>,
+    ) -> Option<Service> {
         let endpoints = self.endpoints(name, raw);
         let protocol = self.protocol(name, raw, endpoints.as_deref(), files);
         let descriptors = match protocol {
@@ -68,6 +79,7 @@ impl Resolver<'_> {
             Some(raw) => self.connections(raw),
         };
         let tls = raw.tls.set().and_then(|item| self.upstream_tls(&item.value, &item.place));
+        let resilience = self.resilience(raw, protocol, defaults);
         let endpoints: Vec<Endpoint> = endpoints?.into_iter().map(|(endpoint, _)| endpoint).collect();
         let secure = endpoints.iter().any(|endpoint| endpoint.tls);
         if let Some(place) = place_of(&raw.tls)
@@ -90,6 +102,7 @@ impl Resolver<'_> {
             max_message: max_message?,
             connect_timeout: connect_timeout?,
             connections: connections?,
+            resilience: resilience?,
             tls: secure.then(|| tls.unwrap_or_default()),
         })
     }
@@ -312,7 +325,7 @@ impl Resolver<'_> {
     }
 
     /// A duration that must not be zero.
-    fn positive(&mut self, field: &Field<Time>, default: Duration) -> Option<Duration> {
+    pub(super) fn positive(&mut self, field: &Field<Time>, default: Duration) -> Option<Duration> {
         let Some(item) = field.set() else { return Some(default) };
         if item.value.0.is_zero() {
             self.error(Code::InvalidValue, &item.place, "this duration must be above zero");

@@ -13,6 +13,7 @@ mod operate;
 mod origin;
 mod policy;
 mod process;
+mod resilience;
 mod route;
 mod service;
 
@@ -29,6 +30,10 @@ pub use policy::{
     MetadataPolicy, MultiSegmentEscape, Policy, StatusOverride, StreamFormat, UnknownPolicy,
 };
 pub use process::{Drain, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers};
+pub use resilience::{
+    Balancing, BalancingPolicy, CircuitBreaker, HashOn, HealthCheck, HealthCheckType, OutlierDetection, Resilience,
+    Retry, RetryBudget, RetryOn,
+};
 pub use route::{
     Action, Body, GrpcAction, Methods, ProxyAction, Respond, Rewrite, RewritePart, Route, RoutePath, RpcSelector,
 };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::origin::{Origin, Setting};
+use super::resilience::Retry;
 
 /// What governs the requests of one route.
 #[derive(Clone, PartialEq, Debug)]
@@ -31,6 +32,8 @@ pub struct Policy {
     pub stream: Setting<Vec<StreamFormat>>,
     /// How escapes in values of more than one segment are decoded.
     pub multi_segment_escape: Setting<MultiSegmentEscape>,
+    /// When a request is sent once more.
+    pub retry: Retry,
     /// What is done to the headers of requests on their way to the backend.
     pub request_headers: HeaderRules,
     /// What is done to the headers of a backend's answers.

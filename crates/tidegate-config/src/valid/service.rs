@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::resilience::Resilience;
 use crate::diag::Place;
 
 /// One entry of `services`.
@@ -26,6 +27,8 @@ pub struct Service {
     pub connect_timeout: Duration,
     /// How many connections, and how they are kept alive.
     pub connections: Connections,
+    /// How it is kept up while endpoints are not.
+    pub resilience: Resilience,
     /// Settings for endpoints with TLS. Without the key, but with a `grpcs://` endpoint: all fields `None`, which means
     /// the system's roots and the host name of the endpoint.
     pub tls: Option<UpstreamTls>,

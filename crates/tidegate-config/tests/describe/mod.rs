@@ -4,7 +4,7 @@
 use std::fmt::{Debug, Write};
 
 use tidegate_config::Valid;
-use tidegate_config::valid::{Action, Level, Methods, Policy, Route, ServiceProtocol, Setting, Tree};
+use tidegate_config::valid::{Action, Level, Methods, Policy, Resilience, Route, ServiceProtocol, Setting, Tree};
 
 pub(crate) fn describe(valid: &Valid) -> String {
     let mut out = String::new();
@@ -29,6 +29,9 @@ pub(crate) fn describe(valid: &Valid) -> String {
         let _ = writeln!(out, "  descriptors {:?}", service.descriptors);
         let _ = writeln!(out, "  max_message {} connect_timeout {:?}", service.max_message, service.connect_timeout);
         let _ = writeln!(out, "  {:?}", service.connections);
+        if service.resilience != Resilience::default() {
+            let _ = writeln!(out, "  {:?}", service.resilience);
+        }
         if let Some(tls) = &service.tls {
             let _ = writeln!(out, "  {tls:?}");
         }
@@ -107,6 +110,12 @@ fn describe_policy(policy: &Policy, out: &mut String) {
     setting("metadata.prefix", &policy.metadata.prefix, out);
     setting("stream", &policy.stream, out);
     setting("multi_segment_escape", &policy.multi_segment_escape, out);
+    setting("retry.max_retries", &policy.retry.max_retries, out);
+    setting("retry.retry_on", &policy.retry.on, out);
+    setting("retry.backoff.base", &policy.retry.backoff_base, out);
+    setting("retry.backoff.max", &policy.retry.backoff_max, out);
+    setting("retry.per_try_timeout", &policy.retry.per_try_timeout, out);
+    setting("retry.non_idempotent", &policy.retry.non_idempotent, out);
     for (name, rules) in [("request", &policy.request_headers), ("response", &policy.response_headers)] {
         setting(&format!("{name}_headers.remove"), &rules.remove, out);
         setting(&format!("{name}_headers.set"), &rules.set, out);

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::heartbeat::Heartbeat;
 use crate::lifecycle::Lifecycle;
-use crate::upstream::{Cluster, EndpointState};
+use crate::upstream::{BreakerState, Cluster};
 use crate::{time, version};
 
 /// How often a watch looks, and how long the states are kept that all watches share. States change by failed connects and
@@ -237,15 +237,19 @@ impl Health {
         let mut all_pass = true;
         for service in &self.services {
             let views = service.cluster.endpoints();
-            let out = views.iter().filter(|view| view.state == EndpointState::TransientFailure).count();
-            let pass = out == 0 && service.known;
+            let out = views.iter().filter(|view| view.is_out()).count();
+            let breaker = service.cluster.breaker();
+            let pass = out == 0 && service.known && breaker != Some(BreakerState::Open);
             all_pass &= pass;
             let status = match (pass, service.required && out == views.len()) {
                 (true, _) => "pass",
                 (false, false) => "warn",
                 (false, true) => "fail",
             };
-            let check = json!({"status": status, "endpoints": views.len(), "healthy": views.len() - out});
+            let mut check = json!({"status": status, "endpoints": views.len(), "healthy": views.len() - out});
+            if let (Some(breaker), Some(members)) = (breaker, check.as_object_mut()) {
+                members.insert("breaker".to_owned(), breaker.word().into());
+            }
             checks.insert(format!("service:{}", service.name), check);
         }
         (checks, all_pass)
@@ -254,7 +258,7 @@ impl Health {
 
 /// At least one endpoint is not out.
 fn is_served(cluster: &Cluster) -> bool {
-    cluster.endpoints().iter().any(|view| view.state != EndpointState::TransientFailure)
+    cluster.endpoints().iter().any(|view| !view.is_out())
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl Action {
     ) -> Result<Response<ResponseBody>, Reject> {
         match self {
             Self::Transcode(transcode) => transcode.run(exchange, parts, body, path, captures).await,
-            Self::Proxy(proxy) => proxy.run(exchange, parts, body, path, captures).await,
+            Self::Proxy(proxy) => Box::pin(proxy.run(exchange, parts, body, path, captures)).await,
             Self::Respond(respond) => Ok(respond.run()),
             Self::System(system) => Ok(system.run()),
             Self::Metrics(page) => page.answer(&parts.headers).await,

@@ -16,7 +16,7 @@ use crate::exchange::Exchange;
 use crate::policy::headers::{HeaderRules, clean_answer, write_request};
 use crate::reject::{Reason, Reject};
 use crate::time;
-use crate::upstream::{Cluster, ForwardError, Outgoing};
+use crate::upstream::{Cluster, ForwardError, Outgoing, RetryPlan};
 
 /// Room for the head of most requests.
 const HEAD: usize = 1024;
@@ -32,6 +32,7 @@ pub struct Proxy {
     timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
     max_body: u64,
+    retry: RetryPlan,
 }
 
 impl Proxy {
@@ -48,6 +49,7 @@ impl Proxy {
             timeout: policy.timeout.value,
             idle_timeout: policy.stream_idle_timeout.value,
             max_body: policy.max_body.value,
+            retry: RetryPlan::compile(&policy.retry),
         }
     }
 
@@ -83,7 +85,7 @@ impl Proxy {
         body: &RequestBody,
         path: &str,
         captures: &Captures,
-    ) -> Result<Outgoing, Reject> {
+    ) -> Result<Outgoing<'_>, Reject> {
         if !self.keeps_escaped_slashes && has_escaped_slash(path) {
             return Err(Reject::new(Reason::BadRequest).detail("an escaped slash in the path"));
         }
@@ -102,7 +104,10 @@ impl Proxy {
         }
         head.extend_from_slice(b" HTTP/1.1\r\n");
         let trace = write_request(exchange, &parts, &self.request, &mut head);
+        let ring_key = self.cluster.ring_key(&parts.headers, exchange.client.ip);
         Ok(Outgoing {
+            ring_key,
+            retry: &self.retry,
             method: parts.method,
             head,
             trace,

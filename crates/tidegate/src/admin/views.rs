@@ -10,7 +10,7 @@ use crate::listen::ListenerView;
 use crate::snapshot::registry::Running;
 use crate::snapshot::{CompiledRoute, Snapshot};
 use crate::telemetry::metrics::{Quantiles, Totals};
-use crate::upstream::EndpointState;
+use crate::upstream::BreakerState;
 use crate::{time, version};
 
 /// The state of the whole on one page.
@@ -20,7 +20,7 @@ pub(super) fn overview(handles: &Handles) -> Value {
     let lifecycle = &registry.process.lifecycle;
     let metrics = &registry.process.telemetry.metrics;
     let views: Vec<_> = live.services.iter().flat_map(|service| service.cluster.endpoints()).collect();
-    let out = views.iter().filter(|view| view.state == EndpointState::TransientFailure).count();
+    let out = views.iter().filter(|view| view.is_out()).count();
     json!({
         "version": version::VERSION,
         "revision": version::REVISION,
@@ -85,6 +85,7 @@ pub(super) fn service(running: &Running) -> Value {
             json!({
                 "endpoint": &*view.name,
                 "state": view.state.word(),
+                "condition": view.condition.word(),
                 "connections": view.connections,
                 "in_flight": view.in_flight,
             })
@@ -93,6 +94,7 @@ pub(super) fn service(running: &Running) -> Value {
     json!({
         "name": &**running.cluster.name(),
         "endpoints": endpoints,
+        "breaker": running.cluster.breaker().map(BreakerState::word),
         "schema": {
             "known": running.schema.is_some(),
             "stale": running.stale,

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tidegate_config::Valid;
 use tidegate_config::units::{bytes_text, duration_text};
 use tidegate_config::valid::{
-    Action as ConfigAction, Descriptors, EnumFormat, ErrorFormat, EscapedSlashes, FieldNames, GRPC_CODES, GrpcAction,
-    HeaderRules, Int64Format, MultiSegmentEscape, Policy, ProxyAction, Route, Service, ServiceProtocol, Setting,
-    UnknownPolicy,
+    Action as ConfigAction, BalancingPolicy, Descriptors, EnumFormat, ErrorFormat, EscapedSlashes, FieldNames,
+    GRPC_CODES, GrpcAction, HashOn, HeaderRules, HealthCheckType, Int64Format, MultiSegmentEscape, Policy, ProxyAction,
+    RetryOn, Route, Service, ServiceProtocol, Setting, UnknownPolicy,
 };
 use tidegate_transcode::{Body, StreamFormat};
 
@@ -21,7 +21,7 @@ use crate::action::transcode::preflight::{Preflight, Step};
 use crate::exchange::REQUEST_ID;
 use crate::ids::RequestId;
 use crate::snapshot::CompiledRoute;
-use crate::upstream::Cluster;
+use crate::upstream::{Cluster, Condition, EndpointView};
 
 /// One policy: its name, when it runs, what it has to say, and the step of a request that it refuses at.
 struct Entry {
@@ -50,6 +50,8 @@ const POLICIES: &[Entry] = &[
     entry("transcode", Stage::Request, &[Step::Binding], transcode),
     entry("rewrite", Stage::Request, &[], rewrite),
     entry("request_headers", Stage::Request, &[], headers),
+    entry("breaker", Stage::Upstream, &[], circuit_breaker),
+    entry("retry", Stage::Upstream, &[], retry),
     entry("service", Stage::Upstream, &[Step::Service], service),
     entry("transforms", Stage::Response, &[], transforms),
     entry("errors", Stage::Response, &[], errors),
@@ -341,13 +343,18 @@ fn service(context: &Context<'_>, rows: &mut Rows) {
     let states = match (context.standpoint, cluster) {
         (Standpoint::Running, Some(cluster)) => {
             let views = cluster.endpoints();
-            Some(views.iter().map(|view| view.state.word()).collect::<Vec<_>>().join(", "))
+            let word = |view: &EndpointView| match view.condition {
+                Condition::Healthy => view.state.word().to_owned(),
+                other => format!("{} ({})", view.state.word(), other.word()),
+            };
+            Some(views.iter().map(word).collect::<Vec<_>>().join(", "))
         }
         (Standpoint::Running | Standpoint::Offline, _) => None,
     };
     rows.add(json!({"name": service.name}), origin());
     let endpoints: Vec<&str> = service.endpoints.iter().map(|endpoint| endpoint.text.as_str()).collect();
     rows.add_noted(json!({"endpoints": endpoints}), origin(), states);
+    balancing(service, rows);
     rows.add(json!({"connect_timeout": duration_text(service.connect_timeout)}), origin());
     if service.protocol == ServiceProtocol::Grpc {
         http2(service, rows);
@@ -358,6 +365,88 @@ fn service(context: &Context<'_>, rows: &mut Rows) {
             json!({"tls": {"ca": roots, "client_certificate": tls.client.is_some(), "server_name": tls.server_name}});
         rows.add(value, origin());
     }
+}
+
+fn circuit_breaker(context: &Context<'_>, rows: &mut Rows) {
+    let Some(Backend { service, cluster, .. }) = context.backend() else { return };
+    let origin = || Origin::of_service(&service.place);
+    let settings = &service.resilience;
+    rows.add(json!({"max_concurrent": settings.max_concurrent, "max_pending": settings.max_pending}), origin());
+    let Some(breaker) = &settings.breaker else { return };
+    let state = cluster.filter(|_| context.standpoint == Standpoint::Running).and_then(Cluster::breaker);
+    let value = json!({
+        "failure_ratio": breaker.failure_ratio,
+        "min_requests": breaker.min_requests,
+        "window": duration_text(breaker.window),
+        "consecutive_failures": breaker.consecutive_failures,
+        "open_for": duration_text(breaker.open_for),
+        "half_open_requests": breaker.half_open_requests,
+    });
+    rows.add_noted(value, origin(), state.map(|state| state.word().to_owned()));
+}
+
+fn retry(context: &Context<'_>, rows: &mut Rows) {
+    let Some(Backend { route, service, .. }) = context.backend() else { return };
+    let retry = &route.policy.retry;
+    rows.add(json!({"max_retries": retry.max_retries.value}), &retry.max_retries.origin);
+    if retry.max_retries.value == 0 {
+        return;
+    }
+    let words: Vec<String> = retry.on.value.iter().map(|on| retry_word(*on)).collect();
+    rows.add(json!({"retry_on": words}), &retry.on.origin);
+    rows.add_if_set(&retry.backoff_base, |base| json!({"backoff.base": duration_text(*base)}));
+    rows.add_if_set(&retry.backoff_max, |max| json!({"backoff.max": duration_text(*max)}));
+    rows.add_if_set(&retry.per_try_timeout, |time| json!({"per_try_timeout": time.map(duration_text)}));
+    rows.add_if_set(&retry.non_idempotent, |on| json!({"non_idempotent": on}));
+    let budget = service.resilience.budget;
+    let text = format!("{} of the requests, and {} a second", budget.ratio, budget.min_per_second);
+    rows.add(json!({"budget": text}), Origin::of_service(&service.place));
+}
+
+fn retry_word(on: RetryOn) -> String {
+    match on {
+        RetryOn::ConnectFailure => "connect_failure".to_owned(),
+        RetryOn::Reset => "reset".to_owned(),
+        RetryOn::Timeout => "timeout".to_owned(),
+        RetryOn::Code(code) => {
+            GRPC_CODES.get(usize::from(code)).map_or_else(String::new, |name| name.to_ascii_lowercase())
+        }
+        RetryOn::Status(status) => status.to_string(),
+    }
+}
+
+fn balancing(service: &Service, rows: &mut Rows) {
+    let origin = || Origin::of_service(&service.place);
+    let settings = &service.resilience;
+    let policy = match settings.balancing.policy {
+        BalancingPolicy::LeastRequest => "least_request",
+        BalancingPolicy::RoundRobin => "round_robin",
+        BalancingPolicy::PeakEwma => "peak_ewma",
+        BalancingPolicy::RingHash => "ring_hash",
+        BalancingPolicy::Random => "random",
+    };
+    let hash_on = settings.balancing.hash_on.as_ref().map(|on| match on {
+        HashOn::Ip => "ip".to_owned(),
+        HashOn::Header(name) => format!("header:{name}"),
+    });
+    rows.add(json!({"load_balancing": policy}), origin());
+    if let Some(hash_on) = hash_on {
+        rows.add(json!({"hash_on": hash_on}), origin());
+    }
+    if let Some(check) = &settings.health_check {
+        let kind = match check.check {
+            HealthCheckType::Grpc => "grpc",
+            HealthCheckType::Http => "http",
+            HealthCheckType::Tcp => "tcp",
+        };
+        let every = duration_text(check.interval);
+        rows.add(json!({"health_check": {"type": kind, "interval": every}}), origin());
+    }
+    let outliers = settings.outlier_detection.map(|outliers| {
+        let (errors, time) = (outliers.consecutive_errors, duration_text(outliers.base_ejection_time));
+        format!("after {errors} errors for {time}, at most {} %", outliers.max_ejection_percent)
+    });
+    rows.add(json!({"outlier_detection": outliers}), origin());
 }
 
 /// What only connections of HTTP/2 have.

@@ -12,7 +12,9 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{HeaderName, StatusCode};
-use tidegate_config::valid::{Connections, Descriptors, Endpoint, Otlp, OtlpProtocol, Service, ServiceProtocol};
+use tidegate_config::valid::{
+    Connections, Descriptors, Endpoint, Otlp, OtlpProtocol, Resilience, Service, ServiceProtocol,
+};
 use tidegate_transcode::Code;
 
 use super::Means;
@@ -23,7 +25,7 @@ use crate::tasks;
 use crate::telemetry::otlp::{self, Verdict};
 use crate::time;
 use crate::upstream::{
-    CallDeadline, CallError, CallHead, Caller, Cluster, Failure, OWN_METADATA, Policy, Resolver, keep_resolved,
+    CallDeadline, CallError, CallHead, Caller, Cluster, Failure, OWN_METADATA, Resolver, keep_resolved,
 };
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -81,12 +83,7 @@ impl Transport {
     pub(super) fn new(collector: &Otlp, means: &Means) -> Result<Self, TlsError> {
         let way = match collector.protocol {
             OtlpProtocol::Grpc => {
-                let cluster = Cluster::new(
-                    &service(collector),
-                    Policy::default(),
-                    Arc::clone(&means.wheels),
-                    Arc::clone(&means.series),
-                )?;
+                let cluster = Cluster::new(&service(collector), Arc::clone(&means.wheels), Arc::clone(&means.series))?;
                 let resolver = Arc::clone(&means.resolver);
                 drop(tasks::spawn("resolve", keep_resolved(Arc::downgrade(&cluster), resolver)));
                 Way::Grpc { cluster, slot: means.slot }
@@ -144,16 +141,13 @@ fn service(collector: &Otlp) -> Service {
         max_message: outbound::MAX_ANSWER as u64,
         connect_timeout: outbound::CONNECT_TIME,
         connections: Connections { min: 1, max: 1, keepalive: None },
+        resilience: Resilience::default(),
         tls: None,
     }
 }
 
 async fn call(cluster: &Cluster, slot: WorkerId, message: &Bytes) -> Sent {
-    let head = CallHead {
-        path: PathAndQuery::from_static(EXPORT),
-        authority: None,
-        metadata: HeaderMap::with_capacity(OWN_METADATA),
-    };
+    let head = CallHead::new(PathAndQuery::from_static(EXPORT), HeaderMap::with_capacity(OWN_METADATA));
     let deadline = CallDeadline::Total(time::now() + SEND_TIME);
     let answer = match cluster.call(Caller::Gateway(slot), head, framed(message), true, deadline).await {
         Ok(call) => call.unary().await,

@@ -12,7 +12,7 @@ use super::compile::{self, Inputs as CompilerInputs};
 use super::inputs::{Digest, Inputs, Recorder};
 use super::registry::{Live, Process, Running};
 use super::schemas;
-use crate::upstream::{Cluster, Policy};
+use crate::upstream::Cluster;
 
 /// What can be committed.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ fn connect_anew(
 ) -> Result<Arc<Cluster>, Diagnostic> {
     let Process { telemetry, wheels, .. } = around.process;
     let series = telemetry.metrics.service(&Arc::from(service.name.as_str()));
-    let made = Cluster::new(service, Policy::default(), Arc::clone(wheels), series);
+    let made = Cluster::new(service, Arc::clone(wheels), series);
     let cluster = made.map_err(|error| Diagnostic::error(Code::Tls, error.to_string()).at(&service.place))?;
     if let Some(before) = before {
         // Names that were resolved a moment ago need not be waited for.

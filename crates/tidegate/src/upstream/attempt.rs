@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use http::HeaderMap;
 use tidegate_config::valid::ServiceProtocol;
+use tidegate_resilience::{Outcome, Permit};
 use tidegate_transcode::Code;
 
 use super::call::CallError;
@@ -65,18 +66,30 @@ pub(super) struct Attempt {
     endpoint: Arc<Endpoint>,
     worker: WorkerId,
     begun: Instant,
+    /// Of the breaker.
+    permit: Option<Permit>,
+    /// It ends when its client says so, which is no fault of the backend.
+    short: bool,
     /// What it counts as if nobody says a word.
     otherwise: Came,
     counted: bool,
 }
 
 impl Attempt {
-    pub(super) fn new(endpoint: &Arc<Endpoint>, worker: WorkerId, begun: Instant) -> Self {
+    /// `short`: the client waits less than the route would.
+    pub(super) fn new(
+        endpoint: &Arc<Endpoint>,
+        worker: WorkerId,
+        begun: Instant,
+        permit: Option<Permit>,
+        short: bool,
+    ) -> Self {
+        endpoint.record().entered();
         let otherwise = match endpoint.speaks {
             ServiceProtocol::Grpc => Came::Grpc(Code::Cancelled),
             ServiceProtocol::Http => Came::Nothing(Reason::ClientClosed),
         };
-        Self { endpoint: Arc::clone(endpoint), worker, begun, otherwise, counted: false }
+        Self { endpoint: Arc::clone(endpoint), worker, begun, permit, short, otherwise, counted: false }
     }
 
     /// Who is asked.
@@ -94,13 +107,23 @@ impl Attempt {
         if std::mem::replace(&mut self.counted, true) {
             return;
         }
-        let duration = now().saturating_duration_since(self.begun);
+        let ended = now();
+        let duration = ended.saturating_duration_since(self.begun);
+        let permit = self.permit.take();
+        if let Some(outcome) = outcome(came, self.short) {
+            self.endpoint.resilience().ended(self.endpoint.place, permit, outcome, duration, ended);
+        }
         let (series, worker) = (&self.endpoint.series, self.worker);
         match came {
             Came::Grpc(code) => series.attempted(worker, code, duration),
             Came::Http(status) => series.attempted_http(worker, HttpOutcome::Status(status), duration),
             Came::Nothing(reason) => series.attempted_http(worker, HttpOutcome::Failed(reason), duration),
         }
+    }
+
+    /// Nothing was sent, and the backend is not to blame.
+    pub(super) fn void(&mut self) {
+        self.counted = true;
     }
 
     /// It has come to nothing.
@@ -110,8 +133,31 @@ impl Attempt {
     }
 }
 
+/// Whether an attempt speaks for or against its endpoint; `None` if it says nothing about it. `short`: the client waited
+/// less than the route would have, and could open the breaker for others if that counted.
+fn outcome(came: Came, short: bool) -> Option<Outcome> {
+    let failed = match came {
+        Came::Grpc(Code::Cancelled) => return None,
+        Came::Grpc(Code::DeadlineExceeded) | Came::Nothing(Reason::UpstreamTimeout) if short => return None,
+        Came::Grpc(code) => {
+            matches!(code, Code::DeadlineExceeded | Code::Internal | Code::Unavailable | Code::DataLoss)
+        }
+        Came::Http(status) => status >= 500,
+        Came::Nothing(
+            Reason::ConnectFailed
+            | Reason::NoHealthyEndpoint
+            | Reason::UpstreamReset
+            | Reason::UpstreamTimeout
+            | Reason::UpstreamError,
+        ) => true,
+        Came::Nothing(_) => return None,
+    };
+    Some(if failed { Outcome::Failure } else { Outcome::Success })
+}
+
 impl Drop for Attempt {
     fn drop(&mut self) {
+        self.endpoint.record().left();
         self.came(self.otherwise);
     }
 }

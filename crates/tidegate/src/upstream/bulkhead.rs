@@ -1,70 +1,94 @@
-//! How many requests one service may have at once, so that a slow one does not take everything.
+//! How many requests one service may have at once, so that a slow one does not take everything; and the short wait of those
+//! who find no place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tidegate_resilience::{Bulkhead as Counters, Entry};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// Requests at once, in the whole process.
-const MAX_CONCURRENT: usize = 2_000;
+use crate::time::now;
 
-/// Requests that wait for others to end.
-const MAX_PENDING: u32 = 1_024;
-
-/// How long they wait.
+/// How long a request waits for a place.
 const MAX_WAIT: Duration = Duration::from_millis(250);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Bulkhead {
-    places: Arc<Semaphore>,
-    pending: AtomicU32,
+    counters: Counters,
+    left: Notify,
+}
+
+impl AsRef<Counters> for Bulkhead {
+    fn as_ref(&self) -> &Counters {
+        &self.counters
+    }
+}
+
+/// Keeps the bulkhead of a place alive.
+#[derive(Clone, Debug)]
+struct Owner(Arc<Bulkhead>);
+
+impl AsRef<Counters> for Owner {
+    fn as_ref(&self) -> &Counters {
+        &self.0.counters
+    }
 }
 
 /// The place of one request, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Permit(Option<OwnedSemaphorePermit>);
+pub(super) struct Place {
+    entry: Option<Entry<Owner>>,
+    bulkhead: Arc<Bulkhead>,
+}
 
-impl Permit {
+impl Place {
     /// The request has ended, though its owner lives on.
     pub(super) fn give_back(&mut self) {
-        self.0 = None;
+        if self.entry.take().is_some() && self.bulkhead.counters.is_waited_for() {
+            self.bulkhead.left.notify_one();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
 impl Bulkhead {
-    pub(super) fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(MAX_CONCURRENT)), pending: AtomicU32::new(0) }
+    /// For `max_concurrent` requests at once and `max_pending` that wait.
+    pub(super) fn new(max_concurrent: u32, max_pending: u32) -> Arc<Self> {
+        Arc::new(Self { counters: Counters::new(max_concurrent, max_pending), left: Notify::new() })
     }
 
     /// A place; `None` if none became free in time, or too many wait already.
-    pub(super) async fn enter(&self) -> Option<Permit> {
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => Some(Permit(Some(place))),
+    pub(super) async fn enter(self: &Arc<Self>) -> Option<Place> {
+        match self.try_enter() {
+            Some(place) => Some(place),
             // Rare, and large: boxed, so that the future of every request stays small.
-            Err(_full) => Box::pin(self.wait()).await,
+            None => Box::pin(self.wait()).await,
         }
     }
 
-    async fn wait(&self) -> Option<Permit> {
-        let waiting = Waiting(&self.pending);
-        if self.pending.fetch_add(1, Ordering::Relaxed) >= MAX_PENDING {
-            return None;
-        }
-        let place = timeout(MAX_WAIT, Arc::clone(&self.places).acquire_owned()).await;
-        drop(waiting);
-        Some(Permit(Some(place.ok()?.ok()?)))
+    fn try_enter(self: &Arc<Self>) -> Option<Place> {
+        let entry = Counters::try_enter(Owner(Arc::clone(self))).ok()?;
+        Some(Place { entry: Some(entry), bulkhead: Arc::clone(self) })
     }
-}
 
-/// Counts a waiting request until it is dropped.
-struct Waiting<'a>(&'a AtomicU32);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    async fn wait(self: &Arc<Self>) -> Option<Place> {
+        let _waiting = Counters::try_wait(Owner(Arc::clone(self))).ok()?;
+        let latest = now() + MAX_WAIT;
+        loop {
+            let left = self.left.notified();
+            // Counted before this look, so that who leaves in between tells it.
+            if let Some(place) = self.try_enter() {
+                return Some(place);
+            }
+            timeout(latest.saturating_duration_since(now()), left).await.ok()?;
+        }
     }
 }
 
@@ -74,14 +98,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_place_waits_a_moment() {
-        let bulkhead = Bulkhead::new();
-        let mut places = Vec::new();
-        for _ in 0..MAX_CONCURRENT {
-            places.push(bulkhead.enter().await.unwrap());
-        }
-        assert!(bulkhead.enter().await.is_none());
-        let (entered, ()) = tokio::join!(bulkhead.enter(), async { drop(places.pop()) });
+        let bulkhead = Bulkhead::new(2, 1);
+        let first = bulkhead.enter().await.unwrap();
+        let _second = bulkhead.enter().await.unwrap();
+        let begun = now();
+        let (waited, refused) = tokio::join!(bulkhead.enter(), bulkhead.enter());
+        assert!(waited.is_none() && refused.is_none());
+        assert_eq!(now() - begun, MAX_WAIT);
+        let (entered, ()) = tokio::join!(bulkhead.enter(), async { drop(first) });
         assert!(entered.is_some());
-        assert_eq!(bulkhead.pending.load(Ordering::Relaxed), 0);
+        assert_eq!((bulkhead.counters.inside(), bulkhead.counters.pending()), (2, 0));
     }
 }

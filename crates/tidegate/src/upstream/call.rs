@@ -54,6 +54,18 @@ pub struct CallHead {
     /// Metadata, names in lower case. `te`, `content-type`, `user-agent`, `grpc-accept-encoding` and `grpc-timeout` are
     /// set by the call.
     pub metadata: HeaderMap,
+    /// What a ring goes by; see [`Cluster::ring_key`](super::Cluster::ring_key).
+    pub ring_key: Option<u64>,
+    /// The client waits less than the route would: a deadline that passes then says nothing about the backend.
+    pub waits_less: bool,
+}
+
+impl CallHead {
+    /// A call that nothing else is said about.
+    #[must_use]
+    pub fn new(path: PathAndQuery, metadata: HeaderMap) -> Self {
+        Self { path, authority: None, metadata, ring_key: None, waits_less: false }
+    }
 }
 
 /// How long a call may take. A deadline that has passed ends the call with [`CallError::DeadlineExceeded`].
@@ -69,7 +81,17 @@ pub enum CallDeadline {
 }
 
 impl CallDeadline {
-    fn at(self) -> Option<Instant> {
+    /// The same, or `at` if that comes first.
+    pub(super) fn or_earlier(self, at: Option<Instant>) -> Self {
+        match (self, at) {
+            (Self::None, Some(at)) => Self::Total(at),
+            (Self::Total(ours), Some(at)) => Self::Total(ours.min(at)),
+            (Self::FirstMessage(ours), Some(at)) => Self::FirstMessage(ours.min(at)),
+            (deadline, None) => deadline,
+        }
+    }
+
+    pub(super) fn at(self) -> Option<Instant> {
         match self {
             Self::None => None,
             Self::Total(at) | Self::FirstMessage(at) => Some(at),
@@ -178,23 +200,26 @@ impl Call {
     ///
     /// # Errors
     /// Everything but status OK with exactly one message.
-    pub async fn unary(mut self) -> Result<UnaryAnswer, CallError> {
+    pub fn unary(mut self) -> impl Future<Output = Result<UnaryAnswer, CallError>> + Send {
         self.unary = true;
-        let mut message = None;
-        while let Some(next) = poll_fn(|cx| self.poll_message(cx)).await? {
-            if message.replace(next).is_some() {
-                return Err(self.fail(Malformed::ExtraMessage.into()));
+        // A block, because an async function would hold the call twice.
+        async move {
+            let mut message = None;
+            while let Some(next) = poll_fn(|cx| self.poll_message(cx)).await? {
+                if message.replace(next).is_some() {
+                    return Err(self.fail(Malformed::ExtraMessage.into()));
+                }
             }
+            let Some(message) = message else {
+                return Err(self.fail(Malformed::NoMessage.into()));
+            };
+            self.attempt.ended(Code::Ok);
+            Ok(UnaryAnswer {
+                metadata: self.head.take().unwrap_or_default(),
+                message,
+                trailers: self.trailers.take().unwrap_or_default(),
+            })
         }
-        let Some(message) = message else {
-            return Err(self.fail(Malformed::NoMessage.into()));
-        };
-        self.attempt.ended(Code::Ok);
-        Ok(UnaryAnswer {
-            metadata: self.head.take().unwrap_or_default(),
-            message,
-            trailers: self.trailers.take().unwrap_or_default(),
-        })
     }
 
     /// Waits for the initial metadata.

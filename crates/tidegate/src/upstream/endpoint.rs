@@ -16,9 +16,11 @@ use tokio::sync::watch;
 
 use super::h1;
 use super::h2_pool::{Pool, PoolLimits};
+use super::resilience::{Condition, Record, Resilience};
 use crate::dial::{DialError, TlsClient, TlsError, server_name};
 use crate::ids::{PerWorker, WorkerId};
 use crate::telemetry::metrics::ServiceSeries;
+use crate::time::now;
 
 /// What the connections to an endpoint are doing, in the words that gRPC uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +68,24 @@ pub struct EndpointView {
     pub connections: usize,
     /// Calls that have not ended.
     pub in_flight: u32,
+    /// Whether it gets requests, beside its connections.
+    pub condition: Condition,
+}
+
+impl EndpointView {
+    /// It gets no requests, or none would reach it.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        self.state == EndpointState::TransientFailure || self.condition != Condition::Healthy
+    }
 }
 
 /// How an endpoint is reached; the same for all endpoints of a service.
 #[derive(Clone, Debug)]
 pub(super) struct EndpointSettings {
+    pub(super) resilience: Arc<Resilience>,
+    /// Its place in the list of its service.
+    pub(super) place: usize,
     pub(super) speaks: ServiceProtocol,
     pub(super) host: String,
     pub(super) port: u16,
@@ -97,6 +112,9 @@ pub(super) struct Keepalive {
 /// See the module.
 pub(super) struct Endpoint {
     name: Arc<str>,
+    resilience: Arc<Resilience>,
+    /// Its place in the list of its service.
+    pub(super) place: usize,
     host: String,
     port: u16,
     authority: Authority,
@@ -124,8 +142,19 @@ impl Endpoint {
     /// # Errors
     /// `Name` if the host cannot stand in a URI or in a certificate.
     pub(super) fn new(name: &str, settings: EndpointSettings, slots: usize) -> Result<Arc<Self>, TlsError> {
-        let EndpointSettings { speaks, host, port, tls, connect_timeout, keepalive, connections, workers, series } =
-            settings;
+        let EndpointSettings {
+            resilience,
+            place,
+            speaks,
+            host,
+            port,
+            tls,
+            connect_timeout,
+            keepalive,
+            connections,
+            workers,
+            series,
+        } = settings;
         let written = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let authority = Authority::try_from(written).map_err(|_| TlsError::Name(host.clone()))?;
         let tls = match tls {
@@ -135,6 +164,8 @@ impl Endpoint {
         let known: Arc<[SocketAddr]> = known_addresses(&host).iter().map(|ip| SocketAddr::new(*ip, port)).collect();
         Ok(Arc::new(Self {
             name: name.into(),
+            resilience,
+            place,
             authority,
             tls,
             connect_timeout,
@@ -174,20 +205,14 @@ impl Endpoint {
         self.h1.get(worker)
     }
 
-    /// Not worth a request of `worker` now.
-    pub(super) fn is_down(&self, worker: WorkerId) -> bool {
-        match self.speaks {
-            ServiceProtocol::Grpc => self.pool(worker).is_down(),
-            ServiceProtocol::Http => self.h1(worker).is_down(),
-        }
+    /// What keeps its service up.
+    pub(super) fn resilience(&self) -> &Resilience {
+        &self.resilience
     }
 
-    /// Requests of `worker` that have not ended.
-    pub(super) fn in_flight(&self, worker: WorkerId) -> u32 {
-        match self.speaks {
-            ServiceProtocol::Grpc => self.pool(worker).in_flight(),
-            ServiceProtocol::Http => self.h1(worker).in_flight(),
-        }
+    /// What all workers know of it.
+    pub(super) fn record(&self) -> &Record {
+        self.resilience.record(self.place)
     }
 
     /// The name to resolve, or `None` if the addresses never change.
@@ -252,8 +277,13 @@ impl Endpoint {
     }
 
     pub(super) fn view(&self) -> EndpointView {
-        let mut view =
-            EndpointView { name: Arc::clone(&self.name), state: EndpointState::Idle, connections: 0, in_flight: 0 };
+        let mut view = EndpointView {
+            name: Arc::clone(&self.name),
+            state: EndpointState::Idle,
+            connections: 0,
+            in_flight: 0,
+            condition: self.record().condition(now()),
+        };
         let mut add = |(state, connections): (EndpointState, usize), in_flight: u32| {
             if rank(state) > rank(view.state) {
                 view.state = state;

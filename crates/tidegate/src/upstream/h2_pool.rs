@@ -205,11 +205,6 @@ impl Pool {
         (word, connections)
     }
 
-    /// The endpoint is down as far as this worker knows.
-    pub(super) fn is_down(&self) -> bool {
-        matches!(self.state.lock().dial, Dial::Down(_) | Dial::Shutdown)
-    }
-
     /// Why the last attempt to connect failed, while that is what calls get.
     pub(super) fn failure(&self) -> Option<Arc<DialError>> {
         match &self.state.lock().dial {
@@ -459,6 +454,7 @@ async fn connect_until_done(endpoint: Weak<Endpoint>, worker: WorkerId) {
         match connection::establish(&target, worker).await {
             Ok((fresh, driver)) => {
                 tracing::debug!(endpoint = %target.name(), "connected");
+                target.record().is_up();
                 pool.admit(fresh);
                 tasks::spawn("upstream connection", driver.run());
                 return;
@@ -471,6 +467,7 @@ async fn connect_until_done(endpoint: Weak<Endpoint>, worker: WorkerId) {
                     sleep(jitter(BACKOFF.1)).await;
                     return;
                 }
+                target.record().is_down_until(None);
             }
         }
         drop(target);
@@ -494,6 +491,7 @@ struct DialEnded {
 impl Drop for DialEnded {
     fn drop(&mut self) {
         if let Some(endpoint) = self.endpoint.upgrade() {
+            endpoint.record().is_up();
             endpoint.pool(self.worker).dial_ended();
         }
     }

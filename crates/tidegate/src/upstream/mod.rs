@@ -4,36 +4,45 @@
 //! but what it cannot deliver.
 
 mod attempt;
-mod balance;
 mod bulkhead;
 mod call;
+mod checks;
 mod endpoint;
 mod forward;
 mod h1;
 mod h2_pool;
 mod h2_stream;
 pub mod reflection;
+mod resilience;
 mod resolve;
+mod retry;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tidegate_config::valid::{Service, ServiceProtocol};
+use http::HeaderMap;
+use tidegate_config::valid::{HashOn, HealthCheck, Service, ServiceProtocol};
+use tidegate_resilience::{Tried, stable_hash};
 
 use self::attempt::Attempt;
 pub use self::attempt::Caller;
-pub use self::balance::Policy;
-use self::balance::Turn;
 use self::bulkhead::Bulkhead;
 pub use self::call::{
     Call, CallDeadline, CallError, CallHead, CallSender, Failure, Malformed, OWN_METADATA, SendStopped, UnaryAnswer,
 };
+pub use self::checks::keep_checked;
 use self::endpoint::{Endpoint, EndpointSettings, Keepalive};
 pub use self::endpoint::{EndpointState, EndpointView};
 pub use self::forward::{ForwardError, Outgoing};
 pub use self::h1::{BadBody, Fault};
 use self::h2_pool::OpenError;
+use self::resilience::Resilience;
+pub use self::resilience::{BreakerState, Condition};
 pub use self::resolve::{Resolver, keep_resolved};
+use self::retry::Retries;
+pub use self::retry::RetryPlan;
 use crate::dial::{TlsClient, TlsError};
 use crate::ids::{PerWorker, WorkerId};
 use crate::reject::Reject;
@@ -44,17 +53,31 @@ use crate::time::{Wheel, now};
 /// the last belongs to the control thread, which has a connection of its own beside the workers' `connections`.
 pub type Wheels = Arc<PerWorker<Arc<Wheel>>>;
 
+/// How often a call is made again because no backend has acted on it.
+const MAX_UNSEEN: u32 = 2;
+
+/// Who was asked.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// As written in the configuration.
+    pub endpoint: Arc<str>,
+    /// The other end of the connection.
+    pub peer: Option<SocketAddr>,
+}
+
 /// The running form of a service. Shared by all routes of the service and by all workers.
 ///
 /// Dropping the last reference closes its connections when their calls have ended.
 pub struct Cluster {
     name: Arc<str>,
     endpoints: Vec<Arc<Endpoint>>,
-    policy: Policy,
     max_message: usize,
-    bulkhead: Bulkhead,
+    resilience: Arc<Resilience>,
+    bulkhead: Arc<Bulkhead>,
+    health_check: Option<HealthCheck>,
+    /// What rings go by.
+    hash_on: Option<HashOn>,
     wheels: Wheels,
-    turns: PerWorker<Turn>,
     /// Where attempts are counted.
     series: Arc<ServiceSeries>,
 }
@@ -73,12 +96,7 @@ impl Cluster {
     ///
     /// # Errors
     /// TLS files or names that cannot be used.
-    pub fn new(
-        service: &Service,
-        policy: Policy,
-        wheels: Wheels,
-        series: Arc<ServiceSeries>,
-    ) -> Result<Arc<Self>, TlsError> {
+    pub fn new(service: &Service, wheels: Wheels, series: Arc<ServiceSeries>) -> Result<Arc<Self>, TlsError> {
         let tls = match &service.tls {
             Some(tls) => {
                 let identity = tls.client.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path()));
@@ -92,8 +110,12 @@ impl Cluster {
         };
         let slots = wheels.count();
         let workers = slots.saturating_sub(1).max(1);
-        let endpoints = service.endpoints.iter().map(|endpoint| {
+        let resilience = Resilience::new(service, &series).map_err(|error| TlsError::Settings(error.to_string()))?;
+        let resilience = Arc::new(resilience);
+        let endpoints = service.endpoints.iter().enumerate().map(|(place, endpoint)| {
             let settings = EndpointSettings {
+                resilience: Arc::clone(&resilience),
+                place,
                 speaks: service.protocol,
                 host: endpoint.host.clone(),
                 port: endpoint.port,
@@ -112,10 +134,11 @@ impl Cluster {
         Ok(Arc::new(Self {
             name: service.name.as_str().into(),
             endpoints: endpoints.collect::<Result<_, _>>()?,
-            policy,
-            bulkhead: Bulkhead::new(),
+            bulkhead: Bulkhead::new(service.resilience.max_concurrent, service.resilience.max_pending),
+            health_check: service.resilience.health_check.clone(),
+            hash_on: service.resilience.balancing.hash_on.clone(),
+            resilience,
             max_message: usize::try_from(service.max_message).unwrap_or(usize::MAX),
-            turns: PerWorker::new(slots, |_| Turn::default()),
             wheels,
             series,
         }))
@@ -154,60 +177,178 @@ impl Cluster {
     ///
     /// # Errors
     /// Nothing was sent, except with `Reset`.
-    pub async fn call(
-        &self,
-        caller: Caller<'_>,
+    #[expect(clippy::manual_async_fn, reason = "an async function would hold its arguments twice")]
+    pub fn call<'a>(
+        &'a self,
+        caller: Caller<'a>,
         head: CallHead,
         first: Bytes,
         end: bool,
         deadline: CallDeadline,
-    ) -> Result<Call, CallError> {
-        let CallHead { path, authority, metadata } = head;
-        let worker = caller.worker();
-        let mut begun = now();
-        let mut request = Some(call::request(metadata, deadline, begun)?);
-        let wheel = self.wheels.get(worker);
-        let mut tried = 0;
-        let mut failure = CallError::NoEndpoint;
-        loop {
-            let turn = self.turns.get(worker);
-            let Some((index, endpoint)) = balance::pick(self.policy, &self.endpoints, worker, turn, tried) else {
-                return Err(failure);
-            };
-            if let Some(request) = &mut request {
-                call::address(request, endpoint, &path, authority.as_ref())?;
-                caller.attempts(endpoint, begun, request.headers_mut());
+    ) -> impl Future<Output = Result<Call, CallError>> + Send + 'a {
+        async move {
+            let CallHead { path, authority, metadata, ring_key, waits_less } = head;
+            let worker = caller.worker();
+            let mut begun = now();
+            let mut request = Some(call::request(metadata, deadline, begun)?);
+            let wheel = self.wheels.get(worker);
+            let mut tried = Tried::default();
+            let mut failure = CallError::NoEndpoint;
+            loop {
+                let Some((place, endpoint)) = self.choose(ring_key, &tried, begun) else {
+                    return Err(failure);
+                };
+                let permit = match self.resilience.admit(begun) {
+                    Ok(permit) => permit,
+                    Err(_) if !tried.is_empty() => return Err(failure),
+                    Err(refused) => return Err(CallError::BreakerOpen { retry_after: refused.retry_after }),
+                };
+                if let Some(request) = &mut request {
+                    call::address(request, endpoint, &path, authority.as_ref())?;
+                    caller.attempts(endpoint, begun, request.headers_mut());
+                }
+                let mut attempt = Attempt::new(endpoint, worker, begun, permit, waits_less);
+                let opening = h2_pool::open(endpoint, worker, &mut request, end && first.is_empty());
+                let Some(opened) = deadline.within(wheel, opening).await else {
+                    return Err(attempt.failed(CallError::DeadlineExceeded));
+                };
+                failure = match opened {
+                    Ok(mut stream) => {
+                        let sent = if first.is_empty() { Ok(()) } else { stream.send(first, end) };
+                        let mut call = Call::new(stream, Arc::clone(wheel), deadline, self.max_message, attempt);
+                        return match sent.map_err(|error| call.lost(error)) {
+                            Ok(()) => Ok(call),
+                            Err(error) => Err(call.fail(error)),
+                        };
+                    }
+                    Err(OpenError::Head(error)) => return Err(attempt.failed(CallError::Head(error.to_string()))),
+                    Err(OpenError::Full) => attempt.failed(CallError::Overloaded),
+                    Err(OpenError::Shutdown) => attempt.failed(CallError::NoEndpoint),
+                    Err(OpenError::Down(error)) => {
+                        let endpoint = Arc::clone(endpoint.name());
+                        attempt.failed(CallError::ConnectFailed { endpoint, error })
+                    }
+                };
+                tried.push(place);
+                begun = now();
+                caller.failed(failure.reason(), begun);
             }
-            let mut attempt = Attempt::new(endpoint, worker, begun);
-            let opening = h2_pool::open(endpoint, worker, &mut request, end && first.is_empty());
-            let Some(opened) = deadline.within(wheel, opening).await else {
-                return Err(attempt.failed(CallError::DeadlineExceeded));
-            };
-            failure = match opened {
-                Ok(mut stream) => {
-                    let sent = if first.is_empty() { Ok(()) } else { stream.send(first, end) };
-                    let mut call = Call::new(stream, Arc::clone(wheel), deadline, self.max_message, attempt);
-                    return match sent.map_err(|error| call.lost(error)) {
-                        Ok(()) => Ok(call),
-                        Err(error) => Err(call.fail(error)),
-                    };
-                }
-                Err(OpenError::Head(error)) => return Err(attempt.failed(CallError::Head(error.to_string()))),
-                Err(OpenError::Full) => attempt.failed(CallError::Overloaded),
-                Err(OpenError::Shutdown) => attempt.failed(CallError::NoEndpoint),
-                Err(OpenError::Down(error)) => {
-                    let endpoint = Arc::clone(endpoint.name());
-                    attempt.failed(CallError::ConnectFailed { endpoint, error })
-                }
-            };
-            // Endpoints from the 64th on cannot be marked; they are not worth more attempts.
-            let Some(mark) = u32::try_from(index).ok().and_then(|index| 1_u64.checked_shl(index)) else {
-                return Err(failure);
-            };
-            tried |= mark;
-            begun = now();
-            caller.failed(failure.reason(), begun);
         }
+    }
+
+    /// Calls a method with one message each way, and again if `retry` says so. `idempotent`: it may be called twice.
+    ///
+    /// # Errors
+    /// Everything but status OK with exactly one message, of the last attempt; and who was asked then, if anybody was.
+    #[expect(clippy::manual_async_fn, reason = "an async function would hold its arguments twice")]
+    pub fn unary<'a>(
+        &'a self,
+        caller: Caller<'a>,
+        head: CallHead,
+        frame: Bytes,
+        deadline: CallDeadline,
+        (retry, idempotent): (&'a RetryPlan, bool),
+    ) -> impl Future<Output = Result<(UnaryAnswer, Asked), (CallError, Option<Asked>)>> + Send + 'a {
+        async move {
+            self.resilience.requested(now());
+            let kept = Box::new((head.clone(), frame.clone()));
+            let ends = deadline.or_earlier(retry.attempt_ends(now(), deadline.at()));
+            // As `once`, but in place: each layer of futures holds the arguments once more.
+            let failed = match self.call(caller, head, frame, true, ends).await {
+                Err(error) => (error, None),
+                Ok(call) => {
+                    let asked = Asked { endpoint: Arc::clone(call.endpoint()), peer: call.peer() };
+                    match call.unary().await {
+                        Ok(answer) => return Ok((answer, asked)),
+                        Err(error) => (error, Some(asked)),
+                    }
+                }
+            };
+            // Rare, and large: boxed, so that the future of every call stays small.
+            Box::pin(self.again(caller, *kept, deadline, (retry, idempotent), failed)).await
+        }
+    }
+
+    /// One call to its end.
+    async fn once(
+        &self,
+        caller: Caller<'_>,
+        head: CallHead,
+        frame: Bytes,
+        deadline: CallDeadline,
+    ) -> Result<(UnaryAnswer, Asked), (CallError, Option<Asked>)> {
+        let call = self.call(caller, head, frame, true, deadline).await.map_err(|error| (error, None))?;
+        let asked = Asked { endpoint: Arc::clone(call.endpoint()), peer: call.peer() };
+        match call.unary().await {
+            Ok(answer) => Ok((answer, asked)),
+            Err(error) => Err((error, Some(asked))),
+        }
+    }
+
+    /// What follows a call that failed.
+    async fn again(
+        &self,
+        caller: Caller<'_>,
+        (head, frame): (CallHead, Bytes),
+        deadline: CallDeadline,
+        (retry, idempotent): (&RetryPlan, bool),
+        mut failed: (CallError, Option<Asked>),
+    ) -> Result<(UnaryAnswer, Asked), (CallError, Option<Asked>)> {
+        let mut retries = Retries::new(retry, &self.resilience, idempotent, deadline.at());
+        let mut unseen = 0;
+        loop {
+            let (error, asked) = failed;
+            // What no backend has acted on may be sent again whatever it is, but not for ever.
+            let unprocessed = asked.is_some() && error.is_unprocessed() && unseen < MAX_UNSEEN;
+            let wait = if unprocessed && self.resilience.may_retry(now()) {
+                unseen += 1;
+                Some(Duration::ZERO)
+            } else {
+                retry::failed(&error).and_then(|(failed, said)| retries.after(failed, said))
+            };
+            let Some(wait) = wait else {
+                self.counted(&retries, false);
+                return Err((error, asked));
+            };
+            caller.failed(error.reason(), now());
+            if !wait.is_zero() {
+                retry::pause(self.wheels.get(caller.worker()), wait).await;
+            }
+            let ends = deadline.or_earlier(retry.attempt_ends(now(), deadline.at()));
+            match self.once(caller, head.clone(), frame.clone(), ends).await {
+                Ok(answered) => {
+                    self.counted(&retries, true);
+                    return Ok(answered);
+                }
+                Err(error) => failed = error,
+            }
+        }
+    }
+
+    fn counted(&self, retries: &Retries<'_>, recovered: bool) {
+        if retries.made() > 0 {
+            self.series.retried(recovered);
+        }
+    }
+
+    /// What a ring of this service goes by for a request with `headers` from `client`; `None` if it has no ring, or the
+    /// request nothing to go by.
+    #[must_use]
+    pub fn ring_key(&self, headers: &HeaderMap, client: IpAddr) -> Option<u64> {
+        match self.hash_on.as_ref()? {
+            HashOn::Ip => Some(match client {
+                IpAddr::V4(ip) => stable_hash(&ip.octets()),
+                IpAddr::V6(ip) => stable_hash(&ip.octets()),
+            }),
+            HashOn::Header(name) => headers.get(name.as_str()).map(|value| stable_hash(value.as_bytes())),
+        }
+    }
+
+    /// An endpoint that this request was not sent to yet, by its place.
+    fn choose(&self, key: Option<u64>, tried: &Tried, now: Instant) -> Option<(usize, &Arc<Endpoint>)> {
+        // The eight that are remembered are enough.
+        let place = self.resilience.choose(key, tried, now).filter(|place| !tried.contains(*place))?;
+        Some((place, self.endpoints.get(place)?))
     }
 
     /// Where attempts are counted.
@@ -220,6 +361,12 @@ impl Cluster {
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointView> {
         self.endpoints.iter().map(|endpoint| endpoint.view()).collect()
+    }
+
+    /// What its breaker does; `None` if it has none.
+    #[must_use]
+    pub fn breaker(&self) -> Option<BreakerState> {
+        self.resilience.has_breaker().then(|| self.resilience.breaker_state())
     }
 
     /// The refusal that a call would get at once because every endpoint is known to be down. None if a call would be

@@ -223,7 +223,7 @@ struct Conversation {
 
 impl Conversation {
     async fn begin(cluster: &Cluster, worker: WorkerId, method: &'static str) -> Result<Self, ReflectionError> {
-        let head = CallHead { path: PathAndQuery::from_static(method), authority: None, metadata: HeaderMap::new() };
+        let head = CallHead::new(PathAndQuery::from_static(method), HeaderMap::new());
         let deadline = CallDeadline::Total(now() + FETCH_TIME);
         let mut call = cluster.call(Caller::Gateway(worker), head, Bytes::new(), false, deadline).await?;
         let sender = call.take_sender().ok_or(ReflectionError::Ended)?;

@@ -14,7 +14,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tidegate_config::diag::Place;
 use tidegate_config::valid::{
-    Connections, Descriptors, Endpoint as EndpointEntry, Keepalive, Service, ServiceProtocol,
+    BalancingPolicy, Connections, Descriptors, Endpoint as EndpointEntry, Keepalive, Resilience, Service,
+    ServiceProtocol,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -67,17 +68,18 @@ pub(super) fn service(addresses: &[SocketAddr]) -> Service {
             max: 1,
             keepalive: Some(Keepalive { interval: Duration::from_secs(10), timeout: Duration::from_secs(3) }),
         },
+        resilience: Resilience::default(),
         tls: None,
         place,
     }
 }
 
 pub(super) fn cluster(addresses: &[SocketAddr]) -> Arc<Cluster> {
-    Cluster::new(&service(addresses), Policy::default(), wheels(), series()).unwrap()
+    Cluster::new(&service(addresses), wheels(), series()).unwrap()
 }
 
 fn head() -> CallHead {
-    CallHead { path: PathAndQuery::from_static("/t.Test/Do"), authority: None, metadata: HeaderMap::new() }
+    CallHead::new(PathAndQuery::from_static("/t.Test/Do"), HeaderMap::new())
 }
 
 pub(super) fn framed(message: &[u8]) -> Bytes {
@@ -521,7 +523,7 @@ async fn another_endpoint_is_used_while_one_is_down() {
 
 #[tokio::test]
 async fn calls_are_spread_over_endpoints() {
-    for policy in [Policy::LeastRequest, Policy::RoundRobin] {
+    for policy in [BalancingPolicy::LeastRequest, BalancingPolicy::RoundRobin, BalancingPolicy::Random] {
         let hits: Vec<_> = (0..3).map(|_| Arc::new(AtomicUsize::new(0))).collect();
         let mut addresses = Vec::new();
         for hit in &hits {
@@ -532,7 +534,9 @@ async fn calls_are_spread_over_endpoints() {
             };
             addresses.push(backend(usual(), counted).await.0);
         }
-        let cluster = Cluster::new(&service(&addresses), policy, wheels(), series()).unwrap();
+        let mut service = service(&addresses);
+        service.resilience.balancing.policy = policy;
+        let cluster = Cluster::new(&service, wheels(), series()).unwrap();
         for _ in 0..90 {
             unary(&cluster).await.unwrap();
         }
@@ -559,7 +563,7 @@ async fn a_backend_that_says_nothing_fails_all_who_wait_after_the_connect_timeou
     let (listener, address) = listen().await;
     let mut service = service(&[address]);
     service.connect_timeout = Duration::from_millis(300);
-    let cluster = Cluster::new(&service, Policy::default(), wheels(), series()).unwrap();
+    let cluster = Cluster::new(&service, wheels(), series()).unwrap();
     let begun = Instant::now();
     let calls: Vec<_> = (0..10)
         .map(|_| {
@@ -727,7 +731,7 @@ async fn more_connections_are_made_when_one_is_busy_and_closed_with_their_cluste
     });
     let mut service = service(&[address]);
     service.connections.max = 2;
-    let cluster = Cluster::new(&service, Policy::default(), wheels(), series()).unwrap();
+    let cluster = Cluster::new(&service, wheels(), series()).unwrap();
     let mut open = Vec::new();
     for _ in 0..4 {
         open.push(soon(call(&cluster, CallDeadline::None)).await.unwrap());
@@ -761,7 +765,7 @@ async fn a_connection_that_does_not_answer_pings_is_given_up() {
     let mut service = service(&[address]);
     service.connections.keepalive =
         Some(Keepalive { interval: Duration::from_millis(100), timeout: Duration::from_millis(50) });
-    let cluster = Cluster::new(&service, Policy::default(), wheels(), series()).unwrap();
+    let cluster = Cluster::new(&service, wheels(), series()).unwrap();
     let begun = Instant::now();
     let reject = unary(&cluster).await.unwrap_err().into_reject();
     assert_eq!(reject.reason, Word::UpstreamReset);
@@ -804,14 +808,14 @@ async fn a_name_waits_for_its_addresses_and_fails_as_unhealthy_without_them() {
     for endpoint in &mut service.endpoints {
         endpoint.host = "orders.invalid".into();
     }
-    let nowhere = Cluster::new(&service, Policy::default(), wheels(), series()).unwrap();
+    let nowhere = Cluster::new(&service, wheels(), series()).unwrap();
     let reject = unary(&nowhere).await.unwrap_err().into_reject();
     assert_eq!(reject.reason, Word::NoHealthyEndpoint);
 
     let (address, _) = backend(usual(), echo).await;
     service.connect_timeout = Duration::from_secs(2);
     service.endpoints[0].port = address.port();
-    let found = Cluster::new(&service, Policy::default(), wheels(), series()).unwrap();
+    let found = Cluster::new(&service, wheels(), series()).unwrap();
     let waiting = tokio::spawn({
         let found = Arc::clone(&found);
         async move { unary(&found).await }
@@ -881,7 +885,7 @@ async fn the_least_number_of_connections_is_made_and_kept() {
     let (address, connections) = backend(usual(), echo).await;
     let mut service = service(&[address]);
     (service.connections.min, service.connections.max) = (3, 5);
-    let cluster = Cluster::new(&service, Policy::default(), wheels(), series()).unwrap();
+    let cluster = Cluster::new(&service, wheels(), series()).unwrap();
     while cluster.endpoints()[0].connections < 3 {
         unary(&cluster).await.unwrap();
     }
@@ -902,7 +906,7 @@ async fn a_connection_that_is_not_needed_is_closed_after_a_minute() {
     .await;
     let mut service = service(&[address]);
     service.connections.max = 2;
-    let cluster = Cluster::new(&service, Policy::default(), wheels(), series()).unwrap();
+    let cluster = Cluster::new(&service, wheels(), series()).unwrap();
     let mut open = Vec::new();
     for _ in 0..4 {
         open.push(soon(call(&cluster, CallDeadline::None)).await.unwrap());

@@ -74,8 +74,14 @@ policies, in order
   metadata       all but hop-by-hop and reserved names     built in
   transcode      rpc shop.v1.OrderService/GetOrder         tidegate.yaml:9   descriptors: shop.pb DIGEST
                  field_names proto                         defaults, tidegate.yaml:5
+  breaker        max_concurrent 2000, max_pending 1024     service, tidegate.yaml:7
+  retry          max_retries 1                             built in
+                 retry_on connect_failure, unavailable, 502, 503  built in
+                 budget 0.2 of the requests, and 10 a second  service, tidegate.yaml:7
   service        name shop                                 service, tidegate.yaml:7
                  endpoints 127.0.0.1:9                     service, tidegate.yaml:7
+                 load_balancing least_request              service, tidegate.yaml:7
+                 outlier_detection after 5 errors for 10s, at most 50 %  service, tidegate.yaml:7
                  connect_timeout 2s                        service, tidegate.yaml:7
                  connections 1 to 4                        service, tidegate.yaml:7
                  keepalive every 10s, answer within 3s     service, tidegate.yaml:7

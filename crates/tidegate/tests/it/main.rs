@@ -27,6 +27,7 @@ mod reload;
 mod routing;
 mod service_manager;
 mod streams;
+mod survival;
 mod traces;
 mod tutorial;
 mod unary;

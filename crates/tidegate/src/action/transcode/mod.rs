@@ -34,8 +34,8 @@ use tidegate_route::{Captures, MultiEscape};
 pub use tidegate_transcode::Binding;
 use tidegate_transcode::json::{ReadOptions, UnknownFields, WriteOptions};
 use tidegate_transcode::{
-    AnswerKind, CallOptions, MethodPlan, Place as PlanPlace, PlanError, QueryOptions, RequestError, RequestParts,
-    Schema, Status, StreamFormat, stream,
+    AnswerKind, CallOptions, Idempotency, MethodPlan, Place as PlanPlace, PlanError, QueryOptions, RequestError,
+    RequestParts, Schema, Status, StreamFormat, stream,
 };
 
 use super::envelope::Shape;
@@ -46,7 +46,7 @@ use crate::reject::{Reason, Reject};
 use crate::telemetry::metrics::{Direction, RouteSeries, Stage, samples_transcoding};
 use crate::time;
 use crate::trace::Attribute;
-use crate::upstream::{Call, CallError, CallHead, Cluster, OWN_METADATA};
+use crate::upstream::{Asked as Endpoint, Call, CallError, CallHead, Cluster, OWN_METADATA, RetryPlan};
 
 const IGNORED: HeaderName = HeaderName::from_static("x-tidegate-ignored");
 
@@ -66,6 +66,9 @@ pub struct Transcode {
     timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
     max_body: u64,
+    retry: RetryPlan,
+    /// By its `.proto` file; the HTTP method says the rest.
+    idempotent: bool,
     formats: Vec<StreamFormat>,
     envelope: Option<Shape>,
     route: Box<str>,
@@ -124,6 +127,7 @@ impl Transcode {
         let policy = &route.policy;
         let options = call_options(&policy.json, &policy.ignore_query.value, policy.max_body.value);
         let plan = MethodPlan::compile(schema, binding, &options).map_err(BadBinding)?;
+        let idempotent = plan.method().idempotency() != Idempotency::Unknown;
         let variables: Vec<String> = binding.template.variables().iter().map(|v| v.field_path.clone()).collect();
         Ok(Self {
             path: PathAndQuery::try_from(plan.rpc_path()).unwrap_or(PathAndQuery::from_static("/")),
@@ -141,6 +145,8 @@ impl Transcode {
             timeout: policy.timeout.value,
             idle_timeout: policy.stream_idle_timeout.value,
             max_body: policy.max_body.value,
+            retry: RetryPlan::compile(&policy.retry),
+            idempotent,
             formats: policy.stream.value.iter().copied().map(stream_format).collect(),
             envelope,
             route: route.name.as_str().into(),
@@ -214,6 +220,7 @@ impl Transcode {
         } else {
             StreamFormat::Array
         };
+        let ring_key = self.cluster.ring_key(&parts.headers, exchange.client.ip);
         let sorted = self.metadata.sort(exchange, parts, values, OWN_METADATA)?;
         let timeout = match (self.timeout, sorted.timeout) {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
@@ -223,7 +230,8 @@ impl Transcode {
             let asked = Attribute { key: "tidegate.timeout_ms", value: (theirs.as_secs_f64() * 1_000.0).into() };
             record.event(time::now(), "timeout", vec![asked]);
         }
-        let head = CallHead { path: self.path.clone(), authority: None, metadata: sorted.metadata };
+        let waits_less = sorted.timeout.is_some() && timeout == sorted.timeout && timeout != self.timeout;
+        let head = CallHead { ring_key, waits_less, ..CallHead::new(self.path.clone(), sorted.metadata) };
         let deadline = timeout.map(|timeout| exchange.started + timeout);
         Ok(Asked { content_type, format, head, deadline, measured: samples_transcoding() })
     }
@@ -236,6 +244,14 @@ impl Transcode {
             record.reached(call.endpoint(), call.peer());
         }
         Ok(call)
+    }
+
+    /// Notes who was asked last.
+    fn asked_of(exchange: &Exchange, asked: &Endpoint) {
+        exchange.facts.endpoint_is(&asked.endpoint);
+        if let Some(record) = exchange.record() {
+            record.reached(&asked.endpoint, asked.peer);
+        }
     }
 
     /// The request message in its gRPC frame.
@@ -273,6 +289,7 @@ impl Transcode {
             }
             CallError::Status(failure) => exchange.facts.code_is(failure.status.code),
             CallError::NoEndpoint
+            | CallError::BreakerOpen { .. }
             | CallError::Overloaded
             | CallError::DeadlineExceeded
             | CallError::Malformed(_)

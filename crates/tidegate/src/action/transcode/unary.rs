@@ -33,9 +33,16 @@ impl Transcode {
         let (frame, ignored) = self.encode(exchange, &asked, values, query, &request)?;
         drop(request);
         let deadline = asked.deadline.map_or(CallDeadline::None, CallDeadline::Total);
-        let call = self.cluster.call(Caller::Exchange(exchange), asked.head, frame, true, deadline).await;
-        let call = self.reached(exchange, call)?;
-        let answer = call.unary().await.map_err(|error| self.failed(exchange, error))?;
+        let idempotent = self.idempotent || exchange.method.is_idempotent();
+        let retry = (&self.retry, idempotent);
+        let called = self.cluster.unary(Caller::Exchange(exchange), asked.head, frame, deadline, retry).await;
+        let (answer, endpoint) = called.map_err(|(error, endpoint)| {
+            if let Some(endpoint) = &endpoint {
+                Self::asked_of(exchange, endpoint);
+            }
+            self.failed(exchange, error)
+        })?;
+        Self::asked_of(exchange, &endpoint);
         exchange.facts.answered(exchange.elapsed());
         exchange.facts.code_is(Code::Ok);
         self.answer(exchange, &answer, ignored, asked.measured)

@@ -52,6 +52,8 @@ pub struct ServiceState {
     pub endpoints: Vec<EndpointUp>,
     /// After name resolution.
     pub addresses: Addresses,
+    /// 0 closed, 1 half open, 2 open; `None` if it has no circuit breaker.
+    pub breaker: Option<u64>,
     /// For services that are asked for their descriptors.
     pub schema: Option<SchemaState>,
 }

@@ -13,7 +13,7 @@ use super::method::Methods;
 use super::observed::Observed;
 use super::registry::Metrics;
 use super::route::{Cells, Direction, Outcome, Stage};
-use super::service::{self, HttpOutcome, SchemaRefresh, ServiceSeries};
+use super::service::{self, BreakerTurn, Ejection, HttpOutcome, Rare, SchemaRefresh, ServiceSeries};
 use super::table as families;
 use super::table::Family;
 use crate::ids::ListenerId;
@@ -202,6 +202,32 @@ fn write_certificates(page: &mut Page, observed: &Observed) {
     write_by_name(page, &families::CERTIFICATE_NOT_AFTER, first);
 }
 
+fn write_resilience(page: &mut Page, services: &[Arc<ServiceSeries>]) {
+    type Part = (&'static Family, &'static [&'static str], fn(&Rare) -> &[u64], fn(usize) -> service::Key);
+    let parts: [Part; 3] = [
+        (&families::UPSTREAM_EJECTIONS, &Ejection::WORDS, |rare| &rare.ejections, service::Key::Ejection),
+        (&families::RETRIES, &["recovered", "failed"], |rare| &rare.retried, service::Key::Retried),
+        (&families::BREAKER_TRANSITIONS, &BreakerTurn::WORDS, |rare| &rare.turns, service::Key::Turn),
+    ];
+    let rare: Vec<_> = services.iter().map(|service| (service, service.rare())).collect();
+    for (family, words, counts, key) in parts {
+        let mut lines = page.family(family);
+        for (service, rare) in &rare {
+            for (index, (word, count)) in words.iter().zip(counts(rare)).enumerate() {
+                if *count > 0 && service.admit(key(index)) {
+                    lines.integer(&[&service.name, word], *count);
+                }
+            }
+        }
+    }
+    let mut exhausted = page.family(&families::RETRY_BUDGET_EXHAUSTED);
+    for (service, rare) in &rare {
+        if rare.budget_exhausted > 0 && service.admit(service::Key::BudgetExhausted) {
+            exhausted.integer(&[&service.name], rare.budget_exhausted);
+        }
+    }
+}
+
 fn write_attempts(page: &mut Page, services: &[Arc<ServiceSeries>]) {
     let sums: Vec<_> = services.iter().map(|service| (service, service.sum())).collect();
     let mut requests = page.family(&families::UPSTREAM_REQUESTS);
@@ -232,6 +258,7 @@ fn write_attempts(page: &mut Page, services: &[Arc<ServiceSeries>]) {
             connects.histogram(&[&service.name], sum.connects.view());
         }
     }
+    write_resilience(page, services);
     let mut refreshes = page.family(&families::SCHEMA_REFRESHES);
     for (service, _) in &sums {
         for (index, (result, count)) in SchemaRefresh::WORDS.iter().zip(service.refreshes()).enumerate() {
@@ -268,6 +295,8 @@ fn write_services(page: &mut Page, observed: &Observed) {
             addresses.integer(&[&service.name, state], count);
         }
     }
+    let breakers = services.iter().filter_map(|service| Some((&*service.name, service.breaker?)));
+    write_by_name(page, &families::BREAKER_STATE, breakers);
     let schemas: Vec<_> = services.iter().filter_map(|service| Some((&*service.name, service.schema?))).collect();
     let stale = schemas.iter().map(|(name, schema)| (*name, u64::from(schema.stale)));
     write_by_name(page, &families::SCHEMA_STALE, stale);

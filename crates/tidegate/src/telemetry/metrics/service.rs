@@ -43,6 +43,34 @@ pub enum HttpOutcome {
     Failed(Reason),
 }
 
+/// What a circuit breaker has become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerTurn {
+    /// Lets everything through.
+    Closed,
+    /// Lets a few requests through.
+    HalfOpen,
+    /// Refuses everything.
+    Open,
+}
+
+impl BreakerTurn {
+    pub(super) const WORDS: [&'static str; 3] = ["closed", "half_open", "open"];
+}
+
+/// Why an endpoint gets no requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ejection {
+    /// It failed too often in a row.
+    ConsecutiveErrors,
+    /// Checks of its health failed.
+    HealthCheck,
+}
+
+impl Ejection {
+    pub(super) const WORDS: [&'static str; 2] = ["consecutive_errors", "health_check"];
+}
+
 /// What has to be admitted before it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
@@ -51,6 +79,10 @@ pub(super) enum Key {
     Requests,
     Connects,
     Refresh(usize),
+    Turn(usize),
+    Ejection(usize),
+    Retried(usize),
+    BudgetExhausted,
 }
 
 /// The numbers of one worker, or the sum of all.
@@ -62,6 +94,14 @@ pub(super) struct Cells {
     pub(super) outcomes: Vec<(HttpOutcome, u64)>,
     pub(super) requests: Histogram<14>,
     pub(super) connects: Histogram<14>,
+}
+
+/// Counts of what is rare.
+pub(super) struct Rare {
+    pub(super) turns: Vec<u64>,
+    pub(super) ejections: Vec<u64>,
+    pub(super) retried: Vec<u64>,
+    pub(super) budget_exhausted: u64,
 }
 
 /// Different outcomes of one service: all statuses and all reasons there are.
@@ -83,13 +123,29 @@ pub struct ServiceSeries {
     pub(super) name: Arc<str>,
     workers: PerWorker<Mutex<Option<Box<Cells>>>>,
     refreshes: [AtomicU64; 4],
+    /// In the order of [`BreakerTurn::WORDS`].
+    turns: [AtomicU64; 3],
+    /// In the order of [`Ejection::WORDS`].
+    ejections: [AtomicU64; 2],
+    /// Requests that were retried, and then recovered or failed.
+    retried: [AtomicU64; 2],
+    budget_exhausted: AtomicU64,
     admission: Admission<Key>,
 }
 
 impl ServiceSeries {
     pub(super) fn new(name: Arc<str>, slots: usize, budget: Arc<Budget>) -> Self {
         let workers = PerWorker::new(slots, |_| Mutex::new(None));
-        Self { name, workers, refreshes: Default::default(), admission: Admission::new(budget) }
+        Self {
+            name,
+            workers,
+            refreshes: Default::default(),
+            turns: Default::default(),
+            ejections: Default::default(),
+            retried: Default::default(),
+            budget_exhausted: AtomicU64::new(0),
+            admission: Admission::new(budget),
+        }
     }
 
     /// Counts an attempt that has ended; `duration` is from sending to the end of the answer.
@@ -128,6 +184,49 @@ impl ServiceSeries {
         cell.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts that the circuit breaker has changed.
+    pub fn breaker_turned(&self, to: BreakerTurn) {
+        let [closed, half_open, open] = &self.turns;
+        let cell = match to {
+            BreakerTurn::Closed => closed,
+            BreakerTurn::HalfOpen => half_open,
+            BreakerTurn::Open => open,
+        };
+        cell.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts that an endpoint is left out.
+    pub fn ejected(&self, cause: Ejection) {
+        let [errors, checks] = &self.ejections;
+        let cell = match cause {
+            Ejection::ConsecutiveErrors => errors,
+            Ejection::HealthCheck => checks,
+        };
+        cell.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that was sent more than once.
+    pub fn retried(&self, recovered: bool) {
+        let [good, bad] = &self.retried;
+        (if recovered { good } else { bad }).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts that the budget allowed no retry.
+    pub fn budget_exhausted(&self) {
+        self.budget_exhausted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Everything that is rare, as key, the last label, and count.
+    pub(super) fn rare(&self) -> Rare {
+        let load = |cells: &[AtomicU64]| cells.iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
+        Rare {
+            turns: load(&self.turns),
+            ejections: load(&self.ejections),
+            retried: load(&self.retried),
+            budget_exhausted: self.budget_exhausted.load(Ordering::Relaxed),
+        }
+    }
+
     /// The sum over all workers.
     pub(super) fn sum(&self) -> Cells {
         let mut sum = Cells::default();
@@ -155,7 +254,13 @@ impl ServiceSeries {
     /// and their cells are there anyway.
     pub(super) fn admit(&self, key: Key) -> bool {
         let series = match key {
-            Key::Code(_) | Key::Http(_) | Key::Refresh(_) => 1,
+            Key::Code(_)
+            | Key::Http(_)
+            | Key::Refresh(_)
+            | Key::Turn(_)
+            | Key::Ejection(_)
+            | Key::Retried(_)
+            | Key::BudgetExhausted => 1,
             Key::Requests | Key::Connects => Histogram::<14>::SERIES,
         };
         self.admission.admit(key, series)

@@ -112,6 +112,16 @@ families! {
         "1 if an address behind the endpoint, as the configuration writes it, takes requests, 0 otherwise";
     UPSTREAM_ADDRESSES: Gauge, "tidegate_upstream_addresses" ["service" "state"]
         "Addresses of backends by state: healthy, unhealthy or ejected; a host name counts as one";
+    UPSTREAM_EJECTIONS: Counter, "tidegate_upstream_ejections_total" ["service" "cause"]
+        "Endpoints that were left out for a while; cause is consecutive_errors or health_check";
+    RETRIES: Counter, "tidegate_retries_total" ["service" "outcome"]
+        "Requests that were sent to backends more than once; outcome is recovered or failed";
+    RETRY_BUDGET_EXHAUSTED: Counter, "tidegate_retry_budget_exhausted_total" ["service"]
+        "Retries that were not made because the service had had enough of them";
+    BREAKER_STATE: Gauge, "tidegate_circuit_breaker_state" ["service"]
+        "What the circuit breaker of a service does: 0 closed, 1 half open, 2 open";
+    BREAKER_TRANSITIONS: Counter, "tidegate_circuit_breaker_transitions_total" ["service" "to"]
+        "Changes of circuit breakers; to is closed, half_open or open";
     TRANSCODE_ERRORS: Counter, "tidegate_transcode_errors_total" ["route" "stage"]
         "Requests and answers that could not be converted; stage is path, query, body, encode or decode";
     TRANSCODE_DURATION: Histogram(OVERHEADS), "tidegate_transcode_duration_seconds" ["route" "direction"]

@@ -125,6 +125,16 @@ fn fill_service(service: &ServiceSeries) {
     for code in [Code::Ok, Code::Ok, Code::Unavailable] {
         service.attempted(worker(0), code, Duration::from_millis(1));
     }
+    service.attempted_http(worker(0), HttpOutcome::Status(200), Duration::from_millis(1));
+    service.attempted_http(worker(1), HttpOutcome::Failed(Reason::UpstreamReset), Duration::from_millis(1));
+    for turn in [BreakerTurn::Open, BreakerTurn::HalfOpen, BreakerTurn::Closed] {
+        service.breaker_turned(turn);
+    }
+    service.ejected(Ejection::ConsecutiveErrors);
+    service.ejected(Ejection::HealthCheck);
+    service.retried(true);
+    service.retried(false);
+    service.budget_exhausted();
     service.connected(worker(2), Duration::from_micros(400));
     for result in [SchemaRefresh::Unchanged, SchemaRefresh::Applied, SchemaRefresh::Rejected, SchemaRefresh::Failed] {
         service.schema_refreshed(result);
@@ -139,6 +149,7 @@ fn service_state(name: &Arc<str>) -> ServiceState {
         connections: Connections { idle: 1, connecting: 2, ready: 3, transient_failure: 4, shutdown: 5 },
         endpoints: vec![endpoint(false), endpoint(true), endpoint(false)],
         addresses: Addresses { healthy: 2, unhealthy: 1, ejected: 0 },
+        breaker: Some(2),
         schema: Some(SchemaState { stale: true, digests: 2 }),
     }
 }

@@ -1,6 +1,7 @@
 //! Why a call came to nothing, as data: what decides (a retry, a reason) matches on variants, never on text.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 use tidegate_transcode::{Code, FrameError, Status};
@@ -21,6 +22,12 @@ pub enum CallError {
         endpoint: Arc<str>,
         /// The last failure.
         error: Arc<DialError>,
+    },
+    /// The circuit breaker is open; nothing was sent.
+    #[error("the circuit breaker is open")]
+    BreakerOpen {
+        /// When it may be closed again.
+        retry_after: Duration,
     },
     /// Every connection is full, and so is the queue, or the wait for a stream was too long; nothing was sent.
     #[error("no stream became free in time")]
@@ -91,7 +98,7 @@ impl CallError {
     #[must_use]
     pub fn is_unprocessed(&self) -> bool {
         match self {
-            Self::NoEndpoint | Self::ConnectFailed { .. } | Self::Overloaded => true,
+            Self::NoEndpoint | Self::ConnectFailed { .. } | Self::BreakerOpen { .. } | Self::Overloaded => true,
             Self::Reset { unprocessed, .. } => *unprocessed,
             Self::DeadlineExceeded | Self::Status(_) | Self::Malformed(_) | Self::Head(_) => false,
         }
@@ -102,7 +109,11 @@ impl CallError {
         match self {
             Self::Status(failure) => failure.status.code,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
-            Self::NoEndpoint | Self::ConnectFailed { .. } | Self::Overloaded | Self::Reset { .. } => Code::Unavailable,
+            Self::NoEndpoint
+            | Self::ConnectFailed { .. }
+            | Self::BreakerOpen { .. }
+            | Self::Overloaded
+            | Self::Reset { .. } => Code::Unavailable,
             Self::Malformed(_) | Self::Head(_) => Code::Internal,
         }
     }
@@ -114,6 +125,7 @@ impl CallError {
             Self::NoEndpoint => Reason::NoHealthyEndpoint,
             Self::ConnectFailed { error, .. } if matches!(**error, DialError::Unresolved) => Reason::NoHealthyEndpoint,
             Self::ConnectFailed { .. } => Reason::ConnectFailed,
+            Self::BreakerOpen { .. } => Reason::BreakerOpen,
             Self::Overloaded => Reason::Overloaded,
             Self::Reset { .. } => Reason::UpstreamReset,
             Self::DeadlineExceeded => Reason::UpstreamTimeout,
@@ -133,6 +145,10 @@ impl CallError {
                 let Failure { status, cause, .. } = *failure;
                 reject.cause = cause.map(String::into_boxed_str);
                 reject.backend = Some(Box::new(status));
+                reject
+            }
+            Self::BreakerOpen { retry_after } => {
+                reject.retry_after = Some(retry_after);
                 reject
             }
             other => reject.cause(other.to_string()),

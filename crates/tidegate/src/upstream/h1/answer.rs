@@ -17,7 +17,7 @@ use crate::exchange::Exchange;
 use crate::reject::Reason;
 use crate::time::{Deadline, Wheel, now};
 use crate::upstream::attempt::{Attempt, Came};
-use crate::upstream::bulkhead::Permit;
+use crate::upstream::bulkhead::Place;
 
 /// The connection with the rest of an answer on it.
 pub(in crate::upstream) struct Answer {
@@ -67,7 +67,7 @@ pub(in crate::upstream) struct Watch {
     pub(in crate::upstream) status: u16,
     pub(in crate::upstream) wheel: Arc<Wheel>,
     pub(in crate::upstream) idle_timeout: Option<Duration>,
-    pub(in crate::upstream) permit: Permit,
+    pub(in crate::upstream) place: Place,
 }
 
 /// See the module. Reads from the backend only when the client takes more.
@@ -92,7 +92,7 @@ impl Download {
         self.ended = true;
         self.watch.attempt.came(Came::Http(self.watch.status));
         self.answer.finish();
-        self.watch.permit.give_back();
+        self.watch.place.give_back();
     }
 
     /// What was sent so far is not the whole, and the client must see that.

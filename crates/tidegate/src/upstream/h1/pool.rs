@@ -15,6 +15,7 @@ use super::wire::Wire;
 use crate::dial::{self, DialError};
 use crate::ids::WorkerId;
 use crate::upstream::endpoint::{Endpoint, EndpointState};
+use crate::upstream::resilience::Record;
 use crate::{tasks, time};
 
 /// Connections that wait, per worker and endpoint.
@@ -98,12 +99,6 @@ impl Pool {
         (word, connections)
     }
 
-    /// Not worth a request now.
-    pub(in crate::upstream) fn is_down(&self) -> bool {
-        let state = self.state.lock();
-        state.shutdown || state.down.as_ref().is_some_and(|down| down.tried || time::now() < down.until)
-    }
-
     /// Why the last connect failed, while none has worked since.
     pub(in crate::upstream) fn failure(&self) -> Option<Arc<DialError>> {
         self.state.lock().down.as_ref().map(|down| Arc::clone(&down.error))
@@ -139,20 +134,22 @@ impl Pool {
         Way::Connect
     }
 
-    fn connected(&self) {
+    fn connected(&self, record: &Record) {
+        record.is_up();
         let mut state = self.state.lock();
         state.connecting = state.connecting.saturating_sub(1);
         state.busy += 1;
         state.down = None;
     }
 
-    fn failed(&self, error: DialError) -> Arc<DialError> {
+    fn failed(&self, error: DialError, record: &Record) -> Arc<DialError> {
         let error = Arc::new(error);
         let mut state = self.state.lock();
         state.connecting = state.connecting.saturating_sub(1);
         let failures = state.down.as_ref().map_or(0, |down| down.failures);
         let pause = BACKOFF.0.saturating_mul(1 << failures.min(8)).min(BACKOFF.1).mul_f64(0.8 + 0.4 * fastrand::f64());
         let until = time::now() + pause;
+        record.is_down_until(Some(until));
         state.down =
             Some(Down { error: Arc::clone(&error), failures: failures.saturating_add(1), until, tried: false });
         error
@@ -249,12 +246,12 @@ async fn connect(endpoint: &Arc<Endpoint>, worker: WorkerId) -> Result<Lease, No
     match connected {
         Ok(stream) => {
             endpoint.series.connected(worker, time::now().saturating_duration_since(begun));
-            endpoint.h1(worker).connected();
+            endpoint.h1(worker).connected(endpoint.record());
             Ok(Lease::new(endpoint, worker, Wire::new(stream), false))
         }
         Err(error) => {
             tracing::debug!(endpoint = %endpoint.name(), %error, "connecting failed");
-            Err(NoWire::Down(endpoint.h1(worker).failed(error)))
+            Err(NoWire::Down(endpoint.h1(worker).failed(error, endpoint.record())))
         }
     }
 }

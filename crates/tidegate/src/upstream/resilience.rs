@@ -1,0 +1,357 @@
+//! What keeps a service up while its endpoints are not, as the algorithms of `tidegate_resilience` say. Shared by all
+//! routes of the service and by all workers.
+//!
+//! Every attempt passes here twice: [`Resilience::choose`] gives it an endpoint, [`Resilience::ended`] hears what came of
+//! it. While nothing is wrong that is a few operations on atomics.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use tidegate_config::valid::{self, BalancingPolicy};
+use tidegate_resilience::{
+    Admission, Balancer, BalancerSettings, Breaker, BreakerSettings, Budget, BudgetSettings, Candidate, EndpointRecord,
+    Health, HealthSettings, Member, Nanos, Outcome, OutlierSettings, Outliers, PeakEwma, Permit, Phase, Policy, Query,
+    Ratio, RatioTrip, Share, SlowStart, Status, TooManyEndpoints, Transition, Tried,
+};
+
+use crate::telemetry::metrics::{BreakerTurn, Ejection, ServiceSeries};
+use crate::time;
+
+/// How long an endpoint that came back gets less than its share.
+const SLOW_START: SlowStart = SlowStart { window: Duration::from_secs(10) };
+
+/// What a failure counts for in the average latency: it must not make an endpoint look fast.
+const FAILED_LATENCY: Duration = Duration::from_secs(1);
+
+/// The memory of latencies.
+const EWMA_DECAY: Duration = Duration::from_secs(10);
+
+/// `now` for the algorithms.
+pub(super) fn nanos(now: Instant) -> Nanos {
+    static START: LazyLock<Instant> = LazyLock::new(time::now);
+    Nanos::after_start(now.saturating_duration_since(*START))
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Resilience {
+    service: Arc<str>,
+    breaker: Option<Arc<Breaker>>,
+    outliers: Option<Outliers>,
+    balancer: Balancer,
+    /// Latencies are taken down.
+    by_latency: bool,
+    budget: Budget,
+    health: Option<HealthSettings>,
+    /// In the order of the endpoints.
+    members: Box<[Record]>,
+    /// Of an endpoint that is not in the list; there is none.
+    nobody: Record,
+    series: Arc<ServiceSeries>,
+}
+
+/// What all workers know of one endpoint.
+#[derive(Debug)]
+pub(super) struct Record {
+    name: Arc<str>,
+    outlier: EndpointRecord,
+    health: Health,
+    ewma: PeakEwma,
+    in_flight: AtomicU32,
+    /// No connection can be made until then; 0: as far as is known, one can.
+    down_until: AtomicU64,
+}
+
+/// What the breaker of a service does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Lets everything through, or there is none.
+    Closed,
+    /// Lets a few requests through.
+    HalfOpen,
+    /// Refuses everything.
+    Open,
+}
+
+/// Why an endpoint gets no requests, or that it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It may.
+    Healthy,
+    /// Checks of its health fail.
+    Unhealthy,
+    /// It failed too often.
+    Ejected,
+}
+
+impl Condition {
+    /// The word for people.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+        }
+    }
+}
+
+impl BreakerState {
+    /// The word for people.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// The service takes no requests at the moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    pub(super) retry_after: Duration,
+}
+
+impl Resilience {
+    /// For endpoints of these names, in this order.
+    pub(super) fn new(service: &valid::Service, series: &Arc<ServiceSeries>) -> Result<Self, TooManyEndpoints> {
+        let settings = &service.resilience;
+        let members: Vec<Member<'_>> =
+            service.endpoints.iter().map(|endpoint| Member { weight: 1, identity: endpoint.text.as_bytes() }).collect();
+        let policy = match settings.balancing.policy {
+            BalancingPolicy::LeastRequest => Policy::LeastRequest,
+            BalancingPolicy::RoundRobin => Policy::RoundRobin,
+            BalancingPolicy::PeakEwma => Policy::PeakEwma,
+            BalancingPolicy::RingHash => Policy::RingHash,
+            BalancingPolicy::Random => Policy::Random,
+        };
+        let balancer = Balancer::new(BalancerSettings { policy, ..BalancerSettings::default() }, &members)?;
+        Ok(Self {
+            service: service.name.as_str().into(),
+            breaker: settings.breaker.as_ref().map(|settings| Arc::new(Breaker::new(breaker(settings)))),
+            outliers: settings.outlier_detection.map(|settings| {
+                Outliers::new(OutlierSettings {
+                    consecutive_errors: settings.consecutive_errors,
+                    base_ejection_time: settings.base_ejection_time,
+                    max_ejection_percent: settings.max_ejection_percent,
+                    ..OutlierSettings::default()
+                })
+            }),
+            balancer,
+            by_latency: policy == Policy::PeakEwma,
+            budget: Budget::new(BudgetSettings {
+                ratio: Ratio::new(settings.budget.ratio),
+                min_per_second: settings.budget.min_per_second,
+            }),
+            health: settings.health_check.as_ref().map(|check| HealthSettings {
+                interval: check.interval,
+                healthy_threshold: check.healthy_threshold,
+                unhealthy_threshold: check.unhealthy_threshold,
+            }),
+            members: service.endpoints.iter().map(|endpoint| Record::new(&endpoint.text)).collect(),
+            nobody: Record::new(""),
+            series: Arc::clone(series),
+        })
+    }
+
+    /// Lets an attempt through to the service. The permit comes back with [`Resilience::ended`].
+    pub(super) fn admit(&self, now: Instant) -> Result<Option<Permit>, Refused> {
+        let Some(breaker) = &self.breaker else { return Ok(None) };
+        let admission = breaker.admit(nanos(now));
+        if let Some(transition) = admission.transition() {
+            self.turned(transition);
+        }
+        match admission {
+            Admission::Admit(permit) | Admission::Probe { permit, .. } => Ok(Some(permit)),
+            Admission::Refused { retry_after } => Err(Refused { retry_after }),
+        }
+    }
+
+    /// An endpoint for an attempt, by its place in the list; `key` for rings.
+    pub(super) fn choose(&self, key: Option<u64>, tried: &Tried, now: Instant) -> Option<usize> {
+        if self.members.len() == 1 {
+            return Some(0);
+        }
+        self.balancer.pick(&self.members, &Query { key, tried, now: nanos(now), random: fastrand::u64(..) })
+    }
+
+    /// What is known of the endpoint at `place`.
+    pub(super) fn record(&self, place: usize) -> &Record {
+        // Places come from the list that the records were made for.
+        self.members.get(place).unwrap_or(&self.nobody)
+    }
+
+    /// What came of an attempt at the endpoint at `place`, which took so long. Nothing is heard of an attempt that says
+    /// nothing about the backend.
+    pub(super) fn ended(&self, place: usize, permit: Option<Permit>, outcome: Outcome, took: Duration, now: Instant) {
+        let now = nanos(now);
+        if let (Some(breaker), Some(permit)) = (&self.breaker, permit)
+            && let Some(transition) = breaker.record(permit, outcome, now, fastrand::u64(..))
+        {
+            self.turned(transition);
+        }
+        let Some(member) = self.members.get(place) else { return };
+        if self.by_latency {
+            let failed = outcome == Outcome::Failure;
+            member.ewma.observe(if failed { took.max(FAILED_LATENCY) } else { took }, now);
+        }
+        let Some(outliers) = &self.outliers else { return };
+        let all = self.members.iter().map(|member| &member.outlier);
+        if let Some(ejected) = outliers.record(&member.outlier, all, outcome, now) {
+            self.series.ejected(Ejection::ConsecutiveErrors);
+            let (service, endpoint, seconds) = (&*self.service, &*member.name, ejected.ejected_for.as_secs());
+            tracing::warn!(service, endpoint, seconds, times = ejected.times, "an endpoint is left out: it fails");
+        }
+    }
+
+    /// What a check of the endpoint at `place` came to.
+    pub(super) fn checked(&self, place: usize, outcome: Outcome, now: Instant) {
+        let (Some(settings), Some(member)) = (&self.health, self.members.get(place)) else { return };
+        let before = member.health.status();
+        let Some(status) = member.health.record(outcome, settings, nanos(now)) else { return };
+        let (service, endpoint) = (&*self.service, &*member.name);
+        match status {
+            Status::Unhealthy => {
+                self.series.ejected(Ejection::HealthCheck);
+                tracing::warn!(service, endpoint, "an endpoint is left out: its health checks fail");
+            }
+            Status::Healthy if before == Status::Unhealthy => {
+                tracing::info!(service, endpoint, "an endpoint is back: its health checks pass");
+            }
+            Status::Healthy | Status::Unknown => {}
+        }
+    }
+
+    /// When checks are made; `None` if none are.
+    pub(super) fn health(&self) -> Option<&HealthSettings> {
+        self.health.as_ref()
+    }
+
+    /// Counts a request, from which the budget of retries grows.
+    pub(super) fn requested(&self, now: Instant) {
+        self.budget.request(nanos(now));
+    }
+
+    /// Takes a retry out of the budget.
+    pub(super) fn may_retry(&self, now: Instant) -> bool {
+        let may = self.budget.try_take(nanos(now));
+        if !may {
+            self.series.budget_exhausted();
+        }
+        may
+    }
+
+    pub(super) fn breaker_state(&self) -> BreakerState {
+        match self.breaker.as_ref().map(|breaker| breaker.phase()) {
+            None | Some(Phase::Closed) => BreakerState::Closed,
+            Some(Phase::HalfOpen) => BreakerState::HalfOpen,
+            Some(Phase::Open) => BreakerState::Open,
+        }
+    }
+
+    pub(super) fn has_breaker(&self) -> bool {
+        self.breaker.is_some()
+    }
+
+    fn turned(&self, transition: Transition) {
+        let service = &*self.service;
+        match transition {
+            Transition::Opened { open_for, cause } => {
+                self.series.breaker_turned(BreakerTurn::Open);
+                let milliseconds = u64::try_from(open_for.as_millis()).unwrap_or(u64::MAX);
+                tracing::warn!(service, milliseconds, ?cause, "the circuit breaker is open: requests are refused");
+            }
+            Transition::HalfOpened => {
+                self.series.breaker_turned(BreakerTurn::HalfOpen);
+                tracing::info!(service, "the circuit breaker is half open: a few requests try the service");
+            }
+            Transition::Closed => {
+                self.series.breaker_turned(BreakerTurn::Closed);
+                tracing::info!(service, "the circuit breaker is closed");
+            }
+        }
+    }
+}
+
+fn breaker(settings: &valid::CircuitBreaker) -> BreakerSettings {
+    BreakerSettings {
+        failure_ratio: Some(RatioTrip {
+            ratio: Ratio::new(settings.failure_ratio),
+            min_requests: settings.min_requests,
+            window: settings.window,
+        }),
+        consecutive_failures: settings.consecutive_failures,
+        open_for: settings.open_for,
+        probes: u16::try_from(settings.half_open_requests).unwrap_or(u16::MAX),
+    }
+}
+
+impl Record {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            outlier: EndpointRecord::default(),
+            health: Health::default(),
+            ewma: PeakEwma::new(EWMA_DECAY),
+            in_flight: AtomicU32::new(0),
+            down_until: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn entered(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn left(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// No connection can be made; nobody tries before `until` (`None`: before somebody says otherwise).
+    pub(super) fn is_down_until(&self, until: Option<Instant>) {
+        self.down_until.store(until.map_or(u64::MAX, |until| nanos(until).get().max(1)), Ordering::Relaxed);
+    }
+
+    /// A connection was made, or may be tried again.
+    pub(super) fn is_up(&self) {
+        // A store only when there is something to change, so that the line stays shared between cores.
+        if self.down_until.load(Ordering::Relaxed) != 0 {
+            self.down_until.store(0, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn condition(&self, now: Instant) -> Condition {
+        if self.health.status() == Status::Unhealthy {
+            Condition::Unhealthy
+        } else if self.outlier.is_ejected(nanos(now)) {
+            Condition::Ejected
+        } else {
+            Condition::Healthy
+        }
+    }
+}
+
+impl Candidate for Record {
+    fn is_healthy(&self, now: Nanos) -> bool {
+        self.down_until.load(Ordering::Relaxed) <= now.get()
+            && self.health.status() != Status::Unhealthy
+            && !self.outlier.is_ejected(now)
+    }
+
+    fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    fn cost(&self, now: Nanos) -> u64 {
+        self.ewma.cost(self.in_flight(), now)
+    }
+
+    fn share(&self, now: Nanos) -> Share {
+        match self.outlier.back_since(now).max(self.health.healthy_since()) {
+            None => Share::WHOLE,
+            Some(since) => SLOW_START.share(since, now),
+        }
+    }
+}

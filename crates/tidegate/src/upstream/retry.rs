@@ -1,0 +1,179 @@
+//! When a request is sent to the backend once more. Decisions only: whoever holds the request sends it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderName};
+use tidegate_config::valid::{Retry, RetryOn};
+use tidegate_resilience::{Backoff, Pushback};
+
+use super::call::CallError;
+use super::resilience::Resilience;
+use crate::reject::Reason;
+use crate::time::{Wheel, now};
+
+/// A backend that wants more time than this has it from its client, who is told, and not from us, who would hold everything
+/// meanwhile.
+const MAX_PUSHBACK: Duration = Duration::from_secs(1);
+
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
+/// A route's compiled `retry` block.
+#[derive(Clone, Debug)]
+pub struct RetryPlan {
+    max_retries: u32,
+    connect: bool,
+    reset: bool,
+    timeout: bool,
+    /// Bit `i` for gRPC code `i`.
+    codes: u32,
+    statuses: Vec<u16>,
+    backoff: Backoff,
+    per_try_timeout: Option<Duration>,
+    non_idempotent: bool,
+}
+
+/// What an attempt failed with, as far as a plan cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    Connect,
+    Reset,
+    Timeout,
+    Code(u8),
+    Status(u16),
+}
+
+impl Failed {
+    /// Of a failure that has no status.
+    pub(super) fn of(reason: Reason) -> Option<Self> {
+        match reason {
+            Reason::ConnectFailed | Reason::NoHealthyEndpoint => Some(Self::Connect),
+            Reason::UpstreamReset => Some(Self::Reset),
+            Reason::UpstreamTimeout => Some(Self::Timeout),
+            _ => None,
+        }
+    }
+}
+
+impl RetryPlan {
+    /// Compiles a checked block.
+    #[must_use]
+    pub fn compile(retry: &Retry) -> Self {
+        let on = &retry.on.value;
+        Self {
+            max_retries: retry.max_retries.value,
+            connect: on.contains(&RetryOn::ConnectFailure),
+            reset: on.contains(&RetryOn::Reset),
+            timeout: on.contains(&RetryOn::Timeout),
+            codes: on.iter().fold(0, |codes, on| match on {
+                RetryOn::Code(code) => codes | 1_u32.checked_shl(u32::from(*code)).unwrap_or(0),
+                _ => codes,
+            }),
+            statuses: on
+                .iter()
+                .filter_map(|on| if let RetryOn::Status(status) = on { Some(*status) } else { None })
+                .collect(),
+            backoff: Backoff { base: retry.backoff_base.value, max: retry.backoff_max.value },
+            per_try_timeout: retry.per_try_timeout.value,
+            non_idempotent: retry.non_idempotent.value,
+        }
+    }
+
+    /// Whether a request may be sent again that a backend may have acted on.
+    #[must_use]
+    pub fn repeats(&self, idempotent: bool) -> bool {
+        self.max_retries > 0 && (idempotent || self.non_idempotent)
+    }
+
+    /// When one attempt ends that begins now.
+    pub(super) fn attempt_ends(&self, begun: Instant, deadline: Option<Instant>) -> Option<Instant> {
+        let own = self.per_try_timeout.filter(|_| self.max_retries > 0).map(|timeout| begun + timeout);
+        match (own, deadline) {
+            (Some(own), Some(deadline)) => Some(own.min(deadline)),
+            (own, deadline) => own.or(deadline),
+        }
+    }
+
+    fn wants(&self, failed: Failed) -> bool {
+        match failed {
+            Failed::Connect => self.connect,
+            Failed::Reset => self.reset,
+            Failed::Timeout => self.timeout,
+            Failed::Code(code) => self.codes.checked_shr(u32::from(code)).is_some_and(|codes| codes & 1 == 1),
+            Failed::Status(status) => self.statuses.contains(&status),
+        }
+    }
+}
+
+/// The retries of one request.
+#[derive(Debug)]
+pub(super) struct Retries<'a> {
+    plan: &'a RetryPlan,
+    resilience: &'a Resilience,
+    /// Attempts after the first that a plan allowed.
+    made: u32,
+    repeats: bool,
+    deadline: Option<Instant>,
+}
+
+impl<'a> Retries<'a> {
+    /// `idempotent`: the request may be repeated by what it is.
+    pub(super) fn new(
+        plan: &'a RetryPlan,
+        resilience: &'a Resilience,
+        idempotent: bool,
+        deadline: Option<Instant>,
+    ) -> Self {
+        Self { plan, resilience, made: 0, repeats: plan.repeats(idempotent), deadline }
+    }
+
+    /// Whether one more attempt may follow this failure at all; asked before the request is kept for it.
+    pub(super) fn repeats(&self) -> bool {
+        self.repeats && self.made < self.plan.max_retries
+    }
+
+    /// The wait before another attempt; `None` if there is to be none. `said`: headers or trailers of the answer. Takes from
+    /// the budget.
+    pub(super) fn after(&mut self, failed: Failed, said: Option<&HeaderMap>) -> Option<Duration> {
+        if !self.repeats() || !self.plan.wants(failed) {
+            return None;
+        }
+        let wait = self.plan.backoff.next(self.made, said.and_then(pushback), fastrand::u64(..))?;
+        if wait > MAX_PUSHBACK.max(self.plan.backoff.max) {
+            return None;
+        }
+        let at = now() + wait;
+        if self.deadline.is_some_and(|deadline| at >= deadline) || !self.resilience.may_retry(now()) {
+            return None;
+        }
+        self.made += 1;
+        Some(wait)
+    }
+
+    /// How many were made.
+    pub(super) fn made(&self) -> u32 {
+        self.made
+    }
+}
+
+/// What the backend says about coming back. Source: gRFC A6; RFC 9110, section 10.2.3.
+fn pushback(said: &HeaderMap) -> Option<Pushback> {
+    if let Some(value) = said.get(PUSHBACK) {
+        return Some(Pushback::from_grpc(value.as_bytes()));
+    }
+    Pushback::from_retry_after(said.get(RETRY_AFTER)?.as_bytes())
+}
+
+/// Waits before another attempt.
+pub(super) async fn pause(wheel: &Arc<Wheel>, wait: Duration) {
+    wheel.at(now() + wait).await;
+}
+
+/// What a call failed with, and what the backend said along with it; `None` if no other attempt would help.
+pub(super) fn failed(error: &CallError) -> Option<(Failed, Option<&HeaderMap>)> {
+    match error {
+        CallError::Status(failure) => Some((Failed::Code(failure.status.code.number()), Some(&failure.metadata))),
+        other => Failed::of(other.reason()).map(|failed| (failed, None)),
+    }
+}
