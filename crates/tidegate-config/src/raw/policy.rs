@@ -101,7 +101,7 @@ raw_struct! {
         retry_on: Vec<Item<Text>> = "[connect_failure, unavailable, 502, 503]",
         /// The wait before an attempt.
         backoff: RawBackoff,
-        /// How many of them the service gets in all. Stands under `defaults` or on a service.
+        /// How many of them the service gets in all; on a route, how many it gets from that route.
         budget: RawBudget,
         /// Longest time of one attempt. Without the key: what is left of `timeout`.
         per_try_timeout: Time,

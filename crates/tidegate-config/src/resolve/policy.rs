@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::resilience::{default_retry_on, retry_on};
+use super::resilience::{budget_of, default_retry_on, merged, retry_on};
 use super::{Names, Resolver, name_of};
 use crate::decode::Table;
 use crate::decode::{Count, Field, Item, Text, Time};
@@ -10,7 +10,8 @@ use crate::diag::{Code, Place};
 use crate::raw::{RawBackoff, RawHeaders, RawJson, RawMetadata, RawPolicy, RawRetry};
 use crate::valid::{
     EnumFormat, Envelope, ErrorFormat, EscapedSlashes, FieldNames, HeaderRules, Int64Format, JsonPolicy, Level,
-    MetadataPolicy, MultiSegmentEscape, Origin, Policy, Retry, Setting, StatusOverride, StreamFormat, UnknownPolicy,
+    MetadataPolicy, MultiSegmentEscape, Origin, Policy, Retry, RetryBudget, Setting, StatusOverride, StreamFormat,
+    UnknownPolicy,
 };
 
 /// Largest `max_body`: a body that is transcoded is in memory.
@@ -346,7 +347,15 @@ impl<'a> Levels<'a> {
             backoff_max: self.value(|p| wait(p, |backoff| &backoff.max), |time| time.0, BACKOFF.1),
             per_try_timeout: self.option(|p| key(p, |retry| &retry.per_try_timeout), |time| Some(time.0), None),
             non_idempotent: self.value(|p| key(p, |retry| &retry.non_idempotent), |on| *on, false),
+            budget: self.own_budget(),
         }
+    }
+
+    /// The budget of a route that has one of its own.
+    fn own_budget(&self) -> Option<RetryBudget> {
+        let (level, nearest) = self.0.first()?;
+        (*level == Level::Route && budget_of(nearest).is_some())
+            .then(|| merged(self.0.iter().filter_map(|(_, policy)| budget_of(policy))))
     }
 
     fn headers(&self, block: fn(&'a RawPolicy) -> &'a Field<RawHeaders>) -> HeaderRules {

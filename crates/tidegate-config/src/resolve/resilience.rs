@@ -237,10 +237,17 @@ pub(super) fn default_retry_on() -> Vec<RetryOn> {
 
 /// Of the service, else of `defaults`, key by key.
 fn budget(service: &RawPolicy, defaults: Option<&RawPolicy>) -> RetryBudget {
-    fn of(policy: &RawPolicy) -> Option<&RawBudget> {
-        policy.retry.value()?.budget.value()
-    }
-    let levels: Vec<&RawBudget> = [of(service), defaults.and_then(of)].into_iter().flatten().collect();
+    merged([budget_of(service), defaults.and_then(budget_of)].into_iter().flatten())
+}
+
+/// What a level says of the budget.
+pub(super) fn budget_of(policy: &RawPolicy) -> Option<&RawBudget> {
+    policy.retry.value()?.budget.value()
+}
+
+/// Levels key by key, the nearest first.
+pub(super) fn merged<'a>(levels: impl Iterator<Item = &'a RawBudget>) -> RetryBudget {
+    let levels: Vec<&RawBudget> = levels.collect();
     RetryBudget {
         ratio: levels.iter().find_map(|budget| budget.ratio.value()).map_or(0.2, |ratio| ratio.0),
         min_per_second: levels.iter().find_map(|budget| budget.min_per_second.value()).map_or(10, |count| count.0),

@@ -37,10 +37,6 @@ impl Resolver<'_> {
     fn route(&mut self, item: &Item<RawRoute>, scope: &Scope<'_>) -> Option<Route> {
         let raw = &item.value;
         self.check_policy(&raw.policy, scope.envelope_names);
-        if let Some(place) = raw.policy.retry.value().and_then(|retry| place_of(&retry.budget)) {
-            let help = "put it on the service, or under \"defaults\"";
-            self.error_with(Code::Conflict, place, "a budget of one route", help);
-        }
         let service = raw.service.set().and_then(|name| self.refer("service", name, &scope.services.names));
         let mut levels = vec![(Level::Route, &raw.policy)];
         levels.extend(service.and_then(|index| scope.services.raw.get(index)).map(|raw| (Level::Service, &raw.policy)));

@@ -159,6 +159,8 @@ pub struct Retry {
     pub per_try_timeout: Setting<Option<Duration>>,
     /// Repeats also what may not be repeated.
     pub non_idempotent: Setting<bool>,
+    /// A budget of this route alone; `None`: that of its service.
+    pub budget: Option<RetryBudget>,
 }
 
 /// A kind of failure.

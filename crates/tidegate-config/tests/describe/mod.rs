@@ -116,6 +116,9 @@ fn describe_policy(policy: &Policy, out: &mut String) {
     setting("retry.backoff.max", &policy.retry.backoff_max, out);
     setting("retry.per_try_timeout", &policy.retry.per_try_timeout, out);
     setting("retry.non_idempotent", &policy.retry.non_idempotent, out);
+    if let Some(budget) = policy.retry.budget {
+        let _ = writeln!(out, "  retry.budget {budget:?}");
+    }
     for (name, rules) in [("request", &policy.request_headers), ("response", &policy.response_headers)] {
         setting(&format!("{name}_headers.remove"), &rules.remove, out);
         setting(&format!("{name}_headers.set"), &rules.set, out);

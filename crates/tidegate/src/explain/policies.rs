@@ -398,9 +398,12 @@ fn retry(context: &Context<'_>, rows: &mut Rows) {
     rows.add_if_set(&retry.backoff_max, |max| json!({"backoff.max": duration_text(*max)}));
     rows.add_if_set(&retry.per_try_timeout, |time| json!({"per_try_timeout": time.map(duration_text)}));
     rows.add_if_set(&retry.non_idempotent, |on| json!({"non_idempotent": on}));
-    let budget = service.resilience.budget;
+    let (budget, origin) = match retry.budget {
+        Some(own) => (own, Origin::at(&route.place)),
+        None => (service.resilience.budget, Origin::of_service(&service.place)),
+    };
     let text = format!("{} of the requests, and {} a second", budget.ratio, budget.min_per_second);
-    rows.add(json!({"budget": text}), Origin::of_service(&service.place));
+    rows.add(json!({"budget": text}), origin);
 }
 
 fn retry_word(on: RetryOn) -> String {

@@ -150,7 +150,7 @@ impl Cluster {
     ) -> Result<Response<ResponseBody>, ForwardError> {
         let mut place = self.bulkhead.enter().await.ok_or(ForwardError::Overloaded)?;
         let idempotent = outgoing.method.is_idempotent();
-        self.resilience.requested(now());
+        outgoing.retry.requested(&self.resilience);
         let mut tries = Tries {
             retries: Retries::new(outgoing.retry, &self.resilience, idempotent, outgoing.deadline),
             tried: Tried::default(),

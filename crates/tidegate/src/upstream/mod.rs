@@ -250,7 +250,7 @@ impl Cluster {
         (retry, idempotent): (&'a RetryPlan, bool),
     ) -> impl Future<Output = Result<(UnaryAnswer, Asked), (CallError, Option<Asked>)>> + Send + 'a {
         async move {
-            self.resilience.requested(now());
+            retry.requested(&self.resilience);
             let kept = Box::new((head.clone(), frame.clone()));
             let ends = deadline.or_earlier(retry.attempt_ends(now(), deadline.at()));
             // As `once`, but in place: each layer of futures holds the arguments once more.

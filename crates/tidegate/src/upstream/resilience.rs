@@ -142,10 +142,7 @@ impl Resilience {
             }),
             balancer,
             by_latency: policy == Policy::PeakEwma,
-            budget: Budget::new(BudgetSettings {
-                ratio: Ratio::new(settings.budget.ratio),
-                min_per_second: settings.budget.min_per_second,
-            }),
+            budget: Budget::new(budget_settings(settings.budget)),
             health: settings.health_check.as_ref().map(|check| HealthSettings {
                 interval: check.interval,
                 healthy_threshold: check.healthy_threshold,
@@ -237,11 +234,13 @@ impl Resilience {
 
     /// Takes a retry out of the budget.
     pub(super) fn may_retry(&self, now: Instant) -> bool {
-        let may = self.budget.try_take(nanos(now));
-        if !may {
-            self.series.budget_exhausted();
-        }
-        may
+        self.budget.try_take(nanos(now)) || self.was_exhausted()
+    }
+
+    /// Counts that a budget allowed no retry; always `false`.
+    pub(super) fn was_exhausted(&self) -> bool {
+        self.series.budget_exhausted();
+        false
     }
 
     pub(super) fn breaker_state(&self) -> BreakerState {
@@ -274,6 +273,10 @@ impl Resilience {
             }
         }
     }
+}
+
+pub(super) fn budget_settings(budget: valid::RetryBudget) -> BudgetSettings {
+    BudgetSettings { ratio: Ratio::new(budget.ratio), min_per_second: budget.min_per_second }
 }
 
 fn breaker(settings: &valid::CircuitBreaker) -> BreakerSettings {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName};
 use tidegate_config::valid::{Retry, RetryOn};
-use tidegate_resilience::{Backoff, Pushback};
+use tidegate_resilience::{Backoff, Budget, Pushback};
 
 use super::call::CallError;
-use super::resilience::Resilience;
+use super::resilience::{Resilience, budget_settings, nanos};
 use crate::reject::Reason;
 use crate::time::{Wheel, now};
 
@@ -32,6 +32,8 @@ pub struct RetryPlan {
     backoff: Backoff,
     per_try_timeout: Option<Duration>,
     non_idempotent: bool,
+    /// Of this route alone.
+    budget: Option<Arc<Budget>>,
 }
 
 /// What an attempt failed with, as far as a plan cares.
@@ -77,6 +79,23 @@ impl RetryPlan {
             backoff: Backoff { base: retry.backoff_base.value, max: retry.backoff_max.value },
             per_try_timeout: retry.per_try_timeout.value,
             non_idempotent: retry.non_idempotent.value,
+            budget: retry.budget.map(|budget| Arc::new(Budget::new(budget_settings(budget)))),
+        }
+    }
+
+    /// Counts a request, from which the budget of retries grows.
+    pub(super) fn requested(&self, resilience: &Resilience) {
+        match &self.budget {
+            Some(budget) => budget.request(nanos(now())),
+            None => resilience.requested(now()),
+        }
+    }
+
+    /// Takes a retry out of the budget.
+    fn may_retry(&self, resilience: &Resilience) -> bool {
+        match &self.budget {
+            Some(budget) => budget.try_take(nanos(now())) || resilience.was_exhausted(),
+            None => resilience.may_retry(now()),
         }
     }
 
@@ -144,7 +163,7 @@ impl<'a> Retries<'a> {
             return None;
         }
         let at = now() + wait;
-        if self.deadline.is_some_and(|deadline| at >= deadline) || !self.resilience.may_retry(now()) {
+        if self.deadline.is_some_and(|deadline| at >= deadline) || !self.plan.may_retry(self.resilience) {
             return None;
         }
         self.made += 1;
