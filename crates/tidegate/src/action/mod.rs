@@ -4,6 +4,7 @@ pub mod envelope;
 pub mod failure;
 pub mod grpc_health;
 pub mod health;
+mod leave;
 pub mod metrics;
 pub mod proxy;
 pub mod respond;

@@ -1,17 +1,22 @@
 //! Passes a request on to an HTTP service and its answer back, both as they are but for headers and, if the route says
 //! so, the path.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::CONTENT_LENGTH;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response};
-use http_body::Body as _;
+use http_body::{Body, Frame};
 use tidegate_config::valid::{EscapedSlashes, ProxyAction, RewritePart, Route};
 use tidegate_route::{Captures, check_query};
+use tidegate_transcode::StreamFormat;
 
-use crate::body::{RequestBody, ResponseBody};
+use super::leave::Leave;
+use crate::body::{BodyError, RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::policy::headers::{HeaderRules, clean_answer, write_request};
 use crate::reject::{Reason, Reject};
@@ -20,6 +25,8 @@ use crate::upstream::{Cluster, ForwardError, Outgoing, RetryPlan};
 
 /// Room for the head of most requests.
 const HEAD: usize = 1024;
+
+const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 /// A compiled route to an HTTP service.
 #[derive(Debug)]
@@ -75,6 +82,13 @@ impl Proxy {
         let answered = self.cluster.forward(exchange, outgoing, body).await;
         let mut response = answered.map_err(|error| failed(exchange, error))?;
         clean_answer(response.headers_mut(), &self.answer);
+        if is_event_stream(response.headers()) && matches!(response.body(), ResponseBody::Stream(_)) {
+            let wheel = self.cluster.wheel(exchange.worker());
+            let leave = Leave::new(&exchange.conn.ending, wheel, StreamFormat::Sse);
+            response = response.map(|body| {
+                ResponseBody::stream(EventStream { body: Some(body), leave, exchange: Arc::clone(exchange) })
+            });
+        }
         Ok(response)
     }
 
@@ -130,6 +144,37 @@ impl Proxy {
             };
             head.extend_from_slice(text.as_bytes());
         }
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.and_then(|kind| kind.get(..EVENT_STREAM.len())).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM))
+}
+
+/// Events of a backend, which would go on for ever. When the gateway stops they end early, each at another moment: their
+/// clients connect again by themselves, and to whoever comes after this process.
+struct EventStream {
+    /// `None` once it has ended.
+    body: Option<ResponseBody>,
+    leave: Leave,
+    exchange: Arc<Exchange>,
+}
+
+impl Body for EventStream {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = Pin::new(body).poll_frame(cx);
+        let stays = frame.is_ready() && !self.leave.is_near();
+        if stays || self.leave.poll(cx).is_pending() {
+            return frame;
+        }
+        self.exchange.facts.failed(Reason::Draining);
+        self.body = None;
+        Poll::Ready(None)
     }
 }
 

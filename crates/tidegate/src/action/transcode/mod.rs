@@ -9,7 +9,6 @@
 //! ```
 
 mod body;
-mod leave;
 mod measure;
 pub mod preflight;
 mod streaming;

@@ -18,9 +18,9 @@ use http_body::{Body, Frame};
 use tidegate_transcode::status::encode_message;
 use tidegate_transcode::{AnswerKind, Code, End, ResponseError, Status, StreamEncoder, StreamFormat, StreamOptions};
 
-use super::leave::{self, Leave};
 use super::uploading::Feed;
 use super::{Asked, IGNORED, Transcode};
+use crate::action::leave::{self, Leave};
 use crate::body::{BodyError, RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::policy::metadata::to_response_headers;

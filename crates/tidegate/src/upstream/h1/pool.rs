@@ -18,13 +18,17 @@ use crate::upstream::endpoint::{Endpoint, EndpointState};
 use crate::upstream::resilience::Record;
 use crate::{tasks, time};
 
-/// Connections that wait, per worker and endpoint.
-const MAX_IDLE: usize = 64;
+/// Connections that wait, per worker and endpoint, at the most. Under load many wait for a moment, and closing those would
+/// cost a handshake each.
+const MAX_IDLE: usize = 1_024;
+
+/// Connections that stay when the load has gone.
+const KEPT_IDLE: usize = 64;
 
 /// How long one waits. Backends close theirs after 60 to 75 s most often, and the first to close loses no request.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(55);
 
-/// How often waiting connections are looked at.
+/// How often waiting connections are looked at. What has waited that long beyond [`KEPT_IDLE`] is closed.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// How long an endpoint is left alone after a failed connect. The longest bounds how late one that came up is noticed.
@@ -275,8 +279,12 @@ async fn sweep_until_empty(endpoint: Weak<Endpoint>, worker: WorkerId) {
         let mut state = endpoint.h1(worker).state.lock();
         let now = time::now();
         let mut gone = Vec::new();
+        // The oldest come first.
+        let mut surplus = state.idle.len().saturating_sub(KEPT_IDLE);
         for mut idle in std::mem::take(&mut state.idle) {
-            let is_old = now.saturating_duration_since(idle.since) > MAX_IDLE_TIME;
+            let waited = now.saturating_duration_since(idle.since);
+            let is_old = waited > MAX_IDLE_TIME || (surplus > 0 && waited > SWEEP);
+            surplus = surplus.saturating_sub(1);
             if is_old || !idle.wire.is_fresh() {
                 gone.push(idle);
             } else {
