@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::instrument::Side;
 
-/// What every account begins with.
-const OPENING_CASH: i64 = 1_000_000;
+/// What every account begins with, in cents.
+const OPENING_CASH_CENTS: i64 = 100_000_000;
 /// Decimal places of the cost that a part of a position gives up.
 const COST_PLACES: u32 = 8;
 
@@ -40,7 +40,7 @@ pub(crate) struct Position {
 impl Account {
     /// A new one with its opening cash.
     pub(crate) fn open(id: &str, opened_at: Timestamp) -> Self {
-        let cash = Decimal::from(OPENING_CASH);
+        let cash = Decimal::new(OPENING_CASH_CENTS, 2);
         Self { id: id.to_owned(), cash, positions: BTreeMap::new(), opened_at }
     }
 

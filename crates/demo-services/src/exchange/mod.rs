@@ -163,11 +163,19 @@ impl Exchange {
     pub(crate) fn place(
         &mut self,
         account: &str,
-        new: NewOrder,
+        mut new: NewOrder,
         now: Timestamp,
         batch: &mut Batch,
     ) -> Result<Order, Fault> {
-        check(&new, self.markets.get(new.symbol.as_str()).map(|market| &market.instrument))?;
+        let instrument = self.markets.get(new.symbol.as_str()).map(|market| &market.instrument);
+        check(&new, instrument)?;
+        if let Some(instrument) = instrument {
+            // One spelling of each amount, whoever was first to write it. Exact, because they are multiples.
+            new.quantity.rescale(instrument.lot_size.scale());
+            if let Some(price) = &mut new.price {
+                price.rescale(instrument.tick_size.scale());
+            }
+        }
         self.risk.admit_trading()?;
         self.orders.admit(account, new.client_order_id.as_deref())?;
         if !self.accounts.contains_key(account) && self.accounts.len() >= ACCOUNTS_MAX {

@@ -172,14 +172,14 @@ fn a_market_maker_keeps_its_quotes_and_momentum_takes_them() {
         let orders = exchange.orders_of(found);
         orders.iter().map(|order| (order.side, order.price.unwrap().to_string())).collect::<Vec<_>>()
     };
-    assert_eq!(quotes(exchange), [(Side::Buy, "24".to_owned()), (Side::Sell, "26".to_owned())]);
+    assert_eq!(quotes(exchange), [(Side::Buy, "24.00".to_owned()), (Side::Sell, "26.00".to_owned())]);
     // Two steps, two orders: what is right already is left alone.
     assert_eq!(exchange.orders("m", None).count(), 2);
 
     // Somebody takes the ask; the quotes follow the price.
     exchange.place("b", order(Side::Buy, None, 10), now(), batch).unwrap();
     exchange.step(now(), batch);
-    assert_eq!(quotes(exchange), [(Side::Buy, "25".to_owned()), (Side::Sell, "27".to_owned())]);
+    assert_eq!(quotes(exchange), [(Side::Buy, "25.00".to_owned()), (Side::Sell, "27.00".to_owned())]);
 
     let momentum = Rule::Momentum(strategy::Momentum { quantity: number(5), lookback: 2, max_position: number(5) });
     let momentum = exchange.add_strategy("t", definition("taker", momentum), now(), batch).unwrap().id;
