@@ -75,7 +75,7 @@ impl Backends {
         let backends = Arc::new(Self {
             exchange: Keeper::new(Exchange::restore(documents, &sequences, now())?, &store),
             configurations: Keeper::new(Configurations::restore(documents)?, &store),
-            users: Keeper::new(Users::restore(documents, &sequences)?, &store),
+            users: Keeper::new(Users::restore(documents, &sequences, settings.admin.as_deref())?, &store),
             wallets: Keeper::new(Wallets::restore(documents, &sequences)?, &store),
             laboratory: Keeper::new(laboratory, &store),
             passwords: Passwords::new(),

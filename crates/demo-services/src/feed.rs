@@ -89,7 +89,7 @@ mod tests {
         let total = BACKLOG_MAX as u64 + 10;
         (1..=total).for_each(|number| feed.publish(number));
         drop(feed);
-        let even = |number: &u64| (number % 2 == 0).then_some(*number);
+        let even = |number: &u64| number.is_multiple_of(2).then_some(*number);
         assert_eq!(subscription.next(even).await, Some((12, 10)));
         assert_eq!(subscription.next(even).await, Some((14, 0)));
         assert_eq!(subscription.next(|number| (*number == total).then_some(())).await, Some(((), 0)));

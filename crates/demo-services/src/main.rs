@@ -40,6 +40,9 @@ struct Options {
     /// The key of the tokens, at least 32 bytes. Without it a random one is taken, and written to the log.
     #[arg(long, env = "DEMO_SERVICES_TOKEN_SECRET", value_name = "TEXT", hide_env_values = true, value_parser = secret)]
     token_secret: Option<String>,
+    /// Whoever registers with this email gets the role admin beside viewer, which all have.
+    #[arg(long, value_name = "EMAIL")]
+    admin: Option<String>,
     /// Leave a new exchange empty instead of giving it orders to trade with.
     #[arg(long)]
     no_seed: bool,
@@ -104,6 +107,7 @@ fn settings(options: &Options) -> anyhow::Result<Settings> {
     settings.address = options.address;
     settings.data.clone_from(&options.data);
     settings.token_secret.clone_from(&options.token_secret);
+    settings.admin.clone_from(&options.admin);
     settings.seed = !options.no_seed;
     settings.strategy_interval = Duration::from_millis(options.strategy_interval_ms);
     settings.drain_timeout = Duration::from_secs(options.drain_timeout_s);

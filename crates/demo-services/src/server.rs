@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -152,6 +153,11 @@ fn serve_http(
 ) {
     let Some(router) = http::router(service, Arc::clone(backends)) else { return };
     let closing = closing.clone().cancelled_owned();
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(error = %error, "cannot set TCP_NODELAY");
+        }
+    });
     serving.spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(closing).await;
         served.map_err(|error| ServerError::Serve(format!("{service}: {error}")))

@@ -16,6 +16,8 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// The key of the tokens. `None` takes a random one, with which no token outlives the process.
     pub token_secret: Option<String>,
+    /// Whoever registers with this email gets the role `admin`.
+    pub admin: Option<String>,
     /// Whether an exchange that was never used gets orders to trade with, of an account called `house`.
     pub seed: bool,
     /// Time between two steps of a strategy.
@@ -32,6 +34,7 @@ impl Default for Settings {
             services: Service::ALL.iter().map(|service| (*service, service.port())).collect(),
             data: None,
             token_secret: None,
+            admin: None,
             seed: true,
             strategy_interval: Duration::from_millis(500),
             drain_timeout: Duration::from_secs(10),

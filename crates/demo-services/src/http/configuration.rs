@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::{Answer, created, nothing, versioned};
-use super::input::{Caller, Conditions, Document};
+use super::input::{Caller, Conditions, Document, Segment};
 use crate::backends::Backends;
 use crate::clock::now;
 use crate::fields::Fields;
@@ -56,7 +56,7 @@ async fn create(
     Ok(created(&format!("/api/v1/config/{key}"), entry.version, &entry))
 }
 
-async fn read(State(backends): State<Arc<Backends>>, Path(key): Path<String>, seen: Conditions) -> Answer {
+async fn read(State(backends): State<Arc<Backends>>, Segment(key): Segment, seen: Conditions) -> Answer {
     backends.configurations.read(|entries| {
         let entry = entries.find(&key)?;
         Ok(versioned(StatusCode::OK, entry.version, entry, &seen))
@@ -66,7 +66,7 @@ async fn read(State(backends): State<Arc<Backends>>, Path(key): Path<String>, se
 async fn update(
     State(backends): State<Arc<Backends>>,
     Caller(by): Caller,
-    Path(key): Path<String>,
+    Segment(key): Segment,
     seen: Conditions,
     Document(body): Document<ChangedEntry>,
 ) -> Answer {
@@ -81,7 +81,7 @@ async fn update(
     Ok(versioned(StatusCode::OK, entry.version, &entry, &Conditions::default()))
 }
 
-async fn delete(State(backends): State<Arc<Backends>>, Path(key): Path<String>, seen: Conditions) -> Answer {
+async fn delete(State(backends): State<Arc<Backends>>, Segment(key): Segment, seen: Conditions) -> Answer {
     let version = seen.version();
     backends.configurations.change(|entries, batch| entries.delete(&key, version, batch)).await?;
     Ok(nothing())

@@ -1,7 +1,7 @@
 //! What comes with a request: who is calling, parameters, a JSON body, conditions.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -34,6 +34,21 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         };
         let problem = format!("must be one name of 1 to {USER_ID_MAX_LEN} letters, digits or any of -_.:@");
         id.map(|id| Self(id.to_owned())).ok_or_else(|| Fault::field("x-user-id", problem).into())
+    }
+}
+
+/// The variable of the path.
+#[derive(Debug)]
+pub(crate) struct Segment(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Path(segment) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Fault::field("path", "must be UTF-8, percent-encoded"))?;
+        Ok(Self(segment))
     }
 }
 

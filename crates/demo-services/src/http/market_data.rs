@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::answer::{Answer, digested, json_answer};
-use super::input::{Conditions, Parameters};
+use super::input::{Conditions, Parameters, Segment};
 use crate::backends::Backends;
 use crate::exchange::{Side, Trade};
 use crate::fault::Fault;
@@ -60,11 +60,7 @@ async fn symbols(State(backends): State<Arc<Backends>>, parameters: Parameters, 
     }))
 }
 
-async fn order_book(
-    State(backends): State<Arc<Backends>>,
-    Path(symbol): Path<String>,
-    parameters: Parameters,
-) -> Answer {
+async fn order_book(State(backends): State<Arc<Backends>>, Segment(symbol): Segment, parameters: Parameters) -> Answer {
     let parameters = parameters.only(&["depth"])?;
     let depth = match parameters.text("depth") {
         "" => DEPTH_DEFAULT,
@@ -86,7 +82,7 @@ async fn order_book(
     })
 }
 
-async fn trades(State(backends): State<Arc<Backends>>, Path(symbol): Path<String>, parameters: Parameters) -> Answer {
+async fn trades(State(backends): State<Arc<Backends>>, Segment(symbol): Segment, parameters: Parameters) -> Answer {
     let window = parameters.only(&["limit", "cursor"])?.window::<TradeId>()?;
     backends.exchange.read(|exchange| {
         let page = window.page(exchange.market(&symbol)?.trades(window.after), |trade| trade.id);
@@ -96,7 +92,7 @@ async fn trades(State(backends): State<Arc<Backends>>, Path(symbol): Path<String
     })
 }
 
-async fn ticker(State(backends): State<Arc<Backends>>, Path(symbol): Path<String>, parameters: Parameters) -> Answer {
+async fn ticker(State(backends): State<Arc<Backends>>, Segment(symbol): Segment, parameters: Parameters) -> Answer {
     parameters.only(&[])?;
     backends.exchange.read(|exchange| Ok(json_answer(StatusCode::OK, &exchange.market(&symbol)?.ticker())))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use rust_decimal::Decimal;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::answer::{Answer, created, json_answer, versioned};
-use super::input::{Caller, Conditions, Document, Parameters};
+use super::input::{Caller, Conditions, Document, Parameters, Segment};
 use crate::backends::Backends;
 use crate::clock::now;
 use crate::exchange::{Kind, NewOrder, Order, OrderStatus, Side, TimeInForce};
@@ -91,7 +91,7 @@ async fn create(
 async fn read(
     State(backends): State<Arc<Backends>>,
     Caller(account): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     seen: Conditions,
 ) -> Answer {
     let id = order_id(&id)?;
@@ -101,7 +101,7 @@ async fn read(
     })
 }
 
-async fn cancel(State(backends): State<Arc<Backends>>, Caller(account): Caller, Path(id): Path<String>) -> Answer {
+async fn cancel(State(backends): State<Arc<Backends>>, Caller(account): Caller, Segment(id): Segment) -> Answer {
     let id = order_id(&id)?;
     let order = backends.exchange.change(|exchange, batch| exchange.cancel(&account, id, now(), batch)).await?;
     Ok(json_answer(StatusCode::OK, &OrderBody::from(&order)))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, created, json_answer, nothing, versioned};
 use super::failure::Failure;
-use super::input::{Caller, Conditions, Document, Parameters, part};
+use super::input::{Caller, Conditions, Document, Parameters, Segment, part};
 use super::orders::OrderBody;
 use crate::backends::Backends;
 use crate::clock::now;
@@ -73,7 +73,7 @@ async fn create(
 async fn read(
     State(backends): State<Arc<Backends>>,
     Caller(account): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     seen: Conditions,
 ) -> Answer {
     let id = strategy_id(&id)?;
@@ -86,7 +86,7 @@ async fn read(
 async fn update(
     State(backends): State<Arc<Backends>>,
     Caller(account): Caller,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     seen: Conditions,
     Document(body): Document<StrategyBody>,
 ) -> Answer {
@@ -98,7 +98,7 @@ async fn update(
     Ok(versioned(StatusCode::OK, changed.version, &changed, &Conditions::default()))
 }
 
-async fn delete(State(backends): State<Arc<Backends>>, Caller(account): Caller, Path(id): Path<String>) -> Answer {
+async fn delete(State(backends): State<Arc<Backends>>, Caller(account): Caller, Segment(id): Segment) -> Answer {
     let id = strategy_id(&id)?;
     backends.exchange.change(|exchange, batch| exchange.remove_strategy(&account, id, batch)).await?;
     Ok(nothing())
@@ -112,19 +112,19 @@ async fn list(State(backends): State<Arc<Backends>>, Caller(account): Caller, pa
     }))
 }
 
-async fn start(State(backends): State<Arc<Backends>>, Caller(account): Caller, Path(id): Path<String>) -> Answer {
+async fn start(State(backends): State<Arc<Backends>>, Caller(account): Caller, Segment(id): Segment) -> Answer {
     let id = strategy_id(&id)?;
     let started = backends.exchange.change(|exchange, batch| exchange.start_strategy(&account, id, now(), batch));
     Ok(json_answer(StatusCode::OK, &started.await?))
 }
 
-async fn stop(State(backends): State<Arc<Backends>>, Caller(account): Caller, Path(id): Path<String>) -> Answer {
+async fn stop(State(backends): State<Arc<Backends>>, Caller(account): Caller, Segment(id): Segment) -> Answer {
     let id = strategy_id(&id)?;
     let stopped = backends.exchange.change(|exchange, batch| exchange.stop_strategy(&account, id, now(), batch));
     Ok(json_answer(StatusCode::OK, &stopped.await?))
 }
 
-async fn status(State(backends): State<Arc<Backends>>, Caller(account): Caller, Path(id): Path<String>) -> Answer {
+async fn status(State(backends): State<Arc<Backends>>, Caller(account): Caller, Segment(id): Segment) -> Answer {
     let id = strategy_id(&id)?;
     backends.exchange.read(|exchange| {
         let strategy = exchange.strategies().find(&account, id)?;

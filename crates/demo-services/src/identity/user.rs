@@ -85,17 +85,24 @@ pub(crate) struct Users {
     /// By the fingerprint of a refresh token.
     by_session: HashMap<String, UserId>,
     ids: Sequence,
+    /// The email, in lower case, that makes its user an admin.
+    admin: Option<String>,
 }
 
 impl Users {
     /// # Errors
     /// Documents that are not ours.
-    pub(crate) fn restore(documents: &mut Documents, sequences: &[Sequence]) -> Result<Self, StoreError> {
+    pub(crate) fn restore(
+        documents: &mut Documents,
+        sequences: &[Sequence],
+        admin: Option<&str>,
+    ) -> Result<Self, StoreError> {
         let mut users = Self {
             users: BTreeMap::new(),
             by_email: HashMap::new(),
             by_session: HashMap::new(),
             ids: Sequence::resume(sequences, USERS),
+            admin: admin.map(str::to_lowercase),
         };
         for user in documents.take::<User>(USERS)? {
             users.by_email.insert(user.profile.email.clone(), user.id);
@@ -133,7 +140,10 @@ impl Users {
         batch: &mut Batch,
     ) -> Result<User, Fault> {
         self.admit(&profile.email)?;
-        let user = User::new(UserId(self.ids.take(batch)), profile, password_hash, now);
+        let mut user = User::new(UserId(self.ids.take(batch)), profile, password_hash, now);
+        if self.admin.as_ref() == Some(&user.profile.email) {
+            user.roles.push("admin".to_owned());
+        }
         self.by_email.insert(user.profile.email.clone(), user.id);
         Ok(self.put(user, batch))
     }

@@ -27,7 +27,8 @@ impl<T> Keeper<T> {
     /// the change has happened all the same; before that, nothing has.
     ///
     /// # Errors
-    /// Those of `change`, or `Storage`.
+    /// Those of `change`, which then has changed nothing. `Storage` if the change could not be made or not be written; in
+    /// the second case memory is ahead of the disk until the process ends, and no other change is taken.
     pub(crate) async fn change<R>(
         &self,
         change: impl FnOnce(&mut T, &mut Batch) -> Result<R, Fault>,

@@ -385,6 +385,8 @@ async fn every_service_tells_its_health_and_knows_its_routes_alone() {
         let wrong = running.call(*service, "POST /health").refused(405, "method_not_allowed").await;
         assert_eq!(wrong.header("allow"), "GET,HEAD");
     }
+    let encoded = running.call(Service::Configuration, "GET /api/v1/config/%ff");
+    assert_eq!(encoded.refused(400, "validation_failed").await.fields(), ["path"]);
     running.call(Service::Account, "GET /api/v1/orders").refused(404, "route_not_found").await;
 }
 

@@ -1,6 +1,6 @@
 //! The program itself: its lines when it is ready, its options, its exit codes, its signals.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
@@ -60,6 +60,43 @@ fn it_says_where_it_listens_and_ends_well_on_a_signal() {
         kill_process(Pid::from_child(&program.0), signal).unwrap();
         assert_eq!(lines.count(), 0);
         assert_eq!(program.end().0, Some(0));
+    }
+}
+
+/// One request, and everything that comes back.
+fn call(address: SocketAddr, line: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    let head = "host: x\r\nconnection: close\r\ncontent-type: application/json";
+    write!(stream, "{line} HTTP/1.1\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn what_was_answered_survives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    for round in 0..3 {
+        let arguments = ["--only", "configuration", "--listen-base", "0", "--data", data, "--log-level", "error"];
+        let mut program = Program::start(&arguments);
+        let mut lines = BufReader::new(program.0.stderr.take().unwrap()).lines();
+        let address = loop {
+            let line: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            if let Some(address) = line["address"].as_str() {
+                break address.parse().unwrap();
+            }
+        };
+        for before in 0..round {
+            let found = call(address, &format!("GET /api/v1/config/round-{before}"), "");
+            assert!(found.starts_with("HTTP/1.1 200 "), "{found}");
+        }
+        let entry = format!("{{\"key\":\"round-{round}\",\"value\":1}}");
+        let created = call(address, "POST /api/v1/config", &entry);
+        assert!(created.starts_with("HTTP/1.1 201 "), "{created}");
+        kill_process(Pid::from_child(&program.0), Signal::KILL).unwrap();
+        assert_eq!(program.end().0, None);
     }
 }
 

@@ -111,9 +111,13 @@ async fn sessions_begin_go_on_and_end() {
     let (email, password) = ("ann@example.com".to_owned(), "correct horse".to_owned());
     let register = auth::RegisterRequest { email: email.clone(), password: password.clone(), name: "Ann".to_owned() };
     let first = sessions.register(register.clone()).await.unwrap().into_inner();
-    check(sessions.register(register).await, Code::AlreadyExists, &[]);
+    check(sessions.register(register.clone()).await, Code::AlreadyExists, &[]);
 
     let verify = |access_token: &str| auth::VerifyRequest { access_token: access_token.to_owned() };
+    let boss = auth::RegisterRequest { email: "Boss@Example.com".to_owned(), ..register.clone() };
+    let boss = sessions.register(boss).await.unwrap().into_inner();
+    let roles = sessions.verify(verify(&boss.access_token)).await.unwrap().into_inner().roles;
+    assert_eq!(roles, ["viewer", "admin"]);
     let claims = sessions.verify(verify(&first.access_token)).await.unwrap().into_inner();
     assert_eq!((&claims.user_id, &claims.email, claims.roles), (&first.user_id, &email, vec!["viewer".to_owned()]));
     check(sessions.verify(verify("a.b.c")).await, Code::Unauthenticated, &[]);

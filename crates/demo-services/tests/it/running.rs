@@ -27,6 +27,7 @@ pub(crate) fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.services.values_mut().for_each(|port| *port = 0);
     settings.strategy_interval = Duration::from_millis(10);
+    settings.admin = Some("boss@example.com".to_owned());
     settings.token_secret = Some("the secret of these tests alone".to_owned());
     settings
 }
