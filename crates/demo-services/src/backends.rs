@@ -13,9 +13,10 @@ use crate::configuration::Configurations;
 use crate::exchange::{self, Exchange};
 use crate::fault::Fault;
 use crate::identity::{Passwords, Tokens, Users, random_token};
+use crate::ids::SimulationId;
 use crate::project::Projects;
 use crate::settings::Settings;
-use crate::simulation::{Run, Simulations};
+use crate::simulation::{Run, Simulation, Simulations};
 use crate::store::{Keeper, Store, StoreError};
 use crate::wallet::Wallets;
 
@@ -95,8 +96,31 @@ impl Backends {
         Ok(backends)
     }
 
+    /// Lets a simulation run.
+    ///
+    /// # Errors
+    /// Those of [`Simulations::start`], or `Storage`.
+    pub(crate) async fn start_simulation(
+        self: &Arc<Self>,
+        owner: String,
+        id: SimulationId,
+    ) -> Result<Simulation, Fault> {
+        // In a task of its own: a caller who goes away while the start is being stored must not leave a simulation that
+        // is said to run and does not.
+        let backends = Arc::clone(self);
+        let starting = self.tasks.spawn(async move {
+            let (simulation, run) = backends
+                .laboratory
+                .change(|laboratory, batch| laboratory.simulations.start(&owner, id, now(), batch))
+                .await?;
+            backends.run_simulation(run);
+            Ok(simulation)
+        });
+        starting.await.map_err(|_| Fault::Internal)?
+    }
+
     /// Computes a simulation until its run is over.
-    pub(crate) fn run_simulation(self: &Arc<Self>, run: Run) {
+    fn run_simulation(self: &Arc<Self>, run: Run) {
         let backends = Arc::clone(self);
         self.tasks.spawn(async move {
             let mut interval = tokio::time::interval(run.interval);

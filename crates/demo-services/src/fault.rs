@@ -1,4 +1,4 @@
-//! What can go wrong with a request. How it looks is decided in [`crate::http::failure`] and [`crate::rpc::status`].
+//! What can go wrong with a request. How it looks is decided in `http/failure.rs` and `rpc/status.rs`.
 
 /// A request that could not be done. It has changed nothing, unless it says otherwise.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -119,6 +119,18 @@ mod tests {
     }
 
     #[test]
+    fn numbers_with_many_digits_are_only_wrong() {
+        for text in ["999999999.9999999999999999999", "0.0000000000000000000000000001", "79228162514264337593543950335"]
+        {
+            let mut fields = Fields::default();
+            let amount = fields.decimal("a", text);
+            fields.multiple("a", amount, Decimal::new(1, 4));
+            fields.amount("b", amount, 8);
+            assert!(matches!(fields.done(), Err(Fault::Invalid(wrong)) if wrong.len() == 2), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_right_is_no_fault() {
         let mut fields = Fields::default();
         fields.text("name", "äöü", 1, 3);

@@ -75,17 +75,7 @@ impl SimulationService for SimulationApi {
         let (metadata, _, request) = request.into_parts();
         let owner = caller(&metadata)?;
         let id = simulation_id(&request.simulation_id)?;
-        // In a task of its own: a caller who goes away while the start is being stored must not leave a simulation that
-        // is said to run and does not.
-        let backends = Arc::clone(&self.0);
-        let starting = tokio::spawn(async move {
-            let starting =
-                backends.laboratory.change(|laboratory, batch| laboratory.simulations.start(&owner, id, now(), batch));
-            let (simulation, run) = starting.await?;
-            backends.run_simulation(run);
-            Ok::<_, Fault>(simulation)
-        });
-        let started = starting.await.map_err(|_| Fault::Internal)??;
+        let started = self.0.start_simulation(owner, id).await?;
         Ok(Response::new(message(&started)))
     }
 
