@@ -8,8 +8,8 @@
 //!   gRPC ──► rpc ───┘                └─► store                           on disk before a change is answered
 //! ```
 //!
-//! Invariants: a change is answered when it is on disk, and read only after it happened; what is refused has changed
-//! nothing; every table, history, queue and stream has a bound; amounts are decimals from one wire to the other.
+//! Invariants: a change is answered when it is on disk, though others may see it a moment earlier; what is refused has
+//! changed nothing; every table, history, queue and stream has a bound; amounts are decimals from one wire to the other.
 
 pub mod server;
 pub mod settings;

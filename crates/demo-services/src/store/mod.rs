@@ -128,15 +128,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::Open`].
     pub(crate) fn open(folder: Option<&Path>) -> Result<(Self, Documents), StoreError> {
-        let path = folder.map_or_else(|| "memory".to_owned(), |folder| folder.display().to_string());
-        let failed = |cause: redb::Error| StoreError::Open { path: path.clone(), cause: cause.to_string() };
-        let database = open_database(folder).map_err(failed)?;
-        let documents = read_all(&database).map_err(failed)?;
+        open_database(folder).and_then(Self::start).map_err(|cause| {
+            let path = folder.map_or_else(|| "memory".to_owned(), |folder| folder.display().to_string());
+            StoreError::Open { path, cause: cause.to_string() }
+        })
+    }
+
+    /// Reads everything and starts the writer.
+    fn start(database: Database) -> Result<(Self, Documents), redb::Error> {
+        let documents = read_all(&database)?;
         let (queue, work) = mpsc::channel(QUEUE_MAX);
-        let writer = std::thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(move || write_all(&database, work))
-            .map_err(|cause| failed(redb::Error::Io(cause)))?;
+        let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || write_all(&database, work))?;
         Ok((Self { queue, writer: Arc::new(Mutex::new(Some(writer))) }, documents))
     }
 
@@ -246,6 +248,8 @@ fn write_all(database: &Database, mut work: mpsc::Receiver<Work>) {
         }
         if let Err(error) = commit(database, &group) {
             tracing::error!(error = %error, "cannot write; nothing is changed any more");
+            // Before those who wait hear of it, so that none of them can come again.
+            work.close();
             return;
         }
         for (_, done) in group.drain(..) {
@@ -275,7 +279,66 @@ fn commit(database: &Database, group: &[(Batch, oneshot::Sender<()>)]) -> Result
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use redb::StorageBackend;
+
     use super::*;
+
+    /// Memory that can be told to be full.
+    #[derive(Debug)]
+    struct Full {
+        memory: InMemoryBackend,
+        is_full: Arc<AtomicBool>,
+    }
+
+    impl StorageBackend for Full {
+        fn len(&self) -> io::Result<u64> {
+            self.memory.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.memory.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.memory.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.memory.sync_data()
+        }
+
+        fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+            match self.is_full.load(Ordering::Relaxed) {
+                true => Err(io::ErrorKind::StorageFull.into()),
+                false => self.memory.write(offset, bytes),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_commit_that_failed_nothing_is_changed_any_more() {
+        let is_full = Arc::new(AtomicBool::new(false));
+        let backend = Full { memory: InMemoryBackend::new(), is_full: Arc::clone(&is_full) };
+        let (store, _) = Store::start(Database::builder().create_with_backend(backend).unwrap()).unwrap();
+        let keeper = Keeper::new(0, &store);
+        let add = |value: &mut u32, batch: &mut Batch| {
+            *value += 1;
+            batch.put("numbers", "a", value);
+            Ok(*value)
+        };
+        assert_eq!(keeper.change(add).await, Ok(1));
+        is_full.store(true, Ordering::Relaxed);
+        assert_eq!(keeper.change(add).await, Err(Fault::Storage));
+        is_full.store(false, Ordering::Relaxed);
+        assert_eq!(keeper.change(add).await, Err(Fault::Storage));
+        assert!(!store.is_open());
+        // The second change has happened in memory and was not stored, the third has not happened.
+        assert_eq!(keeper.read(|value| *value), 2);
+        store.close().await;
+    }
 
     async fn write(store: &Store, batch: Batch) -> Result<(), Fault> {
         store.reserve().await?.write(batch).done().await
