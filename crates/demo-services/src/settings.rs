@@ -115,7 +115,7 @@ services! {
 /// What a service speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protocol {
-    /// HTTP/1.1 with JSON.
+    /// HTTP/1.1 or HTTP/2 without TLS, with JSON.
     Http,
     /// gRPC over HTTP/2 without TLS.
     Grpc,

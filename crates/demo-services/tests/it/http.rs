@@ -1,7 +1,12 @@
 //! Every route of the seven HTTP services.
 
 use demo_services::{Protocol, Service, Settings};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::{Request, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use crate::running::{Running, settings};
 
@@ -388,6 +393,23 @@ async fn every_service_tells_its_health_and_knows_its_routes_alone() {
     let encoded = running.call(Service::Configuration, "GET /api/v1/config/%ff");
     assert_eq!(encoded.refused(400, "validation_failed").await.fields(), ["path"]);
     running.call(Service::Account, "GET /api/v1/orders").refused(404, "route_not_found").await;
+}
+
+#[tokio::test]
+async fn http2_with_prior_knowledge_works_too() {
+    let running = Running::start().await;
+    let address = running.addresses[&Service::Risk];
+    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    for _ in 0..3 {
+        let uri = format!("http://{address}/api/v1/risk/limits");
+        let request = Request::get(uri).body(Empty::<Bytes>::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!((response.status().as_u16(), response.version()), (200, Version::HTTP_2));
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["version"], 1);
+    }
 }
 
 #[tokio::test]
