@@ -1,26 +1,39 @@
 //! Compiles the `.proto` files without `protoc`: protox parses them, tonic-prost-build writes the Rust code.
 //!
-//! Beside the code it leaves `core_engine.v1.bin` in the output directory: the descriptor set, imports included and
-//! comments removed, that a server hands out by reflection and that a gateway can load.
+//! Beside the code it leaves a file such as `core_engine.v1.bin` for each API in the output directory: the descriptor
+//! set, imports included and comments removed, that a server hands out by reflection and that a gateway can load.
 
 use std::path::Path;
 
 use prost::Message;
 
-const API: &[&str] = &["core_engine/v1/core_engine.proto"];
+/// Package and file of each API. They are compiled one by one, so that a server tells of its own API alone.
+const APIS: &[(&str, &str)] = &[
+    ("core_engine.v1", "core_engine/v1/core_engine.proto"),
+    ("demo.auth.v1", "demo/auth/v1/auth.proto"),
+    ("demo.marketdata.v1", "demo/marketdata/v1/market_data.proto"),
+    ("demo.order.v1", "demo/order/v1/order.proto"),
+    ("demo.position.v1", "demo/position/v1/position.proto"),
+    ("demo.project.v1", "demo/project/v1/project.proto"),
+    ("demo.simulation.v1", "demo/simulation/v1/simulation.proto"),
+    ("demo.user.v1", "demo/user/v1/user.proto"),
+    ("demo.wallet.v1", "demo/wallet/v1/wallet.proto"),
+];
 const ERRORS: &[&str] = &["google/rpc/status.proto", "google/rpc/error_details.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=proto");
 
-    let mut set = compile(API)?;
-    generate(set.clone())?;
-    for file in &mut set.file {
-        file.source_code_info = None;
-    }
     let out = std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?;
-    std::fs::write(Path::new(&out).join("core_engine.v1.bin"), set.encode_to_vec())?;
+    for (package, file) in APIS {
+        let mut set = compile(&[*file])?;
+        generate(set.clone())?;
+        for file in &mut set.file {
+            file.source_code_info = None;
+        }
+        std::fs::write(Path::new(&out).join(format!("{package}.bin")), set.encode_to_vec())?;
+    }
 
     generate(compile(ERRORS)?)?;
     Ok(())

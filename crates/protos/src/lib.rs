@@ -16,6 +16,105 @@ pub mod core_engine {
     }
 }
 
+/// The demo services: small backends for examples and tests.
+pub mod demo {
+    /// Sessions: log in, refresh, log out.
+    pub mod auth {
+        /// Version 1.
+        #[allow(missing_docs, clippy::all, clippy::pedantic)]
+        pub mod v1 {
+            tonic::include_proto!("demo.auth.v1");
+
+            /// The encoded `FileDescriptorSet` of this package, its imports included.
+            pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("demo.auth.v1");
+        }
+    }
+
+    /// Market data of the demo exchange.
+    pub mod marketdata {
+        /// Version 1.
+        #[allow(missing_docs, clippy::all, clippy::pedantic)]
+        pub mod v1 {
+            tonic::include_proto!("demo.marketdata.v1");
+
+            /// The encoded `FileDescriptorSet` of this package, its imports included.
+            pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("demo.marketdata.v1");
+        }
+    }
+
+    /// Orders on the demo exchange.
+    pub mod order {
+        /// Version 1.
+        #[allow(missing_docs, clippy::all, clippy::pedantic)]
+        pub mod v1 {
+            tonic::include_proto!("demo.order.v1");
+
+            /// The encoded `FileDescriptorSet` of this package, its imports included.
+            pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("demo.order.v1");
+        }
+    }
+
+    /// Positions on the demo exchange.
+    pub mod position {
+        /// Version 1.
+        #[allow(missing_docs, clippy::all, clippy::pedantic)]
+        pub mod v1 {
+            tonic::include_proto!("demo.position.v1");
+
+            /// The encoded `FileDescriptorSet` of this package, its imports included.
+            pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("demo.position.v1");
+        }
+    }
+
+    /// Projects, which simulations belong to.
+    pub mod project {
+        /// Version 1.
+        #[allow(missing_docs, clippy::all, clippy::pedantic)]
+        pub mod v1 {
+            tonic::include_proto!("demo.project.v1");
+
+            /// The encoded `FileDescriptorSet` of this package, its imports included.
+            pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("demo.project.v1");
+        }
+    }
+
+    /// Simulations that emit samples while they run.
+    pub mod simulation {
+        /// Version 1.
+        #[allow(missing_docs, clippy::all, clippy::pedantic)]
+        pub mod v1 {
+            tonic::include_proto!("demo.simulation.v1");
+
+            /// The encoded `FileDescriptorSet` of this package, its imports included.
+            pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("demo.simulation.v1");
+        }
+    }
+
+    /// Users, their passwords and profiles.
+    pub mod user {
+        /// Version 1.
+        #[allow(missing_docs, clippy::all, clippy::pedantic)]
+        pub mod v1 {
+            tonic::include_proto!("demo.user.v1");
+
+            /// The encoded `FileDescriptorSet` of this package, its imports included.
+            pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("demo.user.v1");
+        }
+    }
+
+    /// Wallets: money outside of the exchange.
+    pub mod wallet {
+        /// Version 1.
+        #[allow(missing_docs, clippy::all, clippy::pedantic)]
+        pub mod v1 {
+            tonic::include_proto!("demo.wallet.v1");
+
+            /// The encoded `FileDescriptorSet` of this package, its imports included.
+            pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("demo.wallet.v1");
+        }
+    }
+}
+
 /// Types that are common to all APIs.
 pub mod google {
     /// The error model: `Status` and its details.

@@ -80,6 +80,12 @@ pub(crate) const CRATES: &[Crate] = &[
     ),
     member("protos", Role::Customer, &[], "generated messages and stubs of the reference backends"),
     member("core-engine", Role::Customer, &["protos"], "the reference backend: market data over gRPC"),
+    member(
+        "demo-services",
+        Role::Customer,
+        &["protos"],
+        "small real backends: a trading system over HTTP; users, orders, wallets, simulations over gRPC",
+    ),
     member("loadgen", Role::Tool, &[], "load and the backend behind every published figure"),
     member("xtask", Role::Tool, &["tidegate-config"], "`tidy` and `docs`"),
 ];
