@@ -71,6 +71,9 @@ const RESET_MEMORY: Duration = Duration::from_secs(1);
 /// What h2 charges small DATA frames to: generous towards clients that send a body byte by byte, within the window.
 const DATA_FRAME_BUDGET: usize = 512 * 1024;
 
+/// How long an idle connection that was told to go may still begin a stream.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// How long a stream that must be broken off waits for its last data to leave.
 const FLUSH_BEFORE_RESET: Duration = Duration::from_millis(100);
 
@@ -206,6 +209,9 @@ struct Life {
     asked_at: Option<Instant>,
     /// GOAWAY has been sent.
     ending: bool,
+    /// It was told to go because nothing ran on it; if nothing has begun by then, it is dropped. Who never answers would be
+    /// waited for otherwise.
+    gone_at: Option<Instant>,
 }
 
 /// What to do when the timer has fired.
@@ -226,6 +232,7 @@ impl Life {
             alive_at: now,
             asked_at: None,
             ending: false,
+            gone_at: None,
         }
     }
 
@@ -249,8 +256,14 @@ impl Life {
         } else if self.asked_at.is_none() && now >= self.alive_at + self.ping_interval {
             self.asked_at = Some(now);
         }
+        if idle_since.is_none() {
+            self.gone_at = None;
+        } else if self.gone_at.is_some_and(|at| now >= at) {
+            return Turn::Drop;
+        }
         let idle = idle_since.is_some_and(|since| now >= since + self.idle);
         if (idle || now >= self.close_at) && self.end() {
+            self.gone_at = idle.then(|| now + LAST_WORDS);
             return Turn::GoAway;
         }
         Turn::Wait
@@ -263,7 +276,7 @@ impl Life {
             None => self.alive_at + self.ping_interval,
         };
         if self.ending {
-            return sign;
+            return self.gone_at.map_or(sign, |at| sign.min(at));
         }
         let end = idle_since.map_or(self.close_at, |since| self.close_at.min(since + self.idle));
         sign.min(end)
@@ -370,7 +383,7 @@ async fn send<H: Handle>(
     if ends {
         return Ok(());
     }
-    let writer = Writer { timeouts: conn.settings().timeouts };
+    let mut writer = Writer { timeouts: conn.settings().timeouts, waited: Duration::ZERO, taken: 0 };
     loop {
         match next_frame(&mut body, &mut out).await? {
             None => {
@@ -434,12 +447,19 @@ async fn break_off(out: &mut SendStream<Bytes>, traffic: &Traffic) {
 /// Sends data as fast as the client takes it.
 struct Writer {
     timeouts: Timeouts,
+    /// Spent waiting for room since `taken` began to be counted.
+    waited: Duration,
+    /// What the client took meanwhile.
+    taken: usize,
 }
+
+/// Less than this in a write timeout of waiting is no progress: a client that makes room byte by byte takes nothing.
+const MIN_TAKEN: usize = 1024;
 
 impl Writer {
     /// Sends `data`; an empty piece is sent only if it is the `last` one, as other empty frames count as an attack.
     async fn data(
-        &self,
+        &mut self,
         out: &mut SendStream<Bytes>,
         body: &mut AnswerBody,
         mut data: Bytes,
@@ -459,6 +479,7 @@ impl Writer {
                 capacity => capacity,
             };
             let piece = data.split_to(capacity.min(data.len()));
+            self.taken = self.taken.saturating_add(piece.len());
             let (bytes, complete) = (piece.len(), last && data.is_empty());
             out.send_data(piece, complete)?;
             body.sent(bytes, complete);
@@ -466,8 +487,22 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits for room. A client that makes none for too long loses the stream.
-    async fn capacity(&self, out: &mut SendStream<Bytes>, body: &mut AnswerBody) -> Result<usize, Gone> {
+    /// Waits for room. A client that makes none, or next to none, for too long loses the stream.
+    async fn capacity(&mut self, out: &mut SendStream<Bytes>, body: &mut AnswerBody) -> Result<usize, Gone> {
+        let begun = now();
+        let room = self.room(out, body).await;
+        self.waited += now().saturating_duration_since(begun);
+        if self.waited >= self.timeouts.write {
+            if self.taken < MIN_TAKEN {
+                out.send_reset(Reason::CANCEL);
+                return Err(Gone);
+            }
+            (self.waited, self.taken) = (Duration::ZERO, 0);
+        }
+        room
+    }
+
+    async fn room(&self, out: &mut SendStream<Bytes>, body: &mut AnswerBody) -> Result<usize, Gone> {
         let room = poll_fn(|cx| {
             loop {
                 let Poll::Ready(capacity) = out.poll_capacity(cx) else {
@@ -613,6 +648,16 @@ mod tests {
         assert_eq!(life.next(Some(begun)), begun + 60 * SECOND);
         assert_eq!(life.turn(begun + 60 * SECOND, true, Some(begun)), Turn::GoAway);
         assert_eq!(life.turn(begun + 61 * SECOND, true, Some(begun)), Turn::Wait);
+        assert_eq!(life.next(Some(begun)), begun + 60 * SECOND + LAST_WORDS);
+        assert_eq!(life.turn(begun + 60 * SECOND + LAST_WORDS, true, Some(begun)), Turn::Drop);
+    }
+
+    #[test]
+    fn a_stream_that_begins_at_the_last_moment_may_end() {
+        let (mut life, begun) = life();
+        assert_eq!(life.turn(begun + 60 * SECOND, true, Some(begun)), Turn::GoAway);
+        assert_eq!(life.turn(begun + 61 * SECOND, true, None), Turn::Wait);
+        assert_eq!(life.turn(begun + 70 * SECOND, true, Some(begun + 65 * SECOND)), Turn::Wait);
     }
 
     #[test]
