@@ -34,5 +34,8 @@ mod streams;
 mod clock;
 mod tick;
 
+#[cfg_attr(not(test), expect(dead_code, reason = "joined by the engine"))]
+mod market;
+
 pub use server::{Server, ServerError};
 pub use settings::{Settings, SettingsError};
