@@ -36,6 +36,8 @@ mod tick;
 
 #[cfg_attr(not(test), expect(dead_code, reason = "joined by the engine"))]
 mod market;
+#[cfg_attr(not(test), expect(dead_code, reason = "joined by the engine"))]
+mod store;
 
 pub use server::{Server, ServerError};
 pub use settings::{Settings, SettingsError};

@@ -183,7 +183,8 @@ mod tests {
             values(&[("s", 1, "A"), ("s", 2, "A"), ("s", 3, "A"), ("s", 4, "A"), ("s", 5, "B"), ("s", 6, "C")]);
         assert_eq!(sequences(&values, "A", None, 10), Some(vec![2, 3, 4]));
         assert_eq!(sequences(&values, "C", None, 10), None);
-        let counts = values.counts();
+        let (counts, limits) = (values.counts(), values.limits());
+        assert_eq!((limits.max_keys, limits.max_items_per_key), (2, 3));
         assert_eq!((counts.keys, counts.items, counts.evicted, counts.refused), (2, 4, 1, 1));
     }
 
@@ -222,5 +223,7 @@ mod tests {
         assert_eq!(shown(10), ["120 3", "180 6", "240 5"]);
         assert_eq!(shown(1), ["240 5"]);
         assert!(bars.newest(series, Interval::Hour, 10).is_empty());
+        bars.expire(Timestamp::UNIX_EPOCH + bars.limits().max_age + jiff::SignedDuration::from_millis(1));
+        assert_eq!((bars.counts().items, bars.counts().expired), (0, 3));
     }
 }
