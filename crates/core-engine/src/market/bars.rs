@@ -169,6 +169,11 @@ impl Bars {
         Some(id)
     }
 
+    /// The number of a symbol of a source, if it has one.
+    pub(crate) fn find(&self, source: &str, symbol: &str) -> Option<SeriesId> {
+        self.sources.iter().find(|known| *known.name == *source)?.symbols.get(symbol).copied()
+    }
+
     /// The source and the symbol of a number.
     pub(crate) fn names(&self, id: SeriesId) -> Option<(&Arc<str>, &Arc<str>)> {
         let entry = self.series.get(id.0 as usize)?;

@@ -9,6 +9,8 @@
 //!
 //! Nothing here reads a clock, waits or takes a lock: the time is a parameter, the caller holds the lock.
 
+pub(crate) mod intake;
+
 pub(crate) mod bars;
 pub(crate) mod history;
 pub(crate) mod indicators;

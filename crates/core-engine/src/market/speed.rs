@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::bars::{BarLimits, Bars, SeriesId};
-use super::history::rings::RingLimits;
-use super::history::{BarHistory, HeldBar, ValueHistory};
-use super::ohlcv::{Moment, Trade};
-use crate::feed::samples::feed;
-use crate::market::bars::Event;
-use crate::tick::Tick;
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
+
+use super::bars::{BarLimits, Bars};
+use super::history::ValueHistory;
+use super::history::rings::RingLimits;
+use super::intake::Intake;
+use super::ohlcv::{Moment, Trade};
+use crate::feed::samples::feed;
+use crate::tick::Tick;
 
 const SYMBOLS: usize = 1_000;
 const TICKS: usize = 2_000_000;
@@ -77,33 +78,19 @@ fn ticks_per_second() {
     }
     report("bars", started);
 
-    let (feed, mut values, mut bars) =
-        (crate::feed::samples::feed("s"), ValueHistory::new(limits), Bars::new(limits_of_bars));
-    let mut history = BarHistory::new(limits);
+    let feed = crate::feed::samples::feed("s");
+    let mut intake = Intake::new(limits, limits_of_bars, limits);
     let (mut events, mut next) = (0, ticks[0].timestamp);
     let started = Instant::now();
-    let mut keep = |told: &mut Vec<(SeriesId, Event)>, now| {
-        events += told.len();
-        for (id, event) in told.drain(..) {
-            if let Event::Bar { interval, bucket, bar, .. } = event {
-                history.put(id, interval, HeldBar { start: bucket.start, bar }, now);
-            }
-        }
-    };
     for (sequence, tick) in (1..).zip(&ticks) {
         feed.record(tick.clone());
         let value = Arc::new(crate::tick::Value { source: Arc::clone(&source), sequence, tick: tick.clone() });
-        values.push(&value, tick.timestamp);
-        if let Some(id) = bars.series(&source, &tick.symbol) {
-            bars.trade(id, &trade(tick, sequence), tick.timestamp, &mut told);
-        }
-        keep(&mut told, tick.timestamp);
+        intake.record(&value, None, tick.timestamp, &mut |_, _, _| events += 1);
         if tick.timestamp >= next {
             next = tick.timestamp + SignedDuration::from_millis(250);
-            bars.advance(tick.timestamp, &mut told);
-            keep(&mut told, tick.timestamp);
+            intake.advance(tick.timestamp, &mut |_, _, _| events += 1);
         }
     }
-    report("feed, history, bars and their history", started);
-    println!("{events} events, {:?}, {:?}", bars.counts("s"), history.counts());
+    report("feed with today's buffers, history, bars and their history", started);
+    println!("{events} events, {:?}, {:?}", intake.bars().counts("s"), intake.held().counts());
 }

@@ -29,6 +29,8 @@ use crate::market::interval::Interval;
 pub(super) const VERSION: u64 = 1;
 /// Memory for pages of the file.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// The largest file that is read as a whole when it is opened; that takes about a second.
+const CHECK_MAX_BYTES: u64 = 512 * 1024 * 1024;
 /// Bars or articles that are taken out in one transaction, so that it stays short.
 const RETENTION_STEP: usize = 4_000;
 
@@ -59,9 +61,11 @@ pub(super) struct Written {
     pub(super) expired: u64,
 }
 
-/// Opens the file of a path, or makes it.
-pub(super) fn open_file(path: &Path) -> Result<Database, DatabaseError> {
-    Database::builder().set_cache_size(CACHE_BYTES).create(path)
+/// Opens the file of a path, or makes it. Unless it was `checked` before, every page of it is read and compared with
+/// its checksum, if it is not too large for that: otherwise a damaged page would be believed.
+pub(super) fn open_file(path: &Path, checked: bool) -> Result<Database, DatabaseError> {
+    let small = std::fs::metadata(path).is_ok_and(|file| file.len() <= CHECK_MAX_BYTES);
+    Database::builder().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(small && !checked).create(path)
 }
 
 impl Disk {
@@ -111,6 +115,9 @@ impl Disk {
             let mut sources = write.open_table(SOURCES)?;
             for (id, json) in pending.sources() {
                 match json {
+                    Some(_) if sources.len()? >= super::SOURCES_MAX as u64 && sources.get(id)?.is_none() => {
+                        written.expired += 1;
+                    }
                     Some(json) => drop(sources.insert(id, json)?),
                     None => drop(sources.remove(id)?),
                 }

@@ -17,6 +17,7 @@ mod writer;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -142,7 +143,7 @@ pub(crate) enum StoreError {
     InUse { path: PathBuf },
     #[error("the file {} is not a store of this engine; it was left as it is", .path.display())]
     NotAStore { path: PathBuf },
-    #[error("the store {} is damaged ({cause}); it was left as it is: move it away to start with a new one", .path.display())]
+    #[error("the store {} is damaged ({cause}); it was not deleted: move it away to start with a new one", .path.display())]
     Damaged { path: PathBuf, cause: String },
     #[error("the store {} is of version {found}, this engine knows {known}; it was left as it is", .path.display())]
     Newer { path: PathBuf, found: u64, known: u64 },
@@ -166,8 +167,11 @@ impl Store {
     /// All but `NotWritten` and `Timeout`.
     pub(crate) fn open(path: &Path, limits: StoreLimits, clock: Clock) -> Result<(Self, Loaded), StoreError> {
         let file = path.to_owned();
+        // At the start, not when the file is opened again after a full disk.
+        let checked = AtomicBool::new(false);
         let open = move || {
-            let database = disk::open_file(&file).map_err(|error| StoreError::from_redb(&file, &error.into()))?;
+            let database = disk::open_file(&file, checked.swap(true, Ordering::Relaxed))
+                .map_err(|error| StoreError::from_redb(&file, &error.into()))?;
             Disk::new(database, &file)
         };
         Self::start(path, Box::new(open), limits, clock)
@@ -233,7 +237,7 @@ impl Store {
     pub(crate) fn put_source(&self, id: &str, json: Option<String>) {
         self.put(|state| {
             let too_large = json.as_ref().is_some_and(|json| json.len() > SOURCE_MAX_BYTES) || id.len() > ID_MAX_BYTES;
-            if too_large || state.pending.sources().count() >= SOURCES_MAX {
+            if too_large || state.pending.sources_len() >= SOURCES_MAX {
                 return false;
             }
             state.pending.put_source(id, json);

@@ -80,6 +80,11 @@ impl Pending {
         self.sources.iter().map(|(id, json)| (id.as_str(), json.as_deref()))
     }
 
+    /// Sources that wait to be put or taken out.
+    pub(super) fn sources_len(&self) -> usize {
+        self.sources.len()
+    }
+
     /// Puts a bar, in place of its state before; if there is no room, the bar that waits longest is dropped.
     pub(super) fn put_bar(&mut self, key: BarKey, bar: Ohlcv, limits: &PendingLimits, counts: &mut PendingCounts) {
         if let Some(waiting) = self.bars.get_mut(&key) {

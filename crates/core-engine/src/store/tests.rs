@@ -136,7 +136,7 @@ impl Bench {
     fn new(limits: StoreLimits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("engine.redb");
-        Self { disk: Disk::new(disk::open_file(&path).unwrap(), &path).unwrap(), limits, folder }
+        Self { disk: Disk::new(disk::open_file(&path, false).unwrap(), &path).unwrap(), limits, folder }
     }
 
     fn write(&self, bars: &[(&str, Interval, i64)], articles: &[(&str, i64, usize)], now: i64) -> disk::Written {
@@ -159,7 +159,7 @@ impl Bench {
         let Self { disk, limits, folder } = self;
         drop(disk);
         let path = folder.path().join("engine.redb");
-        Self { disk: Disk::new(disk::open_file(&path).unwrap(), &path).unwrap(), limits, folder }
+        Self { disk: Disk::new(disk::open_file(&path, false).unwrap(), &path).unwrap(), limits, folder }
     }
 }
 
@@ -334,7 +334,7 @@ fn a_store_in_use_is_refused() {
 }
 
 #[test]
-fn a_damaged_file_is_an_error_or_loses_nothing_and_is_never_a_panic() {
+fn a_damaged_file_is_told_or_nothing_of_it_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("engine.redb");
     let (store, _) = open(&path, limits()).unwrap();
@@ -342,24 +342,32 @@ fn a_damaged_file_is_an_error_or_loses_nothing_and_is_never_a_panic() {
         store.put_bar(key("A", Interval::Minute, start * 60), &bar(start, "1"));
     }
     store.close().unwrap();
+    let (store, expected) = open(&path, limits()).unwrap();
+    drop(store);
     let whole = std::fs::read(&path).unwrap();
-    let mut refused = 0;
-    for cut in [1, 9, 100, 4_096, 5_000, whole.len() / 2, whole.len() - 1] {
-        std::fs::write(&path, &whole[..cut]).unwrap();
-        refused += usize::from(open(&path, limits()).is_err());
-    }
-    assert!(refused >= 5, "{refused} of 7 cut files were refused");
     let mut random = fastrand::Rng::with_seed(3);
-    for _ in 0..40 {
-        let mut damaged = whole.clone();
-        let at = random.usize(..damaged.len() - 512);
-        damaged[at..at + 512].iter_mut().for_each(|byte| *byte = random.u8(..));
-        std::fs::write(&path, &damaged).unwrap();
-        // What it holds may be unreadable, or stand in pages that are not used.
-        if let Err(error) = open(&path, limits()) {
-            assert!(error.to_string().contains("engine.redb"), "{error}");
+    let cut = |len: usize| whole[..len].to_vec();
+    let mut damaged: Vec<_> = [1, 9, 100, 4_096, 5_000, whole.len() / 2, whole.len() - 1].map(cut).into();
+    for size in [1, 512].repeat(20) {
+        let mut other = whole.clone();
+        let at = random.usize(..other.len() - size);
+        other[at..at + size].iter_mut().for_each(|byte| *byte = !*byte);
+        damaged.push(other);
+    }
+    let mut told = 0;
+    for content in damaged {
+        std::fs::write(&path, &content).unwrap();
+        match open(&path, limits()) {
+            // It was in a page that is not used, or that could be made anew.
+            Ok((_, loaded)) => assert_eq!(loaded, expected),
+            Err(error) => {
+                assert!(error.to_string().contains("engine.redb"), "{error}");
+                assert!(path.exists());
+                told += 1;
+            }
         }
     }
+    assert!(told >= 20, "{told} of 47 damaged files were told");
 }
 
 /// A disk that can be full.
@@ -495,5 +503,37 @@ fn a_killed_process_leaves_a_store_that_opens_with_everything_that_was_durable()
         let (_, lost_from_ms, _) = told.iter().find(|told| told.0 > newest).copied().unwrap_or((0, at_ms, 0));
         println!("round {round}: killed at {at_ms} ms, bars since {lost_from_ms} ms are lost");
         drop(store);
+    }
+}
+
+/// What the writer does in one commit, at the rate of 1,000 symbols: a bar of a second each, and thrice the state of a
+/// minute, an hour and a day. Printed, never asserted.
+#[test]
+#[ignore = "measures"]
+fn commit_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("engine.redb");
+    let (store, _) = open(&path, limits()).unwrap();
+    let symbols: Vec<Arc<str>> = (0..1_000).map(|number| Arc::from(format!("SYMBOL{number}USDT"))).collect();
+    for round in 0..40_i64 {
+        let started = Instant::now();
+        for symbol in &symbols {
+            for (interval, start) in [
+                (Interval::Second, round / 2),
+                (Interval::Minute, round / 120 * 60),
+                (Interval::Hour, 0),
+                (Interval::Day, 0),
+            ] {
+                let key = BarKey { source: Arc::from("s"), symbol: Arc::clone(symbol), interval, start };
+                store.put_bar(key, &bar(round, "64012.50"));
+            }
+        }
+        let put = started.elapsed();
+        store.flush(PATIENCE).unwrap();
+        if round % 10 == 9 {
+            let size = std::fs::metadata(&path).unwrap().len();
+            let StoreStats { last_commit_took, bars, bytes, .. } = store.stats();
+            println!("4,000 puts {put:?}, commit {last_commit_took:?}; {bars} bars, {bytes} bytes, file {size} bytes");
+        }
     }
 }
