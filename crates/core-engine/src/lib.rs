@@ -17,6 +17,9 @@
 pub mod server;
 pub mod settings;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod deadline;
 mod engine;
 mod error;
@@ -30,6 +33,9 @@ mod buffers;
 mod feed;
 mod ledger;
 mod streams;
+
+#[cfg_attr(not(test), expect(dead_code, reason = "joined by the engine"))]
+mod news;
 
 mod clock;
 mod tick;
