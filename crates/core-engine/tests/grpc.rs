@@ -76,7 +76,7 @@ impl Running {
         config: &[(&str, &str)],
     ) -> Result<pb::ConnectDataSourceResponse, Status> {
         let config: BTreeMap<_, _> = config.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        let request = pb::ConnectDataSourceRequest { source_id: source_id.to_owned(), config };
+        let request = pb::ConnectDataSourceRequest { source_id: source_id.to_owned(), config, r#type: String::new() };
         self.client.connect_data_source(request).await.map(tonic::Response::into_inner)
     }
 
@@ -142,7 +142,7 @@ async fn health_tells_service_port_and_sources() {
     assert_eq!((health.status.as_str(), health.version.as_str()), ("healthy", env!("CARGO_PKG_VERSION")));
     let details = health.details.unwrap();
     assert_eq!((details.service.as_str(), details.port), ("core-engine", u32::from(engine.port)));
-    assert_eq!(details.processors, ["market_data"]);
+    assert_eq!(details.processors, ["market_data", "news"]);
     assert!(details.cpus >= 1);
     // The replay is not listed: nobody connected it.
     assert_eq!(health.dependencies.keys().collect::<Vec<_>>(), ["simulator"]);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::bars::{BarLimits, Bars, Delivered, Event, SeriesId, Taken};
 use super::history::rings::RingLimits;
@@ -93,6 +94,35 @@ impl Intake {
         self.tell(now, on_event);
         self.values.expire(now);
         self.held.expire(now);
+    }
+
+    /// Learns the zone of a symbol's exchange.
+    pub(crate) fn set_zone(
+        &mut self,
+        source: &Arc<str>,
+        symbol: &Arc<str>,
+        zone: &TimeZone,
+        now: Timestamp,
+        on_event: OnEvent<'_>,
+    ) {
+        if let Some(id) = self.bars.series(source, symbol) {
+            self.bars.set_zone(id, zone, &mut self.told);
+            self.tell(now, on_event);
+        }
+    }
+
+    /// Takes a bar back from the store to be read, but not to go on with: its source delivers it again.
+    pub(crate) fn hold(
+        &mut self,
+        source: &Arc<str>,
+        symbol: &Arc<str>,
+        interval: Interval,
+        held: HeldBar,
+        now: Timestamp,
+    ) {
+        if let Some(id) = self.bars.series(source, symbol) {
+            self.held.put(id, interval, held, now);
+        }
     }
 
     /// Takes a bar back from the store; the bars of each interval oldest first, after the zone of the symbol is known.
@@ -196,7 +226,7 @@ mod tests {
     #[test]
     fn a_bar_of_a_width_that_is_none_of_ours_is_a_value_and_no_more() {
         let mut intake = intake();
-        let bar = Some(Bar { open: 1.into(), high: 3.into(), low: 1.into() });
+        let bar = Some(Bar { open: 1.into(), high: 3.into(), low: 1.into(), interval: None });
         assert_eq!(intake.record(&value_at(60, 2, bar), None, at(500), &mut |_, _, _| {}), None);
         assert_eq!(intake.bars().sizes(), (0, 0));
         let taken = intake.record(&value_at(60, 2, bar), Some(Interval::Minute), at(500), &mut |_, _, _| {});

@@ -30,6 +30,7 @@ fn ticks() -> impl Iterator<Item = Tick> {
         volume: Decimal::new(random.i64(1..100_000), 4),
         timestamp: start + SignedDuration::from_micros((number * 1_000_000 / TICKS_PER_SECOND) as i64),
         bar: None,
+        zone: None,
         additional: Arc::clone(&additional),
     })
 }
