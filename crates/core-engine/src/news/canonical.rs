@@ -98,6 +98,11 @@ pub(crate) enum BadUrl {
     TooManyParameters,
 }
 
+/// As much of a link as it takes to see that it is too long, even where the cut falls into a character.
+pub(crate) fn bounded_link(link: &str) -> &str {
+    head(link.trim(), URL_MAX_BYTES + char::MAX.len_utf8())
+}
+
 /// The canonical form of a link: scheme and host in lower case, without user, default port, fragment, tracking
 /// parameters and trailing slash; parameters sorted. Relative links are resolved against `base`.
 ///
@@ -123,7 +128,8 @@ pub(crate) fn canonical_url(link: &str, base: Option<&Url>) -> Result<String, Ba
     url.set_query(query.as_deref());
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
-    let canonical = String::from(url);
+    let mut canonical = String::from(url);
+    canonical.shrink_to_fit();
     if canonical.len() > URL_MAX_BYTES { Err(BadUrl::TooLong) } else { Ok(canonical) }
 }
 
@@ -212,6 +218,10 @@ mod tests {
         assert_eq!(canonical_url("/world/1", None), Err(BadUrl::Unreadable));
         assert_eq!(canonical_url(&format!("https://a.b/{}", "x".repeat(2048)), None), Err(BadUrl::TooLong));
         assert_eq!(canonical_url(&format!("https://a.b/{}", "ä".repeat(900)), None), Err(BadUrl::TooLong));
+        for length in 2030..2060 {
+            let link = format!(" https://a.b/{}🚀 ", "x".repeat(length));
+            assert_eq!(canonical_url(bounded_link(&link), None), canonical_url(&link, None));
+        }
         assert_eq!(canonical_url(&format!("https://a.b/?{}", "x&".repeat(65)), None), Err(BadUrl::TooManyParameters));
     }
 

@@ -40,7 +40,7 @@ pub(super) struct Word {
 
 impl Lexicon {
     /// The one that comes with the program.
-    pub(super) fn get() -> &'static Self {
+    pub(super) fn built_in() -> &'static Self {
         &LEXICON
     }
 
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn every_line_of_the_tables_counts() {
-        let lexicon = Lexicon::get();
+        let lexicon = Lexicon::built_in();
         let valences = lexicon.words.values().filter(|word| word.valence.is_some()).count();
         assert_eq!(valences, include_str!("data/vader_lexicon.tsv").lines().count());
         assert_eq!(lexicon.emoji.len(), include_str!("data/vader_emoji.tsv").lines().count());
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn words_do_what_the_tables_say() {
-        let lexicon = Lexicon::get();
+        let lexicon = Lexicon::built_in();
         assert_eq!(lexicon.word("good").valence, Some(1.9));
         assert_eq!(lexicon.word("very").boost, Some(0.293));
         assert!(lexicon.word("isn't").negates);

@@ -17,7 +17,7 @@ use super::relevance::{Query, Words, rank};
 /// Sources that may have articles or have had some; their counters are never dropped.
 const SOURCES_MAX: usize = 256;
 /// What an entry takes beside its texts: nodes of the maps that know it.
-const ENTRY_BYTES: usize = 256;
+const ENTRY_BYTES: usize = 384;
 
 /// Bounds of a library.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -329,7 +329,7 @@ impl Library {
 
 impl Entry {
     fn new(article: Article) -> Self {
-        let words = Words::of([article.title.as_str(), article.summary.as_str()]);
+        let words = Words::of_article(&article);
         let url: Arc<str> = Arc::from(url_key(&article.url));
         let title: Option<Arc<str>> = title_key(&article.title, &article.publisher, &article.url).map(Arc::from);
         let keys = url.len() + title.as_ref().map_or(0, |title| title.len());

@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 
 use memchr::memmem::Finder;
 
+use super::article::Article;
 use super::text::words;
 
 /// How fast further occurrences count less.
@@ -57,6 +58,11 @@ impl Query {
             keywords.iter().map(|keyword| term(keyword).map(|words| words.text)).collect::<Result<BTreeSet<_>, _>>()?;
         if terms.is_empty() { Err(BadKeywords::Empty) } else { Ok(Self { terms }) }
     }
+
+    /// Whether any keyword stands in the text: whether its relevance is above 0, in whatever collection.
+    pub(crate) fn matches(&self, words: &Words) -> bool {
+        self.terms.iter().any(|term| words.text.contains(term.as_str()))
+    }
 }
 
 /// The words of a text, ready to be searched.
@@ -82,7 +88,13 @@ impl Words {
                 all.count += 1;
             }
         }
+        all.text.shrink_to_fit();
         all
+    }
+
+    /// Of an article, as searches look at it.
+    pub(crate) fn of_article(article: &Article) -> Self {
+        Self::of([article.title.as_str(), article.summary.as_str()])
     }
 
     /// What it takes in memory, about.
@@ -218,8 +230,7 @@ mod tests {
             let query = Query::new(&keywords).unwrap();
             for (relevance, text) in rank(&query, &texts).into_iter().zip(&texts) {
                 prop_assert!((0.0..1.0).contains(&relevance), "{}", relevance);
-                let found = query.terms.iter().any(|term| text.text.contains(term.as_str()));
-                prop_assert_eq!(relevance > 0.0, found);
+                prop_assert_eq!(relevance > 0.0, query.matches(text));
             }
         }
 

@@ -40,7 +40,7 @@ pub(super) fn of_article(title: &str, summary: &str) -> f64 {
 
 /// The compound score of a text, from -1 to 1; 0 for one without any word of the lexicon. Best for a sentence or a few.
 pub(crate) fn compound(text: &str) -> f64 {
-    let lexicon = Lexicon::get();
+    let lexicon = Lexicon::built_in();
     let text = describe_emoji(text.trim(), lexicon);
     let tokens = Tokens::of(&text, lexicon);
     let but = tokens.list.iter().position(|token| token.lower == "but");

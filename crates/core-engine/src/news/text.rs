@@ -77,6 +77,8 @@ fn cut(mut text: String, max_bytes: usize) -> String {
         text.truncate(text.trim_end().len());
         text.push(CUT);
     }
+    // It is kept for long, and grew by doubling.
+    text.shrink_to_fit();
     text
 }
 

@@ -5,16 +5,18 @@
 
 use quick_xml::NsReader;
 use quick_xml::XmlVersion;
+use quick_xml::errors::SyntaxError;
 use quick_xml::events::{BytesStart, Event};
 use url::Url;
 
+use super::capture::Capture;
 use super::charset;
 use super::vocabulary::{Field, Vocabulary};
 use super::{ParseError, Parsed, check_size};
 use crate::news::article::{Draft, NAME_MAX_BYTES, Origin, SUMMARY_MAX_BYTES, TITLE_MAX_BYTES};
 use crate::news::canonical::URL_MAX_BYTES;
 use crate::news::date::instant;
-use crate::news::text::{RAW_MAX_BYTES, collapsed, decode, head, plain};
+use crate::news::text::{collapsed, head};
 
 /// Deepest nesting; feeds need ten levels, and markup inside of them a few more.
 const DEPTH_MAX: usize = 64;
@@ -36,7 +38,7 @@ pub(crate) fn parse(document: &[u8], charset: Option<&str>, origin: &Origin) -> 
     while !feed.closed {
         let (namespace, event) = match reader.read_resolved_event() {
             Ok((namespace, event)) => (Vocabulary::of(&namespace), event),
-            Err(error) => return Err(feed.broken(&error)),
+            Err(error) => return Err(feed.broken(&error, text.trim_start(), reader.error_position())),
         };
         match event {
             Event::Start(start) => feed.open(namespace, &start)?,
@@ -95,8 +97,10 @@ struct Item {
     draft: Draft,
     base: Option<Url>,
     content: String,
-    /// From a link, a guid, and the address that the item is about.
-    link: [String; 3],
+    link: String,
+    /// What names the item, and the address that it is about: links if nothing else is one and they look like it.
+    guid: String,
+    about: String,
     creator: String,
     updated: Option<jiff::Timestamp>,
 }
@@ -107,17 +111,6 @@ enum Group {
     Author,
     Source,
     Media,
-}
-
-/// The text of an element, as it comes.
-struct Capture {
-    field: Field,
-    /// Of the element.
-    depth: usize,
-    raw: String,
-    is_html: bool,
-    /// A tag stands in the text, not only the escaped text of one.
-    has_markup: bool,
 }
 
 impl<'o> Feed<'o> {
@@ -184,8 +177,7 @@ impl<'o> Feed<'o> {
             item.base = self.resolved(attribute(start, "xml:base").as_deref());
             item.draft.language = attribute(start, "xml:lang").unwrap_or_default();
             // In RSS 1.0 an item is known by the address that it is about.
-            let [_, _, last] = &mut item.link;
-            *last = attribute(start, "rdf:about").unwrap_or_default();
+            item.about = attribute(start, "rdf:about").unwrap_or_default();
         }
         self.item = Some(item);
     }
@@ -212,15 +204,18 @@ impl<'o> Feed<'o> {
             Some(Field::Link) => {
                 if let Some(link) = attribute(start, "href") {
                     let relation = attribute(start, "rel");
-                    let [first, ..] = &mut item.link;
-                    if first.is_empty() && matches!(relation.as_deref(), None | Some("alternate")) {
-                        *first = link;
+                    if item.link.is_empty() && matches!(relation.as_deref(), None | Some("alternate")) {
+                        item.link = link;
                     }
                 } else {
                     self.capture(Field::Link, start);
                 }
             }
-            Some(Field::Guid) if attribute(start, "isPermaLink").is_some_and(|is| is.eq_ignore_ascii_case("false")) => {
+            Some(Field::Guid) => {
+                let is_link = attribute(start, "isPermaLink").is_none_or(|is| !is.eq_ignore_ascii_case("false"));
+                if is_link {
+                    self.capture(Field::Guid, start);
+                }
             }
             Some(field) => self.capture(field, start),
             None => {}
@@ -238,9 +233,9 @@ impl<'o> Feed<'o> {
     fn capture(&mut self, field: Field, start: &BytesStart<'_>) {
         let is_html = match self.dialect {
             Some(Dialect::Atom) => attribute(start, "type").is_some_and(|kind| kind.contains("html")),
-            _ => true,
+            Some(Dialect::Rss) | None => true,
         };
-        self.capture = Some(Capture { field, depth: self.depth, raw: String::new(), is_html, has_markup: false });
+        self.capture = Some(Capture::new(field, self.depth, is_html));
     }
 
     fn close(&mut self, name: &str) {
@@ -265,7 +260,7 @@ impl<'o> Feed<'o> {
         if item.skipped {
             return;
         }
-        let Item { mut draft, base, content, link, creator, updated, .. } = item;
+        let Item { mut draft, base, content, link, guid, about, creator, updated, .. } = item;
         let fallback = |text: &mut String, other: String| {
             if text.is_empty() {
                 *text = other;
@@ -277,9 +272,9 @@ impl<'o> Feed<'o> {
         if !creator.is_empty() {
             draft.author = creator;
         }
-        // What names an item is a link only if it looks like one.
-        let is_link = |(at, link): &(usize, String)| !link.is_empty() && (*at == 0 || link.starts_with("http"));
-        fallback(&mut draft.link, link.into_iter().enumerate().find(is_link).map(|(_, link)| link).unwrap_or_default());
+        let named = [guid, about].into_iter().find(|link| link.starts_with("http")).unwrap_or_default();
+        fallback(&mut draft.link, link);
+        fallback(&mut draft.link, named);
         draft.published = draft.published.or(updated);
         self.parsed.add(draft, self.origin, base.as_ref().or(self.base.as_ref()));
     }
@@ -287,22 +282,21 @@ impl<'o> Feed<'o> {
     /// Keeps the first text of each field that is not empty.
     fn store(&mut self, capture: &Capture) {
         let Some(item) = &mut self.item else { return };
-        let [link, guid, _] = &mut item.link;
         let (kept, max_bytes) = match capture.field {
             Field::Published => {
-                item.draft.published = item.draft.published.or_else(|| instant(&capture.raw));
+                item.draft.published = item.draft.published.or_else(|| instant(capture.text()));
                 return;
             }
             Field::Updated => {
-                item.updated = item.updated.or_else(|| instant(&capture.raw));
+                item.updated = item.updated.or_else(|| instant(capture.text()));
                 return;
             }
             Field::Title => (&mut item.draft.title, TITLE_MAX_BYTES),
             Field::Summary => (&mut item.draft.summary, SUMMARY_MAX_BYTES),
             Field::Content => (&mut item.content, SUMMARY_MAX_BYTES),
             Field::OriginalLink => (&mut item.draft.link, URL_MAX_BYTES),
-            Field::Link => (link, URL_MAX_BYTES),
-            Field::Guid => (guid, URL_MAX_BYTES),
+            Field::Link => (&mut item.link, URL_MAX_BYTES),
+            Field::Guid => (&mut item.guid, URL_MAX_BYTES),
             Field::Author => (&mut item.draft.author, NAME_MAX_BYTES),
             Field::Creator => (&mut item.creator, NAME_MAX_BYTES),
             Field::Publisher => (&mut item.draft.publisher, NAME_MAX_BYTES),
@@ -334,11 +328,8 @@ impl<'o> Feed<'o> {
     }
 
     fn reference(&mut self, reference: &str) {
-        let Some(capture) = &mut self.capture else { return };
-        // In markup of its own a reference must stay one, or `&lt;` would become markup as well.
-        match decode(reference).filter(|_| !capture.has_markup) {
-            Some(decoded) => capture.push(&decoded),
-            None => ["&", reference, ";"].iter().for_each(|part| capture.push(part)),
+        if let Some(capture) = &mut self.capture {
+            capture.reference(reference);
         }
     }
 
@@ -357,43 +348,17 @@ impl<'o> Feed<'o> {
         }
     }
 
-    fn broken(&self, error: &quick_xml::Error) -> ParseError {
+    fn broken(&self, error: &quick_xml::Error, text: &str, position: u64) -> ParseError {
+        // `<!` and a wrong character, unless the text ends there. All other errors of syntax say that the document
+        // ended inside of something.
+        let is_wrong = matches!(error, quick_xml::Error::Syntax(SyntaxError::InvalidBangMarkup))
+            && position.saturating_add(2) < text.len() as u64;
         match (error, self.dialect) {
-            // All of these say that the document ended inside of something.
-            (quick_xml::Error::Syntax(_), Some(_)) => self.ends_early(),
             (error, None) => foreign(format!("unreadable: {}", shown(error))),
+            (quick_xml::Error::Syntax(_), Some(_)) if !is_wrong => self.ends_early(),
             (error, Some(_)) => ParseError::Broken { problem: shown(error), read: self.parsed.read() },
         }
     }
-}
-
-impl Capture {
-    fn push(&mut self, text: &str) {
-        let room = RAW_MAX_BYTES.saturating_sub(self.raw.len());
-        self.raw.push_str(head(text, room));
-    }
-
-    /// A tag inside of the text: it is XHTML, or HTML that somebody forgot to escape.
-    fn markup(&mut self, opening: &str, name: &str) {
-        self.is_html = true;
-        self.has_markup = true;
-        [opening, name, ">"].iter().for_each(|part| self.push(part));
-    }
-
-    fn plain(&self, max_bytes: usize) -> String {
-        match self.field {
-            Field::Link | Field::OriginalLink | Field::Guid => head(self.raw.trim(), max_bytes + 1).to_owned(),
-            Field::Author => collapsed(name_of(&self.raw), max_bytes),
-            _ if self.is_html => plain(&self.raw, max_bytes),
-            _ => collapsed(&self.raw, max_bytes),
-        }
-    }
-}
-
-/// `desk@example.com (The Desk)` is The Desk, as RSS wants it.
-fn name_of(author: &str) -> &str {
-    let inside = author.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
-    inside.map_or(author, |(name, _)| name)
 }
 
 /// The value of an attribute, by its name as it is written; prefixes of attributes are never renamed in practice.
@@ -401,9 +366,9 @@ fn attribute(start: &BytesStart<'_>, name: &str) -> Option<String> {
     let mut attributes = start.attributes();
     attributes.with_checks(false);
     let found = attributes.take(ATTRIBUTES_MAX).filter_map(Result::ok).find(|found| found.key.as_ref() == name)?;
-    let raw = || String::from(head(&found.value, URL_MAX_BYTES + 1));
-    let value = found.normalized_value(XmlVersion::Implicit1_0).map_or_else(|_| raw(), |value| value.into_owned());
-    Some(value).filter(|value| !value.is_empty())
+    // One with an entity that nobody knows stays as it is written.
+    let value = found.normalized_value(XmlVersion::Implicit1_0).unwrap_or(found.value);
+    Some(value.into_owned()).filter(|value| !value.is_empty())
 }
 
 fn foreign(found: String) -> ParseError {

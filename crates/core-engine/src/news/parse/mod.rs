@@ -3,6 +3,7 @@
 pub(crate) mod feed;
 pub(crate) mod news_api;
 
+mod capture;
 mod charset;
 mod vocabulary;
 
@@ -46,7 +47,20 @@ pub(crate) enum ParseError {
     Broken { problem: String, read: u32 },
     /// The source says that it does not answer; what it says is its own text.
     #[error("the source refuses with {code}: {message}")]
-    Refused { code: String, message: String },
+    Refused { refusal: Refusal, code: String, message: String },
+}
+
+/// What a refusal by the source means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    /// Later it will answer again.
+    Throttled,
+    /// The key is missing, wrong or disabled: only its owner can help.
+    Key,
+    /// It does not answer this request, now or later.
+    Request,
+    /// It failed itself, or says something new.
+    Unexpected,
 }
 
 impl Parsed {

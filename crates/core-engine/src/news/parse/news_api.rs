@@ -9,19 +9,19 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{ParseError, Parsed, check_size};
+use super::{ParseError, Parsed, Refusal, check_size};
 use crate::news::article::{Draft, Flaw, NAME_MAX_BYTES, Origin, SUMMARY_MAX_BYTES, TITLE_MAX_BYTES};
-use crate::news::canonical::URL_MAX_BYTES;
+use crate::news::canonical::bounded_link;
 use crate::news::date::instant;
-use crate::news::text::{collapsed, head, plain};
+use crate::news::text::{collapsed, plain};
 
 /// What stands in all fields of an article that was taken back.
 const REMOVED: &str = "[Removed]";
 const REMOVED_LINK: &str = "https://removed.com";
-/// The interface returns articles of one language if it was asked for one, and does not repeat it.
 const EXPECTED: &str = "an answer of NewsAPI.org";
 
-/// Reads an answer, whatever its HTTP status; `language` is what was asked for, if anything.
+/// Reads an answer, whatever its HTTP status. `language` is what was asked for, if anything: the answer does not repeat
+/// it.
 ///
 /// # Errors
 /// `Refused` with what the source says; otherwise, if the document is no such answer, too large, or does not parse to
@@ -70,10 +70,10 @@ impl Answer<'_> {
         match (self.status.as_deref(), self.listed) {
             (Some("ok"), true) => Ok(self.parsed),
             (Some("ok"), false) => Err(foreign("an answer without a list of articles")),
-            (Some("error"), _) => Err(ParseError::Refused {
-                code: code.unwrap_or_else(|| "unexpectedError".to_owned()),
-                message: message.unwrap_or_default(),
-            }),
+            (Some("error"), _) => {
+                let code = code.unwrap_or_else(|| "unexpectedError".to_owned());
+                Err(ParseError::Refused { refusal: refusal(&code), code, message: message.unwrap_or_default() })
+            }
             _ => Err(foreign("an object without a known status")),
         }
     }
@@ -101,7 +101,7 @@ impl Answer<'_> {
             _ => None,
         });
         let draft = Draft {
-            link: head(link, URL_MAX_BYTES + 1).to_owned(),
+            link: bounded_link(link).to_owned(),
             title: plain(title, TITLE_MAX_BYTES),
             summary: if summary.is_empty() { beginning(text(&item, "content")) } else { summary },
             publisher: plain(publisher.unwrap_or_default(), NAME_MAX_BYTES),
@@ -110,6 +110,20 @@ impl Answer<'_> {
             published: instant(text(&item, "publishedAt")),
         };
         self.parsed.add(draft, self.origin, None);
+    }
+}
+
+/// Source: the list of error codes of NewsAPI.org, and `maximumResultsReached`, which it also sends.
+fn refusal(code: &str) -> Refusal {
+    match code {
+        "rateLimited" | "apiKeyExhausted" => Refusal::Throttled,
+        "apiKeyDisabled" | "apiKeyInvalid" | "apiKeyMissing" => Refusal::Key,
+        "parameterInvalid"
+        | "parametersMissing"
+        | "sourcesTooMany"
+        | "sourceDoesNotExist"
+        | "maximumResultsReached" => Refusal::Request,
+        _ => Refusal::Unexpected,
     }
 }
 
@@ -162,7 +176,7 @@ impl<'de> Visitor<'de> for &mut Answer<'_> {
     }
 }
 
-/// A text of a closed length; nothing if it is not a text.
+/// A short text; nothing if it is something else.
 fn scalar(raw: &RawValue) -> Option<String> {
     serde_json::from_str::<String>(raw.get()).ok().map(|text| plain(&text, TITLE_MAX_BYTES))
 }

@@ -162,10 +162,13 @@ fn an_empty_feed_has_no_articles() {
 }
 
 #[test]
-fn tags_that_do_not_match_break_a_document() {
+fn markup_that_is_wrong_breaks_a_document() {
     let item = "<item><title>a</title><link>https://a.example/</link></item>";
-    let broken = read(&format!("<rss><channel>{item}<item><title>b</item></channel></rss>"));
-    assert!(matches!(&broken, Err(ParseError::Broken { read: 1, .. })), "{broken:?}");
+    let crowded: String = (0..200).map(|number| format!(" xmlns:n{number}='urn:{number}'")).collect();
+    for rest in ["<item><title>b</item>", "<!wrong>", "</item>", &format!("<x{crowded}/>")] {
+        let broken = read(&format!("<rss><channel>{item}{rest}</channel></rss>"));
+        assert!(matches!(&broken, Err(ParseError::Broken { read: 1, .. })), "{rest}: {broken:?}");
+    }
 }
 
 #[test]

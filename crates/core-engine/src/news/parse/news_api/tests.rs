@@ -48,12 +48,26 @@ fn an_answer_is_read() {
 #[test]
 fn a_refusal_is_told_as_it_is() {
     let expected = ParseError::Refused {
+        refusal: Refusal::Throttled,
         code: "rateLimited".to_owned(),
         message: "You have made too many requests recently. Developer accounts are limited.".to_owned(),
     };
     assert_eq!(read(ERROR), Err(expected));
-    let bare = ParseError::Refused { code: "unexpectedError".to_owned(), message: String::new() };
+    let bare = ParseError::Refused {
+        refusal: Refusal::Unexpected,
+        code: "unexpectedError".to_owned(),
+        message: String::new(),
+    };
     assert_eq!(read(r#"{"status":"error","code":null,"message":5,"articles":[]}"#), Err(bare));
+    for (code, expected) in [
+        ("apiKeyExhausted", Refusal::Throttled),
+        ("apiKeyInvalid", Refusal::Key),
+        ("parametersMissing", Refusal::Request),
+        ("somethingNew", Refusal::Unexpected),
+    ] {
+        let found = read(&format!(r#"{{"status":"error","code":"{code}","message":"m"}}"#));
+        assert!(matches!(&found, Err(ParseError::Refused { refusal, .. }) if *refusal == expected), "{found:?}");
+    }
 }
 
 #[test]
