@@ -212,7 +212,7 @@ impl Bars {
     /// The zone must be known before.
     pub(crate) fn restore(&mut self, id: SeriesId, interval: Interval, start: i64, bar: &Ohlcv) {
         if let Some(entry) = self.series.get_mut(id.0 as usize) {
-            entry.series.restore(interval, start, bar);
+            entry.series.restore(interval, start, bar, &self.limits);
         }
     }
 

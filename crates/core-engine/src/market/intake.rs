@@ -145,7 +145,7 @@ mod tests {
     use crate::tick::samples::value;
 
     fn intake() -> Intake {
-        Intake::new(RingLimits::default(), BarLimits::default(), RingLimits::default())
+        Intake::new(RingLimits::default(), BarLimits::default(), RingLimits::of_bars())
     }
 
     fn at(second: i64) -> Timestamp {

@@ -107,16 +107,22 @@ impl Series {
         self.restarted = true;
     }
 
-    /// Takes back a bar that was stored; oldest first. One that is older than what is there is passed over.
-    pub(super) fn restore(&mut self, interval: Interval, start: i64, bar: &Ohlcv) {
+    /// Takes back a bar that was stored; oldest first. One that is older than what is there is passed over. Of bars
+    /// that were made of ticks, only those are held that a late tick may still join.
+    pub(super) fn restore(&mut self, interval: Interval, start: i64, bar: &Ohlcv, limits: &BarLimits) {
         let Some(bucket) = self.calendar.bucket(interval, start).filter(|bucket| bucket.start == start) else { return };
         let close = self.calendar.close_of(interval, bucket);
         let Some(level) = self.levels.get_mut(interval.index()) else { return };
         if level.recent.back().is_some_and(|last| start < last.bucket.end) {
             return;
         }
-        if level.recent.len() >= RESTORED_MAX {
+        let horizon = bar.first.at.checked_sub(limits.allowance).map_or(i64::MIN, second_of);
+        let leaves = |first: &mut Running| bar.count > 0 && first.bucket.end <= horizon;
+        while level.recent.len() >= RESTORED_MAX || level.recent.front_mut().is_some_and(leaves) {
             level.left = level.recent.pop_front().map(|first| first.bucket.end);
+        }
+        if let Some(before) = level.recent.back_mut() {
+            before.told_closed = true;
         }
         level.recent.push_back(Running { bucket, close, bar: *bar, own: false, dirty: false, told_closed: false });
         let newest = self.newest.map_or(bar.last.at, |(newest, _)| newest.max(bar.last.at));
@@ -229,6 +235,12 @@ impl Series {
             // A bar of one second is told when it is over: telling it before is hardly earlier.
             level.tell(second_of(reached), interval, interval != Interval::Second, told);
         }
+    }
+
+    /// Bars that may still change, of all intervals.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.levels.iter().map(|level| level.recent.len()).sum()
     }
 
     fn level(&self, interval: Interval) -> Option<&Level> {

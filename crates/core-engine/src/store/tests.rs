@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -85,9 +86,10 @@ fn what_was_put_is_there_after_a_restart() {
     drop(store);
     let few = StoreLimits { load_bars_per_key: 2, load_bars: 3, load_articles: 1, ..limits() };
     let (_, loaded) = open(&path, few).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(
         shown(&loaded),
-        ["s A 1m: 180=3.50 120=2.5", "s A 1d: -86400=4", "moved of 200 with 4", "feed {\"type\":\"rss\"}"]
+        ["s A 1m: 180=3.50", "s A 1d: -86400=4", "s AB 1s: 5=5", "moved of 200 with 4", "feed {\"type\":\"rss\"}"]
     );
 }
 
@@ -416,8 +418,10 @@ fn a_full_disk_is_told_and_nothing_is_lost_when_there_is_room_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("engine.redb");
     let full = Arc::new(AtomicBool::new(false));
-    let (file, is_full) = (path.clone(), Arc::clone(&full));
+    let broken = Arc::new(AtomicBool::new(false));
+    let (file, is_full, is_broken) = (path.clone(), Arc::clone(&full), Arc::clone(&broken));
     let opener = move || {
+        assert!(!is_broken.load(Ordering::Relaxed), "a fault of the library");
         let options = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(&file);
         let backend = Full { file: FileBackend::new(options.unwrap()).unwrap(), full: Arc::clone(&is_full) };
         let database = Database::builder().create_with_backend(backend);
@@ -440,6 +444,11 @@ fn a_full_disk_is_told_and_nothing_is_lost_when_there_is_room_again() {
     }
     store.put_bar(key("A", Interval::Minute, 60), &bar(1, "3"));
 
+    broken.store(true, Ordering::Relaxed);
+    let error = store.flush(PATIENCE).unwrap_err();
+    assert_eq!(error.to_string(), "the store could not be written: the library of the store panicked");
+
+    broken.store(false, Ordering::Relaxed);
     full.store(false, Ordering::Relaxed);
     store.flush(PATIENCE).unwrap();
     assert!(!store.stats().failing);

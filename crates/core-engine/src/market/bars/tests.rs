@@ -291,6 +291,20 @@ fn a_bar_that_was_stored_goes_on() {
 }
 
 #[test]
+fn of_many_stored_bars_only_the_last_is_told_again() {
+    let bar = |second: i64, count| Ohlcv { count, ..crate::market::ohlcv::samples::bar(second, "1") };
+    for (count, held) in [(1, 2), (0, 180)] {
+        let mut bench = Bench::new("UTC");
+        for minute in 0..500 {
+            bench.bars.restore(bench.id, Interval::Minute, minute * 60, &bar(minute * 60, count));
+        }
+        assert_eq!(bench.bars.series[0].series.held(), held);
+        bench.advance("2026-11-20T10:00:00Z");
+        assert_eq!(bench.told(), [format!("1m 1970-01-01T08:19:00Z 1 1 1 1 x 1 of {count} Closed")]);
+    }
+}
+
+#[test]
 fn restored_minutes_are_rolled_up_with_new_ones() {
     let (mut before, now) = (Bench::new("UTC"), "2026-11-20T10:02:30Z");
     before.deliver(Interval::Minute, "2026-11-20T10:00:00Z", "5 9 4 6 10", now);
