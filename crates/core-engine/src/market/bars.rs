@@ -208,8 +208,8 @@ impl Bars {
         self.series.iter_mut().filter(|entry| entry.source == at).for_each(|entry| entry.series.restart());
     }
 
-    /// Takes a bar back from the store, so that it goes on; the bars of each interval oldest first, up to 180 of each.
-    /// The zone must be known before.
+    /// Takes a bar back from the store, so that it goes on; the bars of each interval oldest first. Hours and days of
+    /// delivered bars are rolled up again from the last 180 of each interval, so that many should be given.
     pub(crate) fn restore(&mut self, id: SeriesId, interval: Interval, start: i64, bar: &Ohlcv) {
         if let Some(entry) = self.series.get_mut(id.0 as usize) {
             entry.series.restore(interval, start, bar, &self.limits);

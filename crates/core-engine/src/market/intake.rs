@@ -95,7 +95,7 @@ impl Intake {
         self.held.expire(now);
     }
 
-    /// Takes a bar back from the store; the bars of each interval oldest first, after the zone of the symbol is known.
+    /// Takes a bar back from the store; the bars of each interval oldest first.
     pub(crate) fn restore(
         &mut self,
         source: &Arc<str>,
