@@ -23,7 +23,7 @@ pub(crate) const ALLOWANCE_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Bounds of the bars.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BarLimits {
-    /// Symbols of all sources together; of one symbol, some 2 KiB are held, of one whose source delivers bars, up to
+    /// Symbols of all sources together; of one symbol, some 6 KiB are held, of one whose source delivers bars, up to
     /// 60 KiB.
     pub(crate) max_series: usize,
     /// How much older than the newest tick of its symbol a tick may be; at most [`ALLOWANCE_MAX`].
