@@ -180,7 +180,7 @@ impl Engine {
         let mut tape = Tape::new(settings.tape_limits(), store.clone());
         let kept = Kept::read(&loaded, settings);
         for series in &loaded.series {
-            tape.restore(series, kept.goes_on(&series.source), clock.now());
+            tape.restore(series, clock.now());
         }
         let press = Arc::new(Press::new(settings.news.library(), store.clone(), settings.streams.max_open));
         let unreadable = press.restore(&loaded.articles, clock.now());

@@ -71,12 +71,6 @@ impl Kept {
         }
         Self { sources }
     }
-
-    /// Whether bars of a source go on after a restart: not those of a source that delivers bars, for it will deliver
-    /// them again.
-    pub(crate) fn goes_on(&self, source_id: &str) -> bool {
-        self.sources.get(source_id).is_some_and(|source| !source.definition.settings.delivers_bars())
-    }
 }
 
 fn kept(definition: SourceDefinition, config: Option<BTreeMap<String, String>>) -> KeptSource {

@@ -150,11 +150,7 @@ impl Page {
             let works = matches!(source.view.state, State::Connected | State::Finished);
             (source.view.state != State::Disconnected).then_some(u8::from(works))
         };
-        self.each(
-            ("core_engine_source_up", "gauge", "Whether a source that is connected delivers."),
-            report,
-            works,
-        );
+        self.each(("core_engine_source_up", "gauge", "Whether a source that is connected delivers."), report, works);
         self.each(
             ("core_engine_source_throttled", "gauge", "Whether its server asked for a pause."),
             report,

@@ -62,8 +62,7 @@ impl Server {
     /// [`ServerError::Bind`] or [`ServerError::Store`].
     pub async fn bind(settings: &Settings) -> Result<Self, ServerError> {
         let listener = bind(settings.listen).await?;
-        let address =
-            listener.local_addr().map_err(|cause| ServerError::Bind { address: settings.listen, cause })?;
+        let address = listener.local_addr().map_err(|cause| ServerError::Bind { address: settings.listen, cause })?;
         let metrics = match settings.metrics {
             Some(address) => Some(bind(address).await?),
             None => None,

@@ -588,7 +588,8 @@ mod tests {
     fn single_values_can_be_set_over_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("engine.yaml");
-        std::fs::write(&file, "buffers: { capacity: 7 }\nsources: { s: { type: simulator } }\ndefault_source: s\n").unwrap();
+        std::fs::write(&file, "buffers: { capacity: 7 }\nsources: { s: { type: simulator } }\ndefault_source: s\n")
+            .unwrap();
         let set = |pairs: &[&str]| {
             let pairs: Vec<String> = pairs.iter().map(ToString::to_string).collect();
             Settings::read(Some(&file), &pairs).map_err(|error| error.to_string())

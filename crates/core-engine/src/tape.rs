@@ -37,17 +37,13 @@ impl Tape {
         Self { intake: Intake::new(limits.values, limits.series, limits.bars), store }
     }
 
-    /// Takes back what the store had. With `goes_on`, its bars go on where they were; without, the source delivers
-    /// them again by itself.
-    pub(crate) fn restore(&mut self, loaded: &LoadedSeries, goes_on: bool, now: Timestamp) {
+    /// Takes back what the store had; its bars go on where they were.
+    pub(crate) fn restore(&mut self, loaded: &LoadedSeries, now: Timestamp) {
         let (source, symbol) = (Arc::from(loaded.source.as_str()), Arc::from(loaded.symbol.as_str()));
         // They come newest first.
         for (start, bar) in loaded.bars.iter().rev() {
             let held = HeldBar { start: *start, bar: *bar };
-            match goes_on {
-                true => self.intake.restore(&source, &symbol, loaded.interval, held, now),
-                false => self.intake.hold(&source, &symbol, loaded.interval, held, now),
-            }
+            self.intake.restore(&source, &symbol, loaded.interval, held, now);
         }
     }
 

@@ -431,7 +431,7 @@ macro_rules! check_reflection {
         let Some(MessageResponse::FileDescriptorResponse(found)) = answer else { panic!("{answer:?}") };
         let file = prost_types::FileDescriptorProto::decode(&*found.file_descriptor_proto[0]).unwrap();
         assert_eq!(file.name(), "core_engine/v1/core_engine.proto");
-        assert_eq!(file.service[0].method.len(), 6);
+        assert_eq!(file.service[0].method.len(), 12);
         assert_eq!(file.enum_type[0].name(), "SourceState");
     }};
 }

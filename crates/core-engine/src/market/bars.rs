@@ -23,7 +23,7 @@ pub(crate) const ALLOWANCE_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Bounds of the bars.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BarLimits {
-    /// Symbols of all sources together; of one symbol, some 2 KiB are held, of one whose source delivers bars, up to
+    /// Symbols of all sources together; of one symbol, some 6 KiB are held, of one whose source delivers bars, up to
     /// 60 KiB.
     pub(crate) max_series: usize,
     /// How much older than the newest tick of its symbol a tick may be; at most [`ALLOWANCE_MAX`].
@@ -208,11 +208,11 @@ impl Bars {
         self.series.iter_mut().filter(|entry| entry.source == at).for_each(|entry| entry.series.restart());
     }
 
-    /// Takes a bar back from the store, so that it goes on; the bars of each interval oldest first, up to 180 of each.
-    /// The zone must be known before.
+    /// Takes a bar back from the store, so that it goes on; the bars of each interval oldest first. Hours and days of
+    /// delivered bars are rolled up again from the last 180 of each interval, so that many should be given.
     pub(crate) fn restore(&mut self, id: SeriesId, interval: Interval, start: i64, bar: &Ohlcv) {
         if let Some(entry) = self.series.get_mut(id.0 as usize) {
-            entry.series.restore(interval, start, bar);
+            entry.series.restore(interval, start, bar, &self.limits);
         }
     }
 

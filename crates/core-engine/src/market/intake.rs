@@ -111,21 +111,7 @@ impl Intake {
         }
     }
 
-    /// Takes a bar back from the store to be read, but not to go on with: its source delivers it again.
-    pub(crate) fn hold(
-        &mut self,
-        source: &Arc<str>,
-        symbol: &Arc<str>,
-        interval: Interval,
-        held: HeldBar,
-        now: Timestamp,
-    ) {
-        if let Some(id) = self.bars.series(source, symbol) {
-            self.held.put(id, interval, held, now);
-        }
-    }
-
-    /// Takes a bar back from the store; the bars of each interval oldest first, after the zone of the symbol is known.
+    /// Takes a bar back from the store; the bars of each interval oldest first.
     pub(crate) fn restore(
         &mut self,
         source: &Arc<str>,
@@ -175,7 +161,7 @@ mod tests {
     use crate::tick::samples::value;
 
     fn intake() -> Intake {
-        Intake::new(RingLimits::default(), BarLimits::default(), RingLimits::default())
+        Intake::new(RingLimits::default(), BarLimits::default(), RingLimits::of_bars())
     }
 
     fn at(second: i64) -> Timestamp {

@@ -35,9 +35,7 @@ pub(super) struct Series {
     newest: Option<(Timestamp, Timestamp)>,
     /// The source was connected again: should its time go back now, then it begins anew.
     restarted: bool,
-    /// What is there came from the store.
-    restored: bool,
-    /// The finest interval whose bars the source delivers itself; then ticks make none.
+    /// The finest interval whose bars the source delivers itself; from the first of them on, ticks make none.
     delivered: Option<Interval>,
     levels: [Level; 4],
 }
@@ -107,21 +105,39 @@ impl Series {
         self.restarted = true;
     }
 
-    /// Takes back a bar that was stored; oldest first. One that is older than what is there is passed over.
-    pub(super) fn restore(&mut self, interval: Interval, start: i64, bar: &Ohlcv) {
-        let Some(bucket) = self.calendar.bucket(interval, start).filter(|bucket| bucket.start == start) else { return };
+    /// Takes back a bar that was stored; oldest first. One that is older than what is there is passed over. Of bars
+    /// that were made of ticks, only those are held that a late tick may still join.
+    pub(super) fn restore(&mut self, interval: Interval, start: i64, bar: &Ohlcv, limits: &BarLimits) {
+        let fits = self.calendar.bucket(interval, start).filter(|bucket| bucket.start == start);
+        let bucket = match (fits, interval) {
+            (Some(bucket), _) => bucket,
+            // The zone is not known yet; once it is, the day gets its end.
+            (None, Interval::Day) => Bucket { start, end: start.saturating_add(86_400) },
+            (None, _) => return,
+        };
         let close = self.calendar.close_of(interval, bucket);
         let Some(level) = self.levels.get_mut(interval.index()) else { return };
-        if level.recent.back().is_some_and(|last| start < last.bucket.end) {
-            return;
+        if let Some(last) = level.recent.back_mut() {
+            if start <= last.bucket.start {
+                return;
+            }
+            last.bucket.end = last.bucket.end.min(start);
         }
-        if level.recent.len() >= RESTORED_MAX {
+        let horizon = bar.first.at.checked_sub(limits.allowance).map_or(i64::MIN, second_of);
+        let leaves = |first: &mut Running| bar.count > 0 && first.bucket.end <= horizon;
+        while level.recent.len() >= RESTORED_MAX || level.recent.front_mut().is_some_and(leaves) {
             level.left = level.recent.pop_front().map(|first| first.bucket.end);
+        }
+        if let Some(before) = level.recent.back_mut() {
+            before.told_closed = true;
         }
         level.recent.push_back(Running { bucket, close, bar: *bar, own: false, dirty: false, told_closed: false });
         let newest = self.newest.map_or(bar.last.at, |(newest, _)| newest.max(bar.last.at));
         self.newest = Some((newest, newest));
-        (self.restarted, self.restored) = (true, true);
+        self.restarted = true;
+        if bar.count == 0 {
+            self.delivered = Some(self.delivered.map_or(interval, |finest| finest.min(interval)));
+        }
     }
 
     /// Lets a tick join the bars that it belongs to.
@@ -156,7 +172,7 @@ impl Series {
         let late = self.newest.is_some_and(|(newest, _)| at < newest);
         let newest = self.newest.map_or(at, |(newest, _)| newest.max(at));
         self.newest = Some((newest, now));
-        (self.restarted, self.restored) = (false, false);
+        self.restarted = false;
         let horizon = newest.checked_sub(limits.allowance).map_or(i64::MIN, second_of);
         for ((interval, level), place) in
             Interval::ALL.into_iter().zip(&mut self.levels).zip(places.into_iter().flatten())
@@ -190,7 +206,7 @@ impl Series {
             return Taken::Future;
         }
         let Some(bar) = delivered.bar(start) else { return Taken::Overflow };
-        if self.delivered.is_none() && !self.restored {
+        if self.delivered.is_none() {
             self.begin_anew(told);
         }
         let horizon = self.horizon(interval);
@@ -200,7 +216,7 @@ impl Series {
             }
             self.begin_anew(told);
         }
-        (self.restarted, self.restored) = (false, false);
+        self.restarted = false;
         self.delivered = Some(self.delivered.map_or(interval, |finest| finest.min(interval)));
         let late = self.level(interval).is_some_and(|level| level.last_start() > Some(bucket.start));
         let newest = self.newest.map_or(end.min(now), |(newest, _)| newest.max(end.min(now)));
@@ -229,6 +245,12 @@ impl Series {
             // A bar of one second is told when it is over: telling it before is hardly earlier.
             level.tell(second_of(reached), interval, interval != Interval::Second, told);
         }
+    }
+
+    /// Bars that may still change, of all intervals.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.levels.iter().map(|level| level.recent.len()).sum()
     }
 
     fn level(&self, interval: Interval) -> Option<&Level> {

@@ -80,7 +80,7 @@ fn ticks_per_second() {
     report("bars", started);
 
     let feed = crate::feed::samples::feed("s");
-    let mut intake = Intake::new(limits, limits_of_bars, limits);
+    let mut intake = Intake::new(limits, limits_of_bars, RingLimits::of_bars());
     let (mut events, mut next) = (0, ticks[0].timestamp);
     let started = Instant::now();
     for (sequence, tick) in (1..).zip(&ticks) {

@@ -179,11 +179,6 @@ impl SourceSettings {
         matches!(self, Self::Simulator(_) | Self::Replay(_))
     }
 
-    /// Whether it delivers bars, which are not made here then.
-    pub(crate) fn delivers_bars(&self) -> bool {
-        matches!(self, Self::Yahoo(_))
-    }
-
     /// These settings with some of them changed.
     ///
     /// # Errors

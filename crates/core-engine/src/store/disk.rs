@@ -13,10 +13,13 @@
 //! once after a crash instead of reading all of it. Some commits a second can afford that.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::Bound;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
+use redb::backends::FileBackend;
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition,
 };
@@ -64,8 +67,13 @@ pub(super) struct Written {
 /// Opens the file of a path, or makes it. Unless it was `checked` before, every page of it is read and compared with
 /// its checksum, if it is not too large for that: otherwise a damaged page would be believed.
 pub(super) fn open_file(path: &Path, checked: bool) -> Result<Database, DatabaseError> {
-    let small = std::fs::metadata(path).is_ok_and(|file| file.len() <= CHECK_MAX_BYTES);
-    Database::builder().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(small && !checked).create(path)
+    // For nobody else to read: a source may have been connected with a key.
+    let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let small = file.metadata()?.len() <= CHECK_MAX_BYTES;
+    Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .set_check_integrity_on_open(small && !checked)
+        .create_with_backend(FileBackend::new(file)?)
 }
 
 impl Disk {
@@ -136,31 +144,22 @@ impl Disk {
         let read = self.0.begin_read()?;
         let mut loaded = Loaded::default();
         let bars = read.open_table(BARS)?;
-        let mut after: Option<(String, String, u8)> = None;
-        let mut room = limits.load_bars;
-        while room > 0 {
-            let from = match &after {
-                Some((source, symbol, code)) => Bound::Excluded((source.as_str(), symbol.as_str(), *code, i64::MAX)),
-                None => Bound::Unbounded,
-            };
-            let range: (Bound<(&str, &str, u8, i64)>, Bound<_>) = (from, Bound::Unbounded);
-            let Some(first) = bars.range(range)?.next() else { break };
-            let key = first?.0;
-            let (source, symbol, code, _) = key.value();
-            let (source, symbol) = (source.to_owned(), symbol.to_owned());
+        let keys = series_of(&bars, limits.load_bars)?;
+        // The same number of each, so that no symbol is left out because of its name.
+        let share = limits.load_bars.checked_div(keys.len()).unwrap_or_default().min(limits.load_bars_per_key);
+        for (source, symbol, code) in keys {
             let series = (source.as_str(), symbol.as_str(), code, i64::MIN)..=(&source, &symbol, code, i64::MAX);
             let mut found = Vec::new();
-            for entry in bars.range(series)?.rev().take(limits.load_bars_per_key.min(room)) {
+            for entry in bars.range(series)?.rev().take(share) {
                 let (key, value) = entry?;
                 match bar_code::decode(value.value()) {
                     Some(bar) => found.push((key.value().3, bar)),
                     None => loaded.unreadable += 1,
                 }
             }
-            room = room.saturating_sub(found.len().max(1));
-            after = Some((source.clone(), symbol.clone(), code));
-            if let Some(interval) = Interval::from_code(code) {
-                loaded.series.push(LoadedSeries { source, symbol, interval, bars: found });
+            match Interval::from_code(code) {
+                Some(interval) => loaded.series.push(LoadedSeries { source, symbol, interval, bars: found }),
+                None => loaded.unreadable += 1,
             }
         }
         let articles = read.open_table(ARTICLES)?;
@@ -181,6 +180,27 @@ impl Disk {
         }
         Ok(loaded)
     }
+}
+
+/// The sources, symbols and intervals that have bars; one look-up for each.
+fn series_of(
+    bars: &impl ReadableTable<(&'static str, &'static str, u8, i64), &'static [u8]>,
+    most: usize,
+) -> Result<Vec<(String, String, u8)>, StorageError> {
+    let mut keys: Vec<(String, String, u8)> = Vec::new();
+    while keys.len() < most {
+        let from = match keys.last() {
+            Some((source, symbol, code)) => Bound::Excluded((source.as_str(), symbol.as_str(), *code, i64::MAX)),
+            None => Bound::Unbounded,
+        };
+        let range: (Bound<(&str, &str, u8, i64)>, Bound<_>) = (from, Bound::Unbounded);
+        let Some(first) = bars.range(range)?.next() else { break };
+        let key = first?.0;
+        let (source, symbol, code, _) = key.value();
+        let next = (source.to_owned(), symbol.to_owned(), code);
+        keys.push(next);
+    }
+    Ok(keys)
 }
 
 fn make_tables(database: &Database) -> Result<(), redb::Error> {

@@ -58,7 +58,7 @@ pub(crate) struct StoreLimits {
     /// Articles that may wait to be written, and their bytes.
     pub(crate) max_pending_articles: usize,
     pub(crate) max_pending_article_bytes: usize,
-    /// Bars that are read at the start, of one interval of one symbol and in all.
+    /// Bars that are read at the start, of one interval of one symbol and in all; if all are more, less of each.
     pub(crate) load_bars_per_key: usize,
     pub(crate) load_bars: usize,
     /// Articles that are read at the start.
@@ -78,7 +78,7 @@ impl Default for StoreLimits {
             max_pending_articles: 5_000,
             max_pending_article_bytes: 32 * 1024 * 1024,
             load_bars_per_key: 500,
-            load_bars: 1_000_000,
+            load_bars: 400_000,
             load_articles: 5_000,
         }
     }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +10,11 @@ use redb::{Database, StorageBackend, TableDefinition};
 
 use super::pending::PendingCounts;
 use super::*;
+use crate::market::bars::{BarLimits, Event};
+use crate::market::history::rings::RingLimits;
+use crate::market::intake::Intake;
 use crate::market::ohlcv::samples::bar;
+use crate::tick::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -85,9 +90,10 @@ fn what_was_put_is_there_after_a_restart() {
     drop(store);
     let few = StoreLimits { load_bars_per_key: 2, load_bars: 3, load_articles: 1, ..limits() };
     let (_, loaded) = open(&path, few).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(
         shown(&loaded),
-        ["s A 1m: 180=3.50 120=2.5", "s A 1d: -86400=4", "moved of 200 with 4", "feed {\"type\":\"rss\"}"]
+        ["s A 1m: 180=3.50", "s A 1d: -86400=4", "s AB 1s: 5=5", "moved of 200 with 4", "feed {\"type\":\"rss\"}"]
     );
 }
 
@@ -416,8 +422,10 @@ fn a_full_disk_is_told_and_nothing_is_lost_when_there_is_room_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("engine.redb");
     let full = Arc::new(AtomicBool::new(false));
-    let (file, is_full) = (path.clone(), Arc::clone(&full));
+    let broken = Arc::new(AtomicBool::new(false));
+    let (file, is_full, is_broken) = (path.clone(), Arc::clone(&full), Arc::clone(&broken));
     let opener = move || {
+        assert!(!is_broken.load(Ordering::Relaxed), "a fault of the library");
         let options = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(&file);
         let backend = Full { file: FileBackend::new(options.unwrap()).unwrap(), full: Arc::clone(&is_full) };
         let database = Database::builder().create_with_backend(backend);
@@ -440,6 +448,11 @@ fn a_full_disk_is_told_and_nothing_is_lost_when_there_is_room_again() {
     }
     store.put_bar(key("A", Interval::Minute, 60), &bar(1, "3"));
 
+    broken.store(true, Ordering::Relaxed);
+    let error = store.flush(PATIENCE).unwrap_err();
+    assert_eq!(error.to_string(), "the store could not be written: the library of the store panicked");
+
+    broken.store(false, Ordering::Relaxed);
     full.store(false, Ordering::Relaxed);
     store.flush(PATIENCE).unwrap();
     assert!(!store.stats().failing);
@@ -502,6 +515,85 @@ fn a_killed_process_leaves_a_store_that_opens_with_everything_that_was_durable()
         assert!(newest >= durable, "{durable} bars were durable, {newest} are there");
         let (_, lost_from_ms, _) = told.iter().find(|told| told.0 > newest).copied().unwrap_or((0, at_ms, 0));
         println!("round {round}: killed at {at_ms} ms, bars since {lost_from_ms} ms are lost");
+        drop(store);
+    }
+}
+
+/// Takes in 100,000 ticks a second of 1,000 symbols and stores their bars until it is killed. Run by the test below.
+#[test]
+#[ignore = "is killed by another test"]
+fn child_under_load() {
+    let Some(path) = std::env::var_os("CORE_ENGINE_TEST_STORE") else { return };
+    let (store, _) = open(Path::new(&path), limits()).unwrap();
+    let mut intake = Intake::new(RingLimits::default(), BarLimits::default(), RingLimits::of_bars());
+    let samples: Vec<_> =
+        (0..1_000).map(|number| crate::tick::samples::value("s", 1, &format!("SYMBOL{number}USDT"))).collect();
+    let mut put = |source: &Arc<str>, symbol: &Arc<str>, event: &Event| {
+        if let Event::Bar { interval, bucket, bar, .. } = event {
+            let (source, symbol) = (Arc::clone(source), Arc::clone(symbol));
+            store.put_bar(BarKey { source, symbol, interval: *interval, start: bucket.start }, bar);
+        }
+    };
+    let (started, mut busy) = (Instant::now(), Duration::ZERO);
+    for round in 1_u32.. {
+        let now = Timestamp::now();
+        let began = Instant::now();
+        for sample in &samples {
+            let mut value = Value::clone(sample);
+            (value.sequence, value.tick.timestamp) = (u64::from(round), now);
+            intake.record(&Arc::new(value), None, now, &mut put);
+        }
+        if round % 25 == 0 {
+            intake.advance(now, &mut put);
+        }
+        busy += began.elapsed();
+        println!("AT {} {round} {}", now.as_millisecond(), busy.as_millis());
+        while let Some(left) = (Duration::from_millis(10) * round).checked_sub(started.elapsed()) {
+            std::thread::park_timeout(left);
+        }
+    }
+}
+
+/// How old the newest stored tick of a symbol is when the process that took it in is killed under load; printed.
+#[test]
+#[ignore = "measures"]
+fn lost_by_a_kill_under_load() {
+    for rounds in [511, 533, 546, 560, 574] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("engine.redb");
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["store::tests::child_under_load", "--exact", "--ignored", "--nocapture"])
+            .env("CORE_ENGINE_TEST_STORE", &path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut last = (0_i64, 0_i64, 0_i64);
+        for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
+            let numbers: Vec<i64> =
+                line.strip_prefix("AT ").unwrap_or("").split(' ').filter_map(|number| number.parse().ok()).collect();
+            let [at_ms, round, busy_ms] = numbers[..] else { continue };
+            last = (at_ms, round, busy_ms);
+            if round == rounds {
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        let started = Instant::now();
+        let (store, loaded) = open(&path, limits()).unwrap();
+        let opened = started.elapsed();
+        let days = loaded.series.iter().filter(|series| series.interval == Interval::Day);
+        let newest: Vec<_> = days.map(|series| series.bars[0].1.last.at.as_millisecond()).collect();
+        let seconds: usize =
+            loaded.series.iter().filter(|series| series.interval == Interval::Second).map(|s| s.bars.len()).sum();
+        println!(
+            "killed after {} rounds of 1,000 ticks ({} ms busy): {} symbols, at most {} ms lost; {seconds} bars of a \
+             second; opened in {opened:?}",
+            last.1,
+            last.2,
+            newest.len(),
+            last.0 - newest.iter().min().unwrap(),
+        );
         drop(store);
     }
 }

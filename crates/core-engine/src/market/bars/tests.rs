@@ -276,7 +276,9 @@ fn a_bar_that_was_stored_goes_on() {
         let Event::Bar { interval, bucket, bar, .. } = event else { continue };
         after.bars.restore(after.id, interval, bucket.start, &bar);
         after.bars.restore(after.id, interval, bucket.start, &bar);
-        after.bars.restore(after.id, interval, bucket.start + 1, &bar);
+        if interval != Interval::Day {
+            after.bars.restore(after.id, interval, bucket.start + 1, &bar);
+        }
     }
     assert_eq!(after.tick("2026-11-20T10:00:02Z", "9"), Taken::Newest);
     after.advance("2026-11-20T10:00:02Z");
@@ -291,6 +293,36 @@ fn a_bar_that_was_stored_goes_on() {
 }
 
 #[test]
+fn of_many_stored_bars_only_the_last_is_told_again() {
+    let bar = |second: i64, count| Ohlcv { count, ..crate::market::ohlcv::samples::bar(second, "1") };
+    for (count, held) in [(1, 2), (0, 180)] {
+        let mut bench = Bench::new("UTC");
+        for minute in 0..500 {
+            bench.bars.restore(bench.id, Interval::Minute, minute * 60, &bar(minute * 60, count));
+        }
+        assert_eq!(bench.bars.series[0].series.held(), held);
+        bench.advance("2026-11-20T10:00:00Z");
+        assert_eq!(bench.told(), [format!("1m 1970-01-01T08:19:00Z 1 1 1 1 x 1 of {count} Closed")]);
+    }
+}
+
+#[test]
+fn stored_days_wait_for_their_zone() {
+    let mut bench = Bench::new("UTC");
+    // The Saturday before clocks change, a Sunday of 25 hours, and the Monday after it.
+    for start in ["2026-10-31T04:00:00Z", "2026-11-01T04:00:00Z", "2026-11-02T05:00:00Z"] {
+        let second = at(start).as_second();
+        bench.bars.restore(bench.id, Interval::Day, second, &crate::market::ohlcv::samples::bar(second, "5"));
+    }
+    bench.bars.set_zone(bench.id, &TimeZone::get("America/New_York").unwrap(), &mut bench.told);
+    assert!(bench.told().is_empty());
+    bench.tick("2026-11-02T20:00:00Z", "9");
+    bench.advance("2026-11-02T20:00:00Z");
+    assert_eq!(bench.told().pop().unwrap(), "1d 2026-11-02T05:00:00Z 5 9 5 9 x 2 of 2 Open");
+    assert_eq!(bench.counts().missing[Interval::Day.index()], 0);
+}
+
+#[test]
 fn restored_minutes_are_rolled_up_with_new_ones() {
     let (mut before, now) = (Bench::new("UTC"), "2026-11-20T10:02:30Z");
     before.deliver(Interval::Minute, "2026-11-20T10:00:00Z", "5 9 4 6 10", now);
@@ -301,6 +333,7 @@ fn restored_minutes_are_rolled_up_with_new_ones() {
         let Event::Bar { interval, bucket, bar, .. } = event else { continue };
         after.bars.restore(after.id, interval, bucket.start, &bar);
     }
+    assert_eq!(after.tick(now, "100"), Taken::Covered, "its source delivers bars, as it did before");
     after.deliver(Interval::Minute, "2026-11-20T10:02:00Z", "7 7 7 7 10", now);
     after.advance(now);
     assert_eq!(after.told().pop().unwrap(), "1d 2026-11-20T00:00:00Z 5 9 4 7 x 30 of 0 Open");

@@ -42,6 +42,19 @@ impl Default for RingLimits {
     }
 }
 
+impl RingLimits {
+    /// The bounds of bars: four intervals of each symbol. Their age says little, because a bar of a day arrives once
+    /// a day.
+    pub(crate) fn of_bars() -> Self {
+        Self {
+            max_keys: 40_000,
+            max_items: 2_000_000,
+            max_age: SignedDuration::from_hours(24 * 3_660),
+            ..Self::default()
+        }
+    }
+}
+
 /// What rings hold and what their bounds cost.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct RingCounts {
