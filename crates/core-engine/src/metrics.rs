@@ -219,6 +219,8 @@ impl Page {
         self.one("core_engine_store_commits_total", "counter", "Commits.", store.commits);
         self.one("core_engine_store_failures_total", "counter", "Attempts that failed.", store.failures);
         self.one("core_engine_store_expired_total", "counter", "What was taken out by its age.", store.expired);
+        let replaced = store.coalesced;
+        self.one("core_engine_store_coalesced_total", "counter", "States of bars that newer ones replaced.", replaced);
         let lost = store.dropped.saturating_add(store.refused);
         self.one("core_engine_store_dropped_total", "counter", "What was never written.", lost);
         let took = store.last_commit_took.as_secs_f64();

@@ -128,10 +128,10 @@ impl Wanted {
         }
         match &self.query {
             None => Some(0.0),
-            Some(query) => rank(query, &[&Words::of([article.title.as_str(), article.summary.as_str()])])
-                .first()
-                .copied()
-                .filter(|score| *score > 0.0),
+            Some(query) => {
+                let words = Words::of([article.title.as_str(), article.summary.as_str()]);
+                query.matches(&words).then(|| rank(query, &[&words]).first().copied().unwrap_or_default())
+            }
         }
     }
 }

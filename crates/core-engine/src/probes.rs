@@ -14,7 +14,7 @@ use crate::slot::State;
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Tells the state of each source until it is dropped.
-pub(crate) async fn watch(engine: Arc<Engine>, reporter: HealthReporter) {
+pub(crate) async fn watch(engine: Arc<Engine>, mut reporter: HealthReporter) {
     let mut told: BTreeMap<String, ServingStatus> = BTreeMap::new();
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

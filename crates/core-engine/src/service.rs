@@ -7,6 +7,7 @@ use futures_util::stream::{BoxStream, StreamExt, unfold};
 use jiff::{SignedDuration, Timestamp};
 use protos::core_engine::v1 as pb;
 use protos::core_engine::v1::core_engine_server::CoreEngine;
+use rust_decimal::Decimal;
 use tonic::{Request, Response, Status};
 
 use crate::deadline::within;
@@ -320,9 +321,17 @@ fn bar(held: &HeldBar, symbol: &str, found: &BarsFound) -> pb::MarketData {
         source_id: found.source.to_string(),
         sequence: last.sequence,
         bar: Some(pb::Bar { open: open.to_string(), high: high.to_string(), low: low.to_string() }),
-        additional_data: Default::default(),
+        additional_data: [("trades", Some(held.bar.count.to_string())), ("vwap", held.bar.vwap().map(shown))]
+            .into_iter()
+            .filter_map(|(name, text)| Some((name.to_owned(), text?)))
+            .collect(),
         exchange_timezone: found.zone.clone().unwrap_or_default(),
     }
+}
+
+/// A quotient, with as many digits as make sense.
+fn shown(number: Decimal) -> String {
+    number.round_dp(10).normalize().to_string()
 }
 
 fn indicator(studied: Studied) -> pb::Indicator {

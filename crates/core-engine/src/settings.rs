@@ -94,7 +94,7 @@ pub struct BarSettings {
     pub max_series: usize,
     /// Memory of all bars, 1 KiB or more.
     pub max_bytes: usize,
-    /// How long a bar is held after its last change.
+    /// How long a bar is held after its last change. Long, because a bar of a day comes once a day.
     #[serde(deserialize_with = "duration")]
     pub max_age: Duration,
     /// How late a value may come and still join its bars, at most a minute.
@@ -108,7 +108,7 @@ impl Default for BarSettings {
             capacity: 1_000,
             max_series: 2_000,
             max_bytes: 128 * 1024 * 1024,
-            max_age: Duration::from_secs(30 * 24 * 3_600),
+            max_age: days(3_660),
             allowance: Duration::from_secs(5),
         }
     }
@@ -503,10 +503,9 @@ impl Settings {
                 max_keys: self.bars.max_series.saturating_mul(Interval::ALL.len()),
                 max_items_per_key: self.bars.capacity,
                 max_bytes_per_key: self.bars.max_bytes,
-                // Bytes are the bound.
-                max_items: usize::MAX,
                 max_bytes: self.bars.max_bytes,
                 max_age: signed(self.bars.max_age),
+                ..RingLimits::of_bars()
             },
             series: BarLimits {
                 max_series: self.bars.max_series,

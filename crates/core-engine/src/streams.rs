@@ -21,12 +21,14 @@ pub(crate) struct Streams {
     table: Mutex<Table>,
 }
 
+type BySymbol = HashMap<Arc<str>, Vec<(u64, Arc<Subscriber>)>>;
+
 #[derive(Default, Debug)]
 struct Table {
     next: u64,
     open: HashMap<u64, Arc<Subscriber>>,
     /// Who wants a symbol of a source: publishing costs what is delivered, not what is open.
-    wanted: HashMap<Arc<str>, HashMap<Arc<str>, Vec<(u64, Arc<Subscriber>)>>>,
+    wanted: HashMap<Arc<str>, BySymbol>,
     /// Sums of what closed subscriptions had counted.
     closed: StreamCounts,
 }

@@ -13,6 +13,9 @@ const STUDIES_MAX: usize = 20;
 /// Decimal places that are told.
 const PLACES: u32 = 10;
 
+/// A value, and the upper and lower band if it has any.
+type Reading = (Decimal, Option<(Decimal, Decimal)>);
+
 /// Which indicator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -113,7 +116,7 @@ impl Study {
         let prices = closes(bars);
         let single =
             |line: Vec<Option<Decimal>>| line.into_iter().map(|value| value.map(|value| (value, None))).collect();
-        let line: Vec<Option<(Decimal, Option<(Decimal, Decimal)>)>> = match self.kind {
+        let line: Vec<Option<Reading>> = match self.kind {
             Kind::Sma => single(indicators::sma(&prices, self.period)?),
             Kind::Ema => single(indicators::ema(&prices, self.period)?),
             Kind::Rsi => single(indicators::rsi(&prices, self.period)?),

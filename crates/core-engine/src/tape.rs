@@ -123,9 +123,10 @@ impl Tape {
         (self.intake.values().counts(), self.intake.values().limits())
     }
 
-    /// What the rings of bars hold, and their bounds.
+    /// What the rings of bars hold, and their bounds; refused are values of symbols too many as well.
     pub(crate) fn bars(&self) -> (RingCounts, RingLimits) {
-        (self.intake.held().counts(), self.intake.held().limits())
+        let (counts, (_, refused)) = (self.intake.held().counts(), self.intake.bars().sizes());
+        (RingCounts { refused: counts.refused.saturating_add(refused), ..counts }, self.intake.held().limits())
     }
 }
 

@@ -312,7 +312,7 @@ impl<V: Venue> Exchange<V> {
                     Place::Next => {}
                     Place::After { last, .. } => self.fill(&trade.symbol, last, trade.id, feed).await,
                 }
-                self.record(trade, feed);
+                self.record(&trade, feed);
             }
             Event::Heartbeat { symbol, last_trade_id } => {
                 feed.heard();
@@ -344,7 +344,7 @@ impl<V: Venue> Exchange<V> {
         }
     }
 
-    fn record(&self, trade: Trade, feed: &Feed) {
+    fn record(&self, trade: &Trade, feed: &Feed) {
         let Some((symbol, facts)) = self.facts.get_key_value(&trade.symbol) else { return };
         self.ids.lock().taken(symbol, trade.id);
         let additional = match trade.bought {
@@ -373,7 +373,7 @@ impl<V: Venue> Exchange<V> {
                 for trade in trades {
                     let between = trade.id > last && trade.id < next;
                     if between && self.ids.lock().place(symbol, trade.id) != Place::Old {
-                        self.record(trade, feed);
+                        self.record(&trade, feed);
                         filled += 1;
                     }
                 }

@@ -175,7 +175,7 @@ impl NewsApi {
             // Its errors come with a body that says more than the status.
             Err(SourceError::Net(NetError::Status { status, body })) => {
                 return Err(match news_api::parse(&body, None, &feed.origin(None)) {
-                    Err(ParseError::Refused { code, message }) => SourceError::Answer(format!("{code}: {message}")),
+                    Err(ParseError::Refused { code, message, .. }) => SourceError::Answer(format!("{code}: {message}")),
                     _ => NetError::Status { status, body }.into(),
                 });
             }

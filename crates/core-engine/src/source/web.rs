@@ -70,7 +70,7 @@ fn per_request(per_minute: u32) -> Duration {
 }
 
 /// A whole number within bounds.
-pub(super) fn whole<T: std::str::FromStr + PartialOrd + std::fmt::Display>(
+pub(super) fn whole<T: std::str::FromStr + PartialOrd + std::fmt::Display + Copy>(
     value: &str,
     min: T,
     max: T,

@@ -184,7 +184,7 @@ impl Yahoo {
             };
             match read {
                 Ok(chart) => {
-                    self.take(symbol, chart, feed);
+                    self.take(symbol, &chart, feed);
                     return Ok(());
                 }
                 Err(NoChart::UnknownSymbol) => return Err(FetchError::UnknownSymbol(Arc::clone(symbol))),
@@ -237,20 +237,20 @@ impl Yahoo {
     }
 
     /// Takes in what is new in a chart.
-    fn take(&self, symbol: &Arc<str>, chart: Chart, feed: &Feed) {
+    fn take(&self, symbol: &Arc<str>, chart: &Chart, feed: &Feed) {
         feed.dropped(DropKind::Empty, chart.empty);
         if chart.malformed > 0 {
             feed.error(ErrorKind::MalformedRecord, format!("{} candles of {symbol} cannot be read", chart.malformed));
         }
         feed.tell_exchange(symbol, chart.zone.as_deref(), &chart.sessions);
-        let additional = Arc::new(additional(&chart));
+        let additional = Arc::new(additional(chart));
         let known = self.taken.lock().get(symbol).copied();
         let new = chart.candles.iter().filter(|candle| {
             known.is_none_or(|known| candle.start > known.start || (candle.start == known.start && **candle != known))
         });
         let mut newest = known;
         for candle in new {
-            feed.record(self.tick(symbol, candle, &chart, &additional));
+            feed.record(self.tick(symbol, candle, chart, &additional));
             newest = Some(*candle);
         }
         match newest {

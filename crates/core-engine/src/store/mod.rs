@@ -268,6 +268,7 @@ impl Store {
     }
 
     /// Up to which of the puts everything is durable, counted from the first.
+    #[cfg(test)]
     pub(crate) fn durable(&self) -> u64 {
         self.shared.state.lock().durable
     }
@@ -300,6 +301,7 @@ impl Store {
     ///
     /// # Errors
     /// `NotWritten` if something was left.
+    #[cfg(test)]
     pub(crate) fn close(mut self) -> Result<(), StoreError> {
         self.stop();
         self.flush(Duration::ZERO)
