@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use quick_xml::escape::resolve_html5_entity;
 
-/// Of one field that much is looked at; what is beyond cannot become visible in any text that is kept.
+/// Of one field that much is looked at; what is beyond is as good as cut off.
 pub(super) const RAW_MAX_BYTES: usize = 64 * 1024;
 /// Longest name of an entity, which is `CounterClockwiseContourIntegral`.
 const ENTITY_MAX_BYTES: usize = 31;
