@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 
 use crate::news::article::{Article, Origin};
 use crate::news::parse::{ParseError, Parsed, feed, news_api};
@@ -48,6 +49,39 @@ pub fn feed(document: &[u8], charset: Option<&str>) -> NewsDocument {
 #[must_use]
 pub fn news_api(document: &[u8]) -> NewsDocument {
     shown(news_api::parse(document, None, &origin()))
+}
+
+/// Whose market data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "they are the names of formats")]
+pub enum Market {
+    YahooChart,
+    Binance,
+    BinanceTrades,
+    Coinbase,
+    CoinbaseTrades,
+    Csv,
+    Ndjson,
+}
+
+/// A price or a candle.
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[expect(missing_docs, reason = "they are those of a candle")]
+pub struct Price {
+    pub open: Decimal,
+    pub high: Decimal,
+    pub low: Decimal,
+    pub close: Decimal,
+    pub volume: Decimal,
+    pub at: Timestamp,
+}
+
+/// Reads market data; a trade is a candle of one price.
+///
+/// # Errors
+/// Why it was refused.
+pub fn market(market: Market, document: &[u8]) -> Result<Vec<Price>, String> {
+    crate::source::foreign::read(market, document)
 }
 
 fn origin() -> Origin {

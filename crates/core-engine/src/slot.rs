@@ -183,6 +183,7 @@ impl Slot {
     }
 
     fn fault(&self, throttled: bool, reason: String, retry_after: Duration) -> EngineError {
+        let retry_after = rounded_up(retry_after);
         let source_id = self.id().to_string();
         match throttled {
             true => EngineError::SourceThrottled { source_id, reason, retry_after },
@@ -377,6 +378,12 @@ impl Running {
             let _ = old.task.await;
         }
     }
+}
+
+/// To tenths of a second, as nobody needs to know it better.
+fn rounded_up(duration: Duration) -> Duration {
+    let tenths = duration.as_millis().div_ceil(100);
+    Duration::from_millis(u64::try_from(tenths).unwrap_or(u64::MAX).saturating_mul(100))
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 #[expect(unreachable_pub, reason = "public in the fuzz package, which shares the file")]
+#[path = "../../../fuzz/src/market.rs"]
+mod market;
+#[expect(unreachable_pub, reason = "public in the fuzz package, which shares the file")]
 #[path = "../../../fuzz/src/news.rs"]
 mod news;
 
@@ -38,6 +41,21 @@ fn feeds_are_read_or_refused() {
 #[test]
 fn answers_of_news_api_are_read_or_refused() {
     replay("news_api", 12, news::news_api);
+}
+
+#[test]
+fn charts_are_read_or_refused() {
+    replay("yahoo_chart", 12, market::yahoo_chart);
+}
+
+#[test]
+fn messages_of_exchanges_are_read_or_refused() {
+    replay("exchange", 14, market::exchange);
+}
+
+#[test]
+fn files_to_replay_are_read_or_refused() {
+    replay("replay", 4, market::replay);
 }
 
 /// Pieces that mean something to XML, HTML, JSON or dates.
@@ -100,6 +118,13 @@ proptest! {
     #[test]
     fn a_damaged_answer_is_read_or_refused(seed in any::<prop::sample::Index>(), edits in edits()) {
         news::news_api(&damaged(&corpus("news_api", 1), seed, &edits));
+    }
+
+    #[test]
+    fn damaged_market_data_is_read_or_refused(seed in any::<prop::sample::Index>(), edits in edits()) {
+        market::yahoo_chart(&damaged(&corpus("yahoo_chart", 1), seed, &edits));
+        market::exchange(&damaged(&corpus("exchange", 1), seed, &edits));
+        market::replay(&damaged(&corpus("replay", 1), seed, &edits));
     }
 
     #[test]

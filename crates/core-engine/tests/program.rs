@@ -1,11 +1,26 @@
 //! The program itself: its line when it is ready, its exit codes, its signals.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
+use protos::core_engine::v1 as pb;
+use protos::core_engine::v1::core_engine_client::CoreEngineClient;
 use rustix::process::{Pid, Signal, kill_process};
+use tonic::transport::Channel;
+
+const VARIABLES: [&str; 8] = [
+    "CORE_ENGINE_CONFIG",
+    "CORE_ENGINE_DEFAULT_SOURCE",
+    "CORE_ENGINE_LISTEN",
+    "CORE_ENGINE_LOG",
+    "CORE_ENGINE_METRICS",
+    "CORE_ENGINE_REPLAY_DIRECTORY",
+    "CORE_ENGINE_SET",
+    "CORE_ENGINE_STORE",
+];
 
 /// Started with these arguments; killed if a test fails half way.
 struct Program(Child);
@@ -14,7 +29,7 @@ impl Program {
     fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_core-engine"));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for name in ["CORE_ENGINE_CONFIG", "CORE_ENGINE_LISTEN", "CORE_ENGINE_REPLAY_DIRECTORY", "CORE_ENGINE_LOG"] {
+        for name in VARIABLES {
             command.env_remove(name);
         }
         Self(command.spawn().unwrap())
@@ -55,6 +70,86 @@ fn it_says_where_it_listens_and_ends_well_on_a_signal() {
         let rest: Vec<String> = lines.map(Result::unwrap).collect();
         assert_eq!((program.end(), rest), ((Some(0), String::new(), String::new()), vec![]));
     }
+}
+
+/// An engine that keeps its bars in `store`, under load, and its address.
+fn under_load(store: &str) -> (Program, SocketAddr) {
+    let mut program = Program::start(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--store",
+        store,
+        "--set",
+        "sources.simulator.type=simulator;sources.simulator.connect=true;\
+         sources.simulator.config.symbols=A=5,B=7,C=9,D=11;sources.simulator.config.ticks_per_second=1000",
+    ]);
+    let mut lines = BufReader::new(program.0.stderr.take().unwrap()).lines();
+    let ready = lines.find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        assert_ne!(line["level"], "ERROR", "{line}");
+        line["address"].as_str().map(|address| address.parse().unwrap())
+    });
+    // Nobody reads further, but the pipe has room for what an engine says in some seconds.
+    (program, ready.unwrap())
+}
+
+async fn client(address: SocketAddr) -> CoreEngineClient<Channel> {
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    CoreEngineClient::new(channel)
+}
+
+/// Bars of a second, by their start: what they closed with, their volume and their trades.
+async fn seconds(client: &mut CoreEngineClient<Channel>) -> BTreeMap<i64, (String, String, String)> {
+    let request =
+        pb::GetBarsRequest { symbol: "A".into(), interval: "1s".into(), limit: Some(1000), ..Default::default() };
+    let bars = client.get_bars(request).await.unwrap().into_inner().bars;
+    let shown = |bar: pb::MarketData| {
+        let trades = bar.additional_data["trades"].clone();
+        (bar.timestamp.unwrap().seconds, (bar.price, bar.volume, trades))
+    };
+    bars.into_iter().map(shown).collect()
+}
+
+/// At the moment of the death a second runs, its bar is in memory alone, and the one before may be on its way to the
+/// disk: those two may be lost or incomplete. All others must be there as they were.
+#[tokio::test]
+async fn an_engine_that_is_killed_loses_a_second_at_most() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("engine.redb");
+    let store = store.to_str().unwrap();
+    let mut known = BTreeMap::new();
+    for _ in 0..3 {
+        let (mut program, address) = under_load(store);
+        let mut engine = client(address).await;
+        let again = seconds(&mut engine).await;
+        for (start, bar) in &known {
+            assert_eq!(again.get(start), Some(bar), "the bar of {start}");
+        }
+        let longer = known.len() + 4;
+        let before = loop {
+            let bars = seconds(&mut engine).await;
+            if bars.len() >= longer {
+                break bars;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        };
+        program.0.kill().unwrap();
+        program.0.wait().unwrap();
+        let newest = *before.keys().next_back().unwrap();
+        known = before.into_iter().filter(|(start, _)| *start < newest - 1).collect();
+    }
+}
+
+#[test]
+fn a_store_that_is_none_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("engine.redb");
+    std::fs::write(&store, "my letters").unwrap();
+    let (code, _, error) =
+        Program::start(&["--listen", "127.0.0.1:0", "--log-level", "error", "--store", store.to_str().unwrap()]).end();
+    assert_eq!(code, Some(1));
+    assert!(error.contains("is not a store of this engine; it was left as it is"), "{error}");
+    assert_eq!(std::fs::read_to_string(&store).unwrap(), "my letters");
 }
 
 #[test]

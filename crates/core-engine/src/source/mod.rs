@@ -16,6 +16,7 @@ mod news_api;
 mod rss;
 
 mod fault;
+pub(crate) mod foreign;
 mod web;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -389,6 +389,8 @@ impl Source for Yahoo {
                 let charts: Vec<_> =
                     self.symbols.iter().map(|symbol| self.chart(symbol, feed, ROUND_PATIENCE).boxed()).collect();
                 let mut round = stream::iter(charts).buffer_unordered(self.settings.concurrency);
+                // The newest is either why the source is down, or booked like the others.
+                let mut failed = None;
                 while let Some(outcome) = round.next().await {
                     match outcome {
                         Ok(()) => {}
@@ -396,12 +398,19 @@ impl Source for Yahoo {
                             feed.error(ErrorKind::Refused, format!("{symbol} is unknown to the server"));
                         }
                         Err(FetchError::Source(SourceError::Refused(_))) => {}
-                        Err(FetchError::Source(error)) => book(feed, &error),
+                        Err(FetchError::Source(error)) => {
+                            if let Some(earlier) = failed.replace(error) {
+                                book(feed, &earlier);
+                            }
+                        }
                     }
                 }
                 drop(round);
-                if let Some(error) = self.web.pause() {
-                    return Err(error);
+                if let Some(pause) = self.web.pause() {
+                    return Err(failed.unwrap_or(pause));
+                }
+                if let Some(error) = failed {
+                    book(feed, &error);
                 }
                 tokio::time::sleep(jittered(self.settings.web.poll)).await;
             }

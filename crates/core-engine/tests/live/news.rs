@@ -127,6 +127,7 @@ async fn what_news_api_refuses_is_told() {
     let (code, message, _) = told(&fetch(&engine, &["x"], "newsapi").await.unwrap_err());
     assert_eq!(code, Code::Unavailable);
     assert!(message.contains("apiKeyInvalid"), "{message}");
+    engine.until("wire", |source| source.received == 2).await;
     // One source of news that works is enough if none is named.
     assert_eq!(fetch(&engine, &["harvest"], "").await.unwrap().len(), 1);
 
