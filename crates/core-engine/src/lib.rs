@@ -49,5 +49,8 @@ mod market;
 mod news;
 mod store;
 
+#[cfg(test)]
+mod load;
+
 pub use server::{Server, ServerError};
 pub use settings::{Settings, SettingsError};

@@ -321,6 +321,12 @@ fn own((key, value): (&str, &str)) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
+#[test]
+fn the_settings_of_the_live_example_are_good() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/s0-market-data/live.yaml");
+    assert_eq!(Settings::load(Path::new(file)).unwrap().metrics.unwrap().port(), 9902);
+}
+
 #[tokio::test]
 async fn the_settings_of_the_example_serve_their_recorded_morning() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/s3-core-engine/engine.yaml");
