@@ -103,7 +103,9 @@ impl Tape {
         limit: usize,
         now: Timestamp,
     ) -> Vec<HeldBar> {
-        self.advance(now);
+        self.intake.advance_one(source, symbol, now, &mut |source, symbol, event| {
+            keep(&self.store, source, symbol, event);
+        });
         self.intake.newest_bars(source, symbol, interval, limit)
     }
 

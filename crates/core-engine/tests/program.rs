@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use protos::core_engine::v1 as pb;
 use protos::core_engine::v1::core_engine_client::CoreEngineClient;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::transport::Channel;
 
 const VARIABLES: [&str; 8] = [
@@ -27,11 +29,16 @@ struct Program(Child);
 
 impl Program {
     fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_core-engine"));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for name in VARIABLES {
             command.env_remove(name);
         }
+        command.envs(variables.iter().copied());
         Self(command.spawn().unwrap())
     }
 
@@ -83,14 +90,19 @@ fn under_load(store: &str) -> (Program, SocketAddr) {
         "sources.simulator.type=simulator;sources.simulator.connect=true;\
          sources.simulator.config.symbols=A=5,B=7,C=9,D=11;sources.simulator.config.ticks_per_second=1000",
     ]);
-    let mut lines = BufReader::new(program.0.stderr.take().unwrap()).lines();
+    let ready = ready(&mut program);
+    (program, ready)
+}
+
+/// Where it listens. Nobody reads further, but the pipe has room for what an engine says in some seconds.
+fn ready(program: &mut Program) -> SocketAddr {
+    let mut lines = BufReader::new(program.0.stderr.as_mut().unwrap()).lines();
     let ready = lines.find_map(|line| {
         let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
         assert_ne!(line["level"], "ERROR", "{line}");
         line["address"].as_str().map(|address| address.parse().unwrap())
     });
-    // Nobody reads further, but the pipe has room for what an engine says in some seconds.
-    (program, ready.unwrap())
+    ready.unwrap()
 }
 
 async fn client(address: SocketAddr) -> CoreEngineClient<Channel> {
@@ -137,6 +149,91 @@ async fn an_engine_that_is_killed_loses_a_second_at_most() {
         program.0.wait().unwrap();
         let newest = *before.keys().next_back().unwrap();
         known = before.into_iter().filter(|(start, _)| *start < newest - 1).collect();
+    }
+}
+
+const CHART: &str = r#"{"chart":{"result":[{"meta":{"symbol":"ACME"},"timestamp":[1764340200],"indicators":{"quote":[
+    {"open":[1.5],"high":[2],"low":[1],"close":[1.75],"volume":[10]}]}}],"error":null}}"#;
+const TRADE: &str = r#"{"data":{"e":"trade","s":"BTCUSDT","t":1,"p":"64000.5","q":"2","T":1764340200000,"m":true}}"#;
+
+/// An HTTPS and a secure WebSocket server behind one certificate, which is also its own root, in PEM.
+async fn secure_server() -> (u16, String, tokio::task::JoinSet<()>) {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key.into())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut serving = tokio::task::JoinSet::new();
+    serving.spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            connections.spawn(async move {
+                let Ok(mut socket) = acceptor.accept(socket).await else { return };
+                let mut head = [0; 4096];
+                let read = socket.read(&mut head).await.unwrap_or(0);
+                let head = String::from_utf8_lossy(&head[..read]).into_owned();
+                let Some(key) = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")) else {
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{CHART}", CHART.len());
+                    let _ = socket.write_all(answer.as_bytes()).await;
+                    return;
+                };
+                let accept = tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes());
+                let answer = format!(
+                    "HTTP/1.1 101 Switching\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+                     sec-websocket-accept: {accept}\r\n\r\n"
+                );
+                let _ = socket.write_all(answer.as_bytes()).await;
+                // One text frame; its length is below 126.
+                let frame = [&[0x81, u8::try_from(TRADE.len()).unwrap()], TRADE.as_bytes()].concat();
+                let _ = socket.write_all(&frame).await;
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    (port, cert.pem(), serving)
+}
+
+async fn received(client: &mut CoreEngineClient<Channel>, source_id: &str) -> pb::SourceStats {
+    let request = pb::GetIngestionStatsRequest { source_id: source_id.to_owned() };
+    client.get_ingestion_stats(request).await.unwrap().into_inner().sources.remove(0)
+}
+
+#[tokio::test]
+async fn servers_are_reached_over_tls_if_their_root_is_known() {
+    let (port, root, _serving) = secure_server().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("root.pem");
+    let (good, bad) = (root, rcgen::generate_simple_self_signed(["other".to_owned()]).unwrap().cert.pem());
+    let sources = format!(
+        "sources.simulator.type=simulator;sources.y.type=yahoo_finance;sources.y.connect=true;\
+         sources.y.config.url=https://localhost:{port};sources.y.config.session=false;sources.y.config.symbols=ACME;\
+         sources.b.type=binance;sources.b.connect=true;sources.b.config.url=wss://localhost:{port}/stream;\
+         sources.b.config.rest_url="
+    );
+    for (root, known) in [(good, true), (bad, false)] {
+        std::fs::write(&file, root).unwrap();
+        let variables = [("SSL_CERT_FILE", file.to_str().unwrap()), ("SSL_CERT_DIR", "")];
+        let mut program = Program::start_with(&["--listen", "127.0.0.1:0", "--set", &sources], &variables);
+        let mut client = client(ready(&mut program)).await;
+        for source in ["y", "b"] {
+            loop {
+                let stats = received(&mut client, source).await;
+                assert!(stats.received == 0 || known, "{stats:?}");
+                if stats.received > 0 || (!known && stats.errors_by_kind.contains_key("unavailable")) {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }
     }
 }
 

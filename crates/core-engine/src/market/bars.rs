@@ -245,13 +245,17 @@ impl Bars {
     /// Tells what changed since the last time and closes what is over. Looks at every symbol: to be called some times
     /// a second.
     pub(crate) fn advance(&mut self, now: Timestamp, told: &mut Vec<(SeriesId, Event)>) {
-        for (number, entry) in self.series.iter_mut().enumerate() {
-            let (Some(source), Ok(number)) = (self.sources.get_mut(entry.source), u32::try_from(number)) else {
-                continue;
-            };
-            let mut events = |event| told.push((SeriesId(number), event));
-            entry.series.advance(now, &mut Told { counts: &mut source.counts, events: &mut events });
+        for number in 0..u32::try_from(self.series.len()).unwrap_or(u32::MAX) {
+            self.advance_one(SeriesId(number), now, told);
         }
+    }
+
+    /// The same for one symbol.
+    pub(crate) fn advance_one(&mut self, id: SeriesId, now: Timestamp, told: &mut Vec<(SeriesId, Event)>) {
+        let Some(entry) = self.series.get_mut(id.0 as usize) else { return };
+        let Some(source) = self.sources.get_mut(entry.source) else { return };
+        let mut events = |event| told.push((id, event));
+        entry.series.advance(now, &mut Told { counts: &mut source.counts, events: &mut events });
     }
 
     /// The counters of a source.

@@ -126,6 +126,14 @@ impl Intake {
         }
     }
 
+    /// Tells what changed of one symbol, see [`advance`](Self::advance).
+    pub(crate) fn advance_one(&mut self, source: &str, symbol: &str, now: Timestamp, on_event: OnEvent<'_>) {
+        if let Some(id) = self.bars.find(source, symbol) {
+            self.bars.advance_one(id, now, &mut self.told);
+            self.tell(now, on_event);
+        }
+    }
+
     /// The newest `limit` bars of a symbol, oldest first, with the one that runs as it was told last.
     pub(crate) fn newest_bars(&self, source: &str, symbol: &str, interval: Interval, limit: usize) -> Vec<HeldBar> {
         let id = self.bars.find(source, symbol);

@@ -20,7 +20,8 @@ use super::trades::Trade;
 use crate::net::Location;
 use crate::tick::is_symbol;
 
-const URL: &str = "wss://stream.binance.com:9443";
+/// Under this path, events come in an envelope that names their stream.
+const URL: &str = "wss://stream.binance.com:9443/stream";
 const REST_URL: &str = "https://api.binance.com";
 const SYMBOLS: &[&str] = &["BTCUSDT", "ETHUSDT"];
 const CHANNELS: &[&str] = &["trade", "ticker"];

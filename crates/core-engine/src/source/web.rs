@@ -165,7 +165,8 @@ impl Web {
 
     /// Why nothing may be asked for a while, if so.
     pub(super) fn pause(&self) -> Option<SourceError> {
-        self.guard.refusal().map(SourceError::Refused)
+        let refusal = self.guard.refusal().filter(|refusal| !refusal.retry_after().is_zero());
+        refusal.map(SourceError::Refused)
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) const CRATES: &[Crate] = &[
         "the gateway in process and scripted peers, for tests",
     ),
     member("protos", Role::Customer, &[], "generated messages and stubs of the reference backends"),
-    member("core-engine", Role::Customer, &["protos"], "the reference backend: market data over gRPC"),
+    member("core-engine", Role::Customer, &["protos"], "the reference backend: market data and news over gRPC"),
     member("loadgen", Role::Tool, &[], "load and the backend behind every published figure"),
     member("xtask", Role::Tool, &["tidegate-config"], "`tidy` and `docs`"),
 ];
