@@ -65,6 +65,9 @@ Ready. Try, in another terminal:
   curl -s $gateway/api/v1/health
   curl -s --json '{"symbols":["BTCUSDT","ETHUSDT"],"source_id":"simulator"}' $gateway/api/v1/market-data/fetch
   curl -s '$gateway/api/v1/market-data/buffer?symbol=BTCUSDT&limit=5'
+  curl -s '$gateway/api/v1/market-data/bars?symbol=BTCUSDT&interval=1m'
+  curl -s '$gateway/api/v1/market-data/indicators?symbol=BTCUSDT&interval=1s&indicators=sma:5'
+  curl -s '$gateway/api/v1/news/buffer'
   curl -s --json '{"source_id":"simulator"}' $gateway/api/v1/data-sources/connect
   curl -s $gateway/api/v1/ingestion/stats
 

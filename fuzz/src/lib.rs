@@ -5,4 +5,6 @@
 
 pub mod codec;
 pub mod config;
+pub mod market;
+pub mod news;
 pub mod route;

@@ -17,9 +17,18 @@ pub(crate) enum EngineError {
     /// A source that exists but cannot deliver now.
     #[error("source {source_id} is down: {reason}")]
     SourceDown { source_id: String, reason: String, retry_after: Duration },
+    /// A source that is there but wants to be asked less.
+    #[error("source {source_id} is throttled: {reason}")]
+    SourceThrottled { source_id: String, reason: String, retry_after: Duration },
     /// The source was connected again while a stream was open.
     #[error("source {source_id} was connected again; open the stream again")]
     SourceReplaced { source_id: String },
+    /// The source was disconnected while a stream was open.
+    #[error("source {source_id} was disconnected")]
+    SourceDisconnected { source_id: String },
+    /// The bound on sources is reached.
+    #[error("there are {max} sources already, which is the most")]
+    TooManySources { max: usize },
     /// The bound on streams is reached.
     #[error("too many streams are open, the most is {max_open}")]
     TooManyStreams { max_open: usize },

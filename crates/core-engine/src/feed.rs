@@ -2,20 +2,27 @@
 //!
 //! A value is booked, buffered and published under the lock of the ledger, and a subscription is opened under the
 //! same lock: so a subscriber gets the newest value of each symbol once, then every later one, without a gap.
-//! Order of locks: ledger, then buffers or streams.
+//! Order of locks: ledger, then tape or streams.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::buffers::Buffers;
 use crate::clock::Clock;
-use crate::ledger::{Books, ErrorKind, Ledger};
+use crate::ledger::{Books, DropKind, ErrorKind, Ledger};
+use crate::net::Location;
+use crate::news::article::Origin;
+use crate::news::parse::Parsed;
+use crate::press::Press;
+use crate::source::SYMBOLS_MAX;
 use crate::streams::{StreamEnd, Streams, Subscription, TooManyStreams};
-use crate::tick::{Tick, Value};
+use crate::tape::Tape;
+use crate::tick::{NAME_MAX_BYTES, Tick, Value};
 
 /// The way of one source's values into the engine.
 #[derive(Debug)]
@@ -24,14 +31,23 @@ pub(crate) struct Feed {
     clock: Clock,
     ledger: Mutex<Ledger>,
     first: Notify,
-    buffers: Arc<Mutex<Buffers>>,
+    signs: Notify,
+    tape: Arc<Mutex<Tape>>,
+    press: Arc<Press>,
     streams: Arc<Streams>,
 }
 
 impl Feed {
     /// The feed of the source with this id.
-    pub(crate) fn new(source: Arc<str>, clock: Clock, buffers: Arc<Mutex<Buffers>>, streams: Arc<Streams>) -> Self {
-        Self { source, clock, ledger: Mutex::default(), first: Notify::new(), buffers, streams }
+    pub(crate) fn new(
+        source: Arc<str>,
+        clock: Clock,
+        tape: Arc<Mutex<Tape>>,
+        press: Arc<Press>,
+        streams: Arc<Streams>,
+    ) -> Self {
+        let (first, signs) = (Notify::new(), Notify::new());
+        Self { source, clock, ledger: Mutex::default(), first, signs, tape, press, streams }
     }
 
     /// Id of the source.
@@ -48,6 +64,10 @@ impl Feed {
     pub(crate) fn record(&self, tick: Tick) {
         let now = self.clock.now();
         let mut ledger = self.ledger.lock();
+        if ledger.newest.len() >= SYMBOLS_MAX && !ledger.newest.contains_key(&tick.symbol) {
+            ledger.books.dropped(DropKind::TooManySymbols, 1);
+            return;
+        }
         ledger.books.received += 1;
         let value = Arc::new(Value { source: Arc::clone(&self.source), sequence: ledger.books.received, tick });
         if ledger.newest.is_empty() {
@@ -55,7 +75,20 @@ impl Feed {
         }
         ledger.success(now, &value);
         self.streams.publish(&value);
-        self.buffers.lock().push(value);
+        self.tape.lock().push(&value, now);
+        drop(ledger);
+        self.signs.notify_waiters();
+    }
+
+    /// Learns about the exchange of a symbol: its zone, and when it is open.
+    pub(crate) fn tell_exchange(&self, symbol: &Arc<str>, zone: Option<&str>, sessions: &[(Timestamp, Timestamp)]) {
+        let found = zone.map(TimeZone::get);
+        if let (Some(Err(_)), Some(name)) = (&found, zone) {
+            let name: String = name.chars().take(NAME_MAX_BYTES).flat_map(char::escape_debug).collect();
+            self.error(ErrorKind::MalformedRecord, format!("the time zone {name} is unknown"));
+        }
+        let zone = found.and_then(Result::ok);
+        self.tape.lock().tell_exchange(&self.source, symbol, zone.as_ref(), sessions, self.clock.now());
     }
 
     /// Books an error of the source.
@@ -63,11 +96,57 @@ impl Feed {
         self.ledger.lock().books.error(self.clock.now(), kind, message);
     }
 
+    /// Books records that were not taken in.
+    pub(crate) fn dropped(&self, kind: DropKind, count: u64) {
+        if count > 0 {
+            self.ledger.lock().books.dropped(kind, count);
+        }
+    }
+
+    /// Books a sign of life that is no value.
+    pub(crate) fn heard(&self) {
+        let now = self.clock.now();
+        self.ledger.lock().books.heard = Some(now);
+        self.signs.notify_waiters();
+    }
+
+    /// Waits for the next sign of life, a value included.
+    pub(crate) async fn next_sign(&self) {
+        self.signs.notified().await;
+    }
+
+    /// Where a document of news comes from, and when.
+    pub(crate) fn origin(&self, location: Option<&Location>) -> Origin {
+        let base = location.map(|location| location.url().clone());
+        Origin { source_id: Arc::clone(&self.source), base, fetched: self.clock.now() }
+    }
+
+    /// Takes the articles of a document in, and books what was wrong with it.
+    pub(crate) fn articles(&self, parsed: Parsed) {
+        let now = self.clock.now();
+        let came = parsed.articles.len() as u64;
+        let new = self.press.take(parsed.articles, now);
+        let mut ledger = self.ledger.lock();
+        let books = &mut ledger.books;
+        books.received += new;
+        books.succeeded(now, new);
+        books.dropped(DropKind::Duplicate, came.saturating_sub(new));
+        books.dropped(DropKind::Removed, parsed.removed.into());
+        books.dropped(DropKind::TooMany, parsed.skipped.into());
+        if parsed.malformed > 0 {
+            let first = parsed.first_flaw.map(|flaw| format!(": {flaw:?}")).unwrap_or_default();
+            books.error(now, ErrorKind::MalformedRecord, format!("{} items are no articles{first}", parsed.malformed));
+        }
+        drop(ledger);
+        self.signs.notify_waiters();
+    }
+
     /// Forgets the newest values and ends all streams, because the source is connected anew.
     pub(crate) fn restart(&self) {
         let mut ledger = self.ledger.lock();
         ledger.books.connects += 1;
         ledger.newest.clear();
+        self.tape.lock().restart(&self.source);
         self.streams.end(Some(&self.source), &StreamEnd::Replaced);
     }
 
@@ -114,14 +193,16 @@ impl Feed {
 pub(crate) mod samples {
     //! Feeds for tests.
 
-    use super::{Arc, Buffers, Clock, Feed, Mutex, Streams};
-    use crate::settings::{BufferLimits, StreamLimits};
+    use super::{Arc, Clock, Feed, Mutex, Press, Streams, Tape};
+    use crate::settings::{Settings, StreamLimits};
 
-    /// A feed with buffers and streams of its own.
+    /// A feed with a tape and streams of its own.
     pub(crate) fn feed(source: &str) -> Feed {
-        let buffers = Arc::new(Mutex::new(Buffers::new(BufferLimits::default())));
+        let settings = Settings::default();
+        let tape = Arc::new(Mutex::new(Tape::new(settings.tape_limits(), None)));
+        let press = Arc::new(Press::new(settings.news.library(), None, 1));
         let streams = Arc::new(Streams::new(StreamLimits::default()));
-        Feed::new(Arc::from(source), Clock::start(), buffers, streams)
+        Feed::new(Arc::from(source), Clock::start(), tape, press, streams)
     }
 }
 

@@ -1,14 +1,15 @@
-//! The core engine: market data over gRPC, from sources that are simulated or replayed.
+//! The core engine: market data and news over gRPC, from sources that are simulated, replayed or across the network.
 //!
 //! It is the reference backend of the examples: small, real, and honest about its data, each value naming its source.
 //! It knows nothing of gateways.
 //!
 //! ```text
-//!   source ──ticks──► feed ──► ledger    counters, newest value of each symbol
-//!   (one task each,        ├─► buffers   a ring per symbol
-//!    kept by its slot)     └─► streams   a bounded queue per subscriber, conflated when full
+//!   source ──values──► feed ──► ledger    counters, newest value of each symbol
+//!   (one task each,        ├──► streams   a bounded queue per subscriber, conflated when full
+//!    kept by its slot)     ├──► tape      values and bars in memory ──► store   bars, articles and what
+//!                          └──► press     articles in memory ─────────►         clients connected, on disk
 //!
-//!   client ──gRPC──► service ──► engine ──► slots, buffers, streams
+//!   client ──gRPC──► service ──► engine ──► slots, tape, press, streams
 //! ```
 //!
 //! Invariants: every queue, ring and table has a bound and a counter for what the bound refused; a price is a decimal
@@ -17,22 +18,39 @@
 pub mod server;
 pub mod settings;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod deadline;
 mod engine;
 mod error;
+mod kept;
+mod metrics;
+mod probes;
 mod service;
 mod status;
+mod study;
 
 mod slot;
 mod source;
 
-mod buffers;
 mod feed;
 mod ledger;
+mod press;
+mod rate;
 mod streams;
+mod tape;
 
 mod clock;
+mod net;
 mod tick;
+
+mod market;
+mod news;
+mod store;
+
+#[cfg(test)]
+mod load;
 
 pub use server::{Server, ServerError};
 pub use settings::{Settings, SettingsError};

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use core_engine::settings::StoreSettings;
 use core_engine::{Server, ServerError, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Market data over gRPC, from simulated and replayed sources.
+/// Market data and news over gRPC, from simulated, replayed and real sources.
 #[derive(Parser)]
 #[command(version)]
 struct Options {
@@ -24,6 +25,19 @@ struct Options {
     /// The folder of files to replay, instead of what the settings say (`replay` by default).
     #[arg(long, env = "CORE_ENGINE_REPLAY_DIRECTORY", value_name = "FOLDER")]
     replay_directory: Option<PathBuf>,
+    /// The file that bars, news and connected sources are kept in, instead of what the settings say (none by default).
+    #[arg(long, env = "CORE_ENGINE_STORE", value_name = "FILE")]
+    store: Option<PathBuf>,
+    /// Where metrics are served over HTTP, instead of what the settings say (nowhere by default).
+    #[arg(long, env = "CORE_ENGINE_METRICS", value_name = "ADDRESS")]
+    metrics: Option<SocketAddr>,
+    /// The source of requests that name none, instead of what the settings say.
+    #[arg(long, env = "CORE_ENGINE_DEFAULT_SOURCE", value_name = "ID")]
+    default_source: Option<String>,
+    /// Sets one thing more, as `buffers.capacity=1000` or `sources.yahoo.config.symbols=AAPL`; several in the
+    /// environment are parted by semicolons.
+    #[arg(long, env = "CORE_ENGINE_SET", value_name = "KEY=VALUE", value_delimiter = ';')]
+    set: Vec<String>,
     /// Least severity that is logged: error, warn, info, debug or trace.
     #[arg(long, env = "CORE_ENGINE_LOG", value_name = "LEVEL", default_value = "info")]
     log_level: LevelFilter,
@@ -61,13 +75,26 @@ fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
 }
 
 fn settings(options: &Options) -> anyhow::Result<Settings> {
-    let mut settings = options.config.as_deref().map_or_else(|| Ok(Settings::default()), Settings::load)?;
+    let mut settings = Settings::read(options.config.as_deref(), &options.set)?;
     if let Some(listen) = options.listen {
         settings.listen = listen;
     }
     if let Some(directory) = &options.replay_directory {
         settings.replay_directory.clone_from(directory);
     }
+    if let Some(path) = &options.store {
+        settings.store = Some(match settings.store.take() {
+            Some(store) => StoreSettings { path: path.clone(), ..store },
+            None => StoreSettings::at(path.clone()),
+        });
+    }
+    if let Some(metrics) = options.metrics {
+        settings.metrics = Some(metrics);
+    }
+    if let Some(source) = &options.default_source {
+        settings.default_source.clone_from(source);
+    }
+    settings.check()?;
     Ok(settings)
 }
 
@@ -83,7 +110,10 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     // Before the line that says that we are ready: whoever read it may signal at once.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let server = Server::bind(settings).await?;
-    tracing::info!(target: "ready", address = %server.address(), "ready");
+    match server.metrics_address() {
+        None => tracing::info!(target: "ready", address = %server.address(), "ready"),
+        Some(metrics) => tracing::info!(target: "ready", address = %server.address(), %metrics, "ready"),
+    }
     server
         .serve(async {
             tokio::select! {

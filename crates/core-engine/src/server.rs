@@ -29,6 +29,7 @@ pub struct Server {
     engine: Arc<Engine>,
     incoming: TcpIncoming,
     address: SocketAddr,
+    metrics: Option<TcpListener>,
     drain_timeout: Duration,
 }
 
@@ -43,6 +44,9 @@ pub enum ServerError {
         /// What the system says.
         cause: std::io::Error,
     },
+    /// The store cannot be used; the file is left as it is.
+    #[error("{0}")]
+    Store(String),
     /// The descriptors of this build are broken.
     #[error("server reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -55,19 +59,27 @@ impl Server {
     /// Binds, then starts the engine. A source that cannot be connected is down, which is no error here.
     ///
     /// # Errors
-    /// [`ServerError::Bind`].
+    /// [`ServerError::Bind`] or [`ServerError::Store`].
     pub async fn bind(settings: &Settings) -> Result<Self, ServerError> {
-        let failed = |cause| ServerError::Bind { address: settings.listen, cause };
-        let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let listener = bind(settings.listen).await?;
+        let address = listener.local_addr().map_err(|cause| ServerError::Bind { address: settings.listen, cause })?;
+        let metrics = match settings.metrics {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let engine = Engine::start(settings).await;
-        Ok(Self { engine, incoming, address, drain_timeout: settings.drain_timeout })
+        let engine = Engine::start(settings).await.map_err(|error| ServerError::Store(error.to_string()))?;
+        Ok(Self { engine, incoming, address, metrics, drain_timeout: settings.drain_timeout })
     }
 
     /// Where it listens, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where metrics are, if anywhere, with the real port.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// Serves until `stop` is ready. Then sources stop, streams end with UNAVAILABLE, open calls get the drain timeout.
@@ -80,6 +92,8 @@ impl Server {
         let reflection = || Reflection::configure().register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET);
         let service = Service::new(Arc::clone(&self.engine), self.address.port());
 
+        let watching = crate::probes::watch(Arc::clone(&self.engine), reporter.clone());
+        let scraping = scraping(self.metrics, Arc::clone(&self.engine));
         let stopping = CancellationToken::new();
         let serving = tonic::transport::Server::builder()
             .max_concurrent_streams(STREAMS_MAX)
@@ -103,6 +117,19 @@ impl Server {
         tokio::select! {
             served = serving => Ok(served?),
             () = draining => Ok(()),
+            () = async { tokio::join!(watching, scraping); } => Ok(()),
         }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|cause| ServerError::Bind { address, cause })
+}
+
+/// Never ends.
+async fn scraping(listener: Option<TcpListener>, engine: Arc<Engine>) {
+    match listener {
+        Some(listener) => crate::metrics::serve(listener, engine).await,
+        None => std::future::pending().await,
     }
 }

@@ -28,10 +28,17 @@ pub(crate) fn status_of(error: &EngineError) -> Status {
         EngineError::SourceDown { source_id, retry_after, .. } => {
             vec![reason("SOURCE_DOWN", "source_id", source_id), retry(*retry_after)]
         }
+        EngineError::SourceThrottled { source_id, retry_after, .. } => {
+            vec![reason("SOURCE_THROTTLED", "source_id", source_id), retry(*retry_after)]
+        }
+        EngineError::SourceDisconnected { source_id } => vec![reason("SOURCE_DISCONNECTED", "source_id", source_id)],
         EngineError::SourceReplaced { source_id } => {
             vec![reason("SOURCE_REPLACED", "source_id", source_id), retry(Duration::ZERO)]
         }
-        EngineError::TooManyStreams { .. } | EngineError::DeadlineExceeded | EngineError::ShuttingDown => Vec::new(),
+        EngineError::TooManySources { .. }
+        | EngineError::TooManyStreams { .. }
+        | EngineError::DeadlineExceeded
+        | EngineError::ShuttingDown => Vec::new(),
     };
     with_details(code_of(error), error.to_string(), details)
 }
@@ -40,10 +47,13 @@ fn code_of(error: &EngineError) -> Code {
     match error {
         EngineError::InvalidField { .. } => Code::InvalidArgument,
         EngineError::UnknownSymbol { .. } | EngineError::UnknownSource { .. } => Code::NotFound,
-        EngineError::SourceDown { .. } | EngineError::SourceReplaced { .. } | EngineError::ShuttingDown => {
-            Code::Unavailable
-        }
-        EngineError::TooManyStreams { .. } => Code::ResourceExhausted,
+        EngineError::SourceDown { .. }
+        | EngineError::SourceReplaced { .. }
+        | EngineError::SourceDisconnected { .. }
+        | EngineError::ShuttingDown => Code::Unavailable,
+        EngineError::SourceThrottled { .. }
+        | EngineError::TooManySources { .. }
+        | EngineError::TooManyStreams { .. } => Code::ResourceExhausted,
         EngineError::DeadlineExceeded => Code::DeadlineExceeded,
     }
 }
@@ -129,6 +139,16 @@ mod tests {
             },
             Code::Unavailable,
             "source x is down: gone",
+            &["ErrorInfo", "RetryInfo"],
+        );
+        check(
+            &EngineError::SourceThrottled {
+                source_id: id(),
+                reason: "enough".to_owned(),
+                retry_after: Duration::from_secs(4),
+            },
+            Code::ResourceExhausted,
+            "source x is throttled: enough",
             &["ErrorInfo", "RetryInfo"],
         );
         check(

@@ -21,10 +21,14 @@ pub(crate) struct Streams {
     table: Mutex<Table>,
 }
 
+type BySymbol = HashMap<Arc<str>, Vec<(u64, Arc<Subscriber>)>>;
+
 #[derive(Default, Debug)]
 struct Table {
     next: u64,
     open: HashMap<u64, Arc<Subscriber>>,
+    /// Who wants a symbol of a source: publishing costs what is delivered, not what is open.
+    wanted: HashMap<Arc<str>, BySymbol>,
     /// Sums of what closed subscriptions had counted.
     closed: StreamCounts,
 }
@@ -64,6 +68,8 @@ pub(crate) enum StreamEnd {
     Down { reason: String, retry_after: Duration },
     /// The source was connected again, perhaps with other symbols.
     Replaced,
+    /// The source was disconnected.
+    Disconnected,
     /// The engine stops.
     ShuttingDown,
 }
@@ -116,17 +122,21 @@ impl Streams {
         let id = table.next;
         table.next += 1;
         table.open.insert(id, Arc::clone(&subscriber));
+        let of_source = table.wanted.entry(Arc::clone(source)).or_default();
+        for symbol in &subscriber.symbols {
+            of_source.entry(Arc::clone(symbol)).or_default().push((id, Arc::clone(&subscriber)));
+        }
         drop(table);
         Ok(Subscription { id, subscriber, streams: Arc::clone(self) })
     }
 
     /// Queues a value for everybody who asked for it. Never waits.
     pub(crate) fn publish(&self, value: &Arc<Value>) {
-        for subscriber in self.table.lock().open.values() {
-            if subscriber.source == value.source && subscriber.symbols.contains(&value.tick.symbol) {
-                subscriber.queue.lock().push(Arc::clone(value));
-                subscriber.wake.notify_one();
-            }
+        let table = self.table.lock();
+        let wanted = table.wanted.get(&value.source).and_then(|symbols| symbols.get(&value.tick.symbol));
+        for (_, subscriber) in wanted.into_iter().flatten() {
+            subscriber.queue.lock().push(Arc::clone(value));
+            subscriber.wake.notify_one();
         }
     }
 
@@ -148,6 +158,23 @@ impl Streams {
             sum.add(subscriber.queue.lock().counts);
         }
         (table.open.len(), sum)
+    }
+}
+
+impl Table {
+    fn forget(&mut self, id: u64, subscriber: &Subscriber) {
+        let Some(of_source) = self.wanted.get_mut(&subscriber.source) else { return };
+        for symbol in &subscriber.symbols {
+            if let Some(wanted) = of_source.get_mut(symbol) {
+                wanted.retain(|(other, _)| *other != id);
+                if wanted.is_empty() {
+                    of_source.remove(symbol);
+                }
+            }
+        }
+        if of_source.is_empty() {
+            self.wanted.remove(&subscriber.source);
+        }
     }
 }
 
@@ -179,6 +206,7 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let mut table = self.streams.table.lock();
         table.open.remove(&self.id);
+        table.forget(self.id, &self.subscriber);
         let counts = self.subscriber.queue.lock().counts;
         table.closed.add(counts);
     }
@@ -327,9 +355,11 @@ mod tests {
         let streams = streams();
         let open = |streams: &Arc<Streams>| streams.subscribe(&Arc::from("s"), names(&["A"]), []);
         let first = open(&streams).unwrap();
-        let _second = open(&streams).unwrap();
+        let second = open(&streams).unwrap();
         assert!(open(&streams).is_err());
         drop(first);
         assert!(open(&streams).is_ok());
+        drop(second);
+        assert!(streams.table.lock().wanted.is_empty());
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
+use crate::market::interval::Interval;
+
 /// Longest name of a symbol or source, in bytes.
 pub(crate) const NAME_MAX_BYTES: usize = 32;
 
@@ -22,6 +24,8 @@ pub(crate) struct Tick {
     pub(crate) timestamp: Timestamp,
     /// The other prices, if it is a bar.
     pub(crate) bar: Option<Bar>,
+    /// Name of the exchange's time zone, if the source tells it.
+    pub(crate) zone: Option<Arc<str>>,
     /// What else the source tells; shared, because it is mostly the same for all values of a source.
     pub(crate) additional: Arc<BTreeMap<String, String>>,
 }
@@ -32,6 +36,8 @@ pub(crate) struct Bar {
     pub(crate) open: Decimal,
     pub(crate) high: Decimal,
     pub(crate) low: Decimal,
+    /// How wide it is, if the source tells and it is one of ours.
+    pub(crate) interval: Option<Interval>,
 }
 
 /// A tick that was taken in.
@@ -64,6 +70,7 @@ pub(crate) mod samples {
             volume: Decimal::ONE,
             timestamp: Timestamp::UNIX_EPOCH,
             bar: None,
+            zone: None,
             additional: Arc::default(),
         }
     }

@@ -76,7 +76,7 @@ impl Running {
         config: &[(&str, &str)],
     ) -> Result<pb::ConnectDataSourceResponse, Status> {
         let config: BTreeMap<_, _> = config.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        let request = pb::ConnectDataSourceRequest { source_id: source_id.to_owned(), config };
+        let request = pb::ConnectDataSourceRequest { source_id: source_id.to_owned(), config, r#type: String::new() };
         self.client.connect_data_source(request).await.map(tonic::Response::into_inner)
     }
 
@@ -142,7 +142,7 @@ async fn health_tells_service_port_and_sources() {
     assert_eq!((health.status.as_str(), health.version.as_str()), ("healthy", env!("CARGO_PKG_VERSION")));
     let details = health.details.unwrap();
     assert_eq!((details.service.as_str(), details.port), ("core-engine", u32::from(engine.port)));
-    assert_eq!(details.processors, ["market_data"]);
+    assert_eq!(details.processors, ["market_data", "news"]);
     assert!(details.cpus >= 1);
     // The replay is not listed: nobody connected it.
     assert_eq!(health.dependencies.keys().collect::<Vec<_>>(), ["simulator"]);
@@ -321,6 +321,12 @@ fn own((key, value): (&str, &str)) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
+#[test]
+fn the_settings_of_the_live_example_are_good() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/s0-market-data/live.yaml");
+    assert_eq!(Settings::load(Path::new(file)).unwrap().metrics.unwrap().port(), 9902);
+}
+
 #[tokio::test]
 async fn the_settings_of_the_example_serve_their_recorded_morning() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/s3-core-engine/engine.yaml");
@@ -431,7 +437,7 @@ macro_rules! check_reflection {
         let Some(MessageResponse::FileDescriptorResponse(found)) = answer else { panic!("{answer:?}") };
         let file = prost_types::FileDescriptorProto::decode(&*found.file_descriptor_proto[0]).unwrap();
         assert_eq!(file.name(), "core_engine/v1/core_engine.proto");
-        assert_eq!(file.service[0].method.len(), 6);
+        assert_eq!(file.service[0].method.len(), 12);
         assert_eq!(file.enum_type[0].name(), "SourceState");
     }};
 }

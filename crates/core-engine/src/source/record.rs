@@ -173,7 +173,7 @@ fn tick(mut fields: BTreeMap<String, String>, plain: &Arc<BTreeMap<String, Strin
     };
     let (price, close) = (number("price")?, number("close")?);
     let bar = match (number("open")?, number("high")?, number("low")?) {
-        (Some(open), Some(high), Some(low)) => Some(Bar { open, high, low }),
+        (Some(open), Some(high), Some(low)) => Some(Bar { open, high, low, interval: None }),
         (None, None, None) => None,
         _ => return Err("has some of open, high and low, but not all".to_owned()),
     };
@@ -187,7 +187,7 @@ fn tick(mut fields: BTreeMap<String, String>, plain: &Arc<BTreeMap<String, Strin
     }
     let timestamp = fields.remove("timestamp").ok_or("has no timestamp")?;
     let timestamp = instant(timestamp.trim()).ok_or("timestamp is neither RFC 3339 nor milliseconds since 1970")?;
-    Ok(Tick { symbol: symbol.into(), price, volume, timestamp, bar, additional: additional(fields, plain) })
+    Ok(Tick { symbol: symbol.into(), price, volume, timestamp, bar, zone: None, additional: additional(fields, plain) })
 }
 
 fn additional(
@@ -229,7 +229,7 @@ mod tests {
                 Err(error) => format!("error: {error}"),
                 Ok(Err(malformed)) => format!("{}: {}", malformed.line, malformed.problem),
                 Ok(Ok(tick)) => {
-                    let Tick { symbol, price, volume, timestamp, bar, additional } = tick;
+                    let Tick { symbol, price, volume, timestamp, bar, additional, .. } = tick;
                     let bar = bar.map(|bar| format!(" bar {} {} {}", bar.open, bar.high, bar.low)).unwrap_or_default();
                     let extra: Vec<_> = additional.iter().map(|(name, text)| format!(" {name}={text}")).collect();
                     format!("{symbol} {price} x {volume} at {timestamp}{bar}{}", extra.concat())

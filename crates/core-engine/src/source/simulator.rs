@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::walk::Walk;
-use super::{Source, SourceError, parse_duration, unknown_key};
+use super::{FetchError, Source, SourceError, parse_duration, unknown_key};
 use crate::feed::Feed;
 use crate::tick::{Tick, Value, is_symbol};
 
@@ -161,6 +161,7 @@ impl Simulator {
                 volume,
                 timestamp,
                 bar: None,
+                zone: None,
                 additional: Arc::clone(&self.additional),
             });
         }
@@ -172,12 +173,16 @@ impl Source for Simulator {
         &self.symbols
     }
 
-    fn fetch<'a>(&'a self, symbols: &'a [Arc<str>], feed: &'a Feed) -> BoxFuture<'a, Vec<Arc<Value>>> {
+    fn fetch<'a>(
+        &'a self,
+        symbols: &'a [Arc<str>],
+        feed: &'a Feed,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Value>>, FetchError>> {
         Box::pin(async move {
             if !self.latency.is_zero() {
                 sleep(self.latency).await;
             }
-            feed.newest(symbols)
+            Ok(feed.newest(symbols))
         })
     }
 
@@ -222,7 +227,7 @@ mod tests {
         let feed = feed("simulator");
         simulator.step_all(&feed);
         let before = Instant::now();
-        let values = simulator.fetch(&[Arc::from("B"), Arc::from("A")], &feed).await;
+        let values = simulator.fetch(&[Arc::from("B"), Arc::from("A")], &feed).await.unwrap();
         let shown: Vec<_> = values.iter().map(|value| format!("{} {}", value.tick.symbol, value.tick.price)).collect();
         assert_eq!(shown, ["B 6.00", "A 5.00"]);
         assert_eq!(values[0].tick.additional["origin"], "simulated");

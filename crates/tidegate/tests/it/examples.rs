@@ -150,6 +150,67 @@ async fn sources_are_connected() {
 }
 
 #[tokio::test]
+async fn bars_and_indicators_are_made_of_what_was_fetched() {
+    let (engine, gateway) = market_data().await;
+    fetch_all(&gateway, &["BTCUSDT"]).await;
+    let answer = gateway.get(&format!("{API}/market-data/bars?symbol=BTCUSDT&interval=1d")).await;
+    let body = answer.json();
+    assert_eq!(names(&body, answer.text()), ["success", "message", "bars", "metadata", "timestamp"]);
+    assert_eq!((&body["bars"][0]["symbol"], &body["metadata"]["interval"]), (&json!("BTCUSDT"), &json!("1d")));
+    assert!(body["bars"][0]["bar"]["high"].is_string(), "{body}");
+    let answer = gateway.get(&format!("{API}/market-data/indicators?symbol=BTCUSDT&interval=1d&indicators=sma:1")).await;
+    let indicators = &answer.json()["indicators"];
+    assert_eq!(indicators[0]["name"], "sma:1");
+    assert!(indicators[0]["points"][0]["value"].is_string(), "{indicators}");
+    let bad = gateway.get(&format!("{API}/market-data/bars?symbol=BTCUSDT&interval=5m")).await;
+    check_failure(&bad, 400, "INVALID_ARGUMENT", "interval must be 1s, 1m, 1h or 1d");
+    end(engine, gateway).await;
+}
+
+#[tokio::test]
+async fn news_have_an_envelope_of_their_own() {
+    let (engine, gateway) = market_data().await;
+    let answer = gateway.get(&format!("{API}/news/buffer?limit=5")).await;
+    let body = answer.json();
+    assert_eq!((answer.status, &body["news_items"]), (200, &json!([])), "{body}");
+    assert_eq!(names(&body, answer.text()), ["success", "message", "news_items", "metadata", "timestamp"]);
+    assert_eq!((&body["metadata"]["items_count"], &body["metadata"]["grpc_status"]), (&json!(0), &json!("OK")));
+    let fetch = |body: Value| post(&format!("{API}/news/fetch"), body.to_string());
+    // The default engine has no source of news.
+    let asked = json!({"keywords": ["rates"], "source_id": "", "hours_back": 24});
+    check_failure(&gateway.send(&fetch(asked)).await, 400, "INVALID_ARGUMENT", "no source of news is connected");
+    check_failure(&gateway.send(&fetch(json!({"keywords": []}))).await, 400, "INVALID_ARGUMENT", "keywords");
+    let unknown = json!({"keywords": ["rates"], "source_id": "nope"});
+    check_failure(&gateway.send(&fetch(unknown)).await, 404, "NOT_FOUND", "source nope is unknown; known are");
+    end(engine, gateway).await;
+}
+
+#[tokio::test]
+async fn sources_are_made_disconnected_and_removed() {
+    let (engine, gateway) = market_data().await;
+    let call = |what: &str, body: Value| post(&format!("{API}/data-sources/{what}"), body.to_string());
+    let made = json!({"source_id": "mine", "type": "simulator", "config": {"symbols": "A=5"}});
+    let answer = gateway.send(&call("connect", made)).await;
+    assert_eq!(check_success(&answer, "symbols", "mine", 1), json!(["A"]));
+    let answer = gateway.send(&call("disconnect", json!({"source_id": "mine"}))).await;
+    assert_eq!((answer.status, &answer.json()["message"]), (200, &json!("data source mine disconnected")));
+    check_failure(
+        &gateway.send(&fetch(&json!({"symbols": ["A"], "source_id": "mine"}))).await,
+        503,
+        "UNAVAILABLE",
+        "source mine is down: it was disconnected",
+    );
+    let answer = gateway.send(&call("disconnect", json!({"source_id": "mine", "remove": true}))).await;
+    assert_eq!((answer.status, &answer.json()["message"]), (200, &json!("data source mine removed")));
+    let answer = gateway.send(&call("disconnect", json!({"source_id": "mine"}))).await;
+    check_failure(&answer, 404, "NOT_FOUND", "source mine is unknown");
+    let elsewhere = json!({"source_id": "mine", "type": "rss", "config": {"feeds": "http://127.0.0.1:1/"}});
+    let answer = gateway.send(&call("connect", elsewhere)).await;
+    check_failure(&answer, 400, "INVALID_ARGUMENT", "config.feeds can be set by the engine's owner alone");
+    end(engine, gateway).await;
+}
+
+#[tokio::test]
 async fn health_and_pings_answer() {
     let (engine, gateway) = market_data().await;
     let health = gateway.get(&format!("{API}/health")).await;
@@ -250,7 +311,12 @@ async fn each_route_has_its_timeout_and_its_status_map() {
         ("FetchMarketData", fetch(&json!({})), 30),
         ("GetMarketDataBuffer", get(&format!("{API}/market-data/buffer")), 10),
         ("StreamMarketData", get(&format!("{API}/market-data/stream")), 15),
+        ("GetBars", get(&format!("{API}/market-data/bars")), 10),
+        ("GetIndicators", get(&format!("{API}/market-data/indicators")), 10),
+        ("FetchNews", post(&format!("{API}/news/fetch"), "{}"), 30),
+        ("GetNewsBuffer", get(&format!("{API}/news/buffer")), 10),
         ("ConnectDataSource", post(&format!("{API}/data-sources/connect"), "{}"), 30),
+        ("DisconnectDataSource", post(&format!("{API}/data-sources/disconnect"), "{}"), 30),
         ("GetIngestionStats", get(&format!("{API}/ingestion/stats")), 10),
         ("HealthCheck", get(&format!("{API}/health")), 5),
         ("HealthCheck", get(&format!("{API}/ping/core-engine")), 5),

@@ -79,7 +79,7 @@ pub(crate) const CRATES: &[Crate] = &[
         "the gateway in process and scripted peers, for tests",
     ),
     member("protos", Role::Customer, &[], "generated messages and stubs of the reference backends"),
-    member("core-engine", Role::Customer, &["protos"], "the reference backend: market data over gRPC"),
+    member("core-engine", Role::Customer, &["protos"], "the reference backend: market data and news over gRPC"),
     member(
         "demo-services",
         Role::Customer,

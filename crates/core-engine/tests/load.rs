@@ -1,0 +1,133 @@
+//! The engine under load, as its clients see it: printed, never asserted but for what must hold at any speed.
+//!
+//! `cargo test --release -p core-engine --test load -- --ignored --nocapture`
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a measurement may fail by panic")]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use protos::core_engine::v1 as pb;
+use protos::core_engine::v1::core_engine_client::CoreEngineClient;
+use tonic::transport::Channel;
+
+const SUBSCRIBERS: usize = 1_000;
+const PER_CONNECTION: usize = 100;
+const SYMBOLS: usize = 100;
+/// Of each symbol: 100 symbols and 1,000 subscribers make 50,000 deliveries a second of it.
+const TICKS_PER_SECOND: &str = "0.5";
+const REQUESTS_PER_SECOND: u32 = 5_000;
+const MEASURED: Duration = Duration::from_secs(20);
+
+struct Engine(Child, String);
+
+impl Engine {
+    fn start() -> Self {
+        let symbols: Vec<String> = (0..SYMBOLS).map(|number| format!("S{number}=100")).collect();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_core-engine"))
+            .args(["--listen", "127.0.0.1:0", "--set", "sources.simulator.type=simulator"])
+            .args(["--set", "sources.simulator.connect=true"])
+            .args(["--set", &format!("sources.simulator.config.symbols={}", symbols.join(","))])
+            .args(["--set", &format!("sources.simulator.config.ticks_per_second={TICKS_PER_SECOND}")])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = lines.find_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            line["address"].as_str().map(str::to_owned)
+        });
+        Self(child, address.unwrap())
+    }
+
+    /// Processor seconds so far, and resident memory in MiB.
+    fn used(&self) -> (f64, f64) {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        let fields: Vec<f64> =
+            stat.rsplit_once(')').unwrap().1.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kilobytes: f64 = resident.split_whitespace().next().unwrap().parse().unwrap();
+        // User and system time in hundredths; the state before them is no number.
+        ((fields[10] + fields[11]) / 100.0, kilobytes / 1024.0)
+    }
+
+    async fn channel(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.1)).unwrap().connect().await.unwrap()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures"]
+async fn streams_and_requests_at_once() {
+    let engine = Engine::start();
+    let symbols: Vec<String> = (0..SYMBOLS).map(|number| format!("S{number}")).collect();
+    let (delivered, lost) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    for _ in 0..SUBSCRIBERS / PER_CONNECTION {
+        let client = CoreEngineClient::new(engine.channel().await);
+        for _ in 0..PER_CONNECTION {
+            let request = pb::StreamMarketDataRequest { symbols: symbols.clone(), source_id: String::new() };
+            let mut stream = client.clone().stream_market_data(request).await.unwrap().into_inner();
+            let (delivered, lost) = (Arc::clone(&delivered), Arc::clone(&lost));
+            tokio::spawn(async move {
+                while let Ok(Some(message)) = stream.message().await {
+                    delivered.fetch_add(message.market_data.len() as u64, Ordering::Relaxed);
+                    lost.fetch_add(u64::from(message.conflated + message.dropped), Ordering::Relaxed);
+                }
+            });
+        }
+    }
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(CoreEngineClient::new(engine.channel().await));
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+
+    let (before, cpu_before, started) = (delivered.load(Ordering::Relaxed), engine.used().0, Instant::now());
+    let mut requests = tokio::task::JoinSet::new();
+    let mut ticks = tokio::time::interval(Duration::from_millis(1));
+    let per_tick = REQUESTS_PER_SECOND / 1_000;
+    let mut number = 0;
+    while started.elapsed() < MEASURED {
+        let due = ticks.tick().await;
+        for _ in 0..per_tick {
+            let mut client = clients[number % clients.len()].clone();
+            number += 1;
+            let symbol = symbols[number % SYMBOLS].clone();
+            requests.spawn(async move {
+                let request = pb::FetchMarketDataRequest { symbols: vec![symbol], source_id: String::new() };
+                client.fetch_market_data(request).await.unwrap();
+                // From when it was due, not from when it was sent: a client that is late hides nothing.
+                due.elapsed()
+            });
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let deliveries = (delivered.load(Ordering::Relaxed) - before) as f64 / seconds;
+    let (cpu, memory) = engine.used();
+    let mut latencies = requests.join_all().await;
+    latencies.sort_unstable();
+    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+    println!(
+        "subscribers: {SUBSCRIBERS}, deliveries/s: {deliveries:.0}, conflated or dropped: {}",
+        lost.load(Ordering::Relaxed)
+    );
+    println!(
+        "requests/s: {:.0}, p50 {:?}, p99 {:?}, p99.9 {:?}, worst {:?}",
+        latencies.len() as f64 / seconds,
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        at(1.0)
+    );
+    println!("engine: {:.2} of a core, {memory:.0} MiB", (cpu - cpu_before) / seconds);
+}
