@@ -474,29 +474,42 @@ impl Engine {
         if let (0, Some(error)) = (works, failed) {
             return Err(error);
         }
-        let source = Some(source_id).filter(|id| !id.is_empty());
-        Ok(NewsFound { articles: self.press.search(&query, source, Some(since), limit), buffered: 0 })
+        let source = Some(source_id).filter(|id| !id.is_empty()).map(Arc::from);
+        Ok(NewsFound { articles: self.search(query, source, Some(since), limit).await, buffered: 0 })
     }
 
     /// The newest news, or what answers best to some words.
     ///
     /// # Errors
     /// `InvalidField`, `UnknownSource`.
-    pub(crate) fn news(
+    pub(crate) async fn news(
         &self,
         keywords: &[String],
         source_id: &str,
         limit: Option<i32>,
     ) -> Result<NewsFound, EngineError> {
         let limit = in_range("limit", limit, ARTICLES_DEFAULT, ARTICLES_MAX)?;
-        let wanted = self.wanted(keywords, source_id)?;
-        let source = wanted.source.as_deref();
-        let articles = match &wanted.query {
-            Some(query) => self.press.search(query, source, None, limit),
-            None => self.press.newest(limit, source),
+        let Wanted { query, source } = self.wanted(keywords, source_id)?;
+        let counts = source.as_ref().map_or_else(|| self.press.counts().0, |source| self.press.counts_of(source));
+        let articles = match query {
+            Some(query) => self.search(query, source, None, limit).await,
+            None => self.press.newest(limit, source.as_deref()),
         };
-        let counts = source.map_or_else(|| self.press.counts().0, |source| self.press.counts_of(source));
         Ok(NewsFound { articles, buffered: counts.articles })
+    }
+
+    /// Looks through all articles, which takes milliseconds that other tasks of this thread should not wait for.
+    async fn search(
+        &self,
+        query: Query,
+        source: Option<Arc<str>>,
+        since: Option<Timestamp>,
+        limit: usize,
+    ) -> Vec<Found> {
+        let press = Arc::clone(&self.press);
+        let searching = tokio::task::spawn_blocking(move || press.search(&query, source.as_deref(), since, limit));
+        // A search that panics finds nothing.
+        searching.await.unwrap_or_default()
     }
 
     /// Everything that is new from now on.

@@ -193,6 +193,7 @@ impl CoreEngine for Service {
         let found = self
             .engine
             .news(&request.keywords, &request.source_id, request.limit)
+            .await
             .map_err(|error| status_of(&error))?;
         Ok(Response::new(pb::GetNewsBufferResponse {
             items_count: count(found.articles.len()),

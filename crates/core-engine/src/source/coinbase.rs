@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -34,7 +35,10 @@ pub(super) struct Coinbase;
 /// # Errors
 /// Never, as a test shows.
 pub(super) fn settings() -> Result<ExchangeSettings, String> {
-    ExchangeSettings::new(URL, REST_URL, SYMBOLS, CHANNELS)
+    let mut settings = ExchangeSettings::new(URL, REST_URL, SYMBOLS, CHANNELS)?;
+    // Heartbeats come every second, so five seconds without one are many.
+    settings.limits.silence = Duration::from_secs(5);
+    Ok(settings)
 }
 
 /// Fields of all messages that we read; which are there, `type` says. Nothing that trades need is copied.
