@@ -146,7 +146,13 @@ mod tests {
                 "GetMarketDataBuffer",
                 "StreamMarketData",
                 "ConnectDataSource",
-                "GetIngestionStats"
+                "DisconnectDataSource",
+                "GetIngestionStats",
+                "GetBars",
+                "GetIndicators",
+                "FetchNews",
+                "GetNewsBuffer",
+                "StreamNews"
             ]
         );
         assert!(set.file.iter().all(|file| file.source_code_info.is_none()));
