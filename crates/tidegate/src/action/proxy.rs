@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response};
 use http_body::{Body, Frame};
@@ -82,7 +82,7 @@ impl Proxy {
         let answered = self.cluster.forward(exchange, outgoing, body).await;
         let mut response = answered.map_err(|error| failed(exchange, error))?;
         clean_answer(response.headers_mut(), &self.answer);
-        if is_event_stream(response.headers()) && matches!(response.body(), ResponseBody::Stream(_)) {
+        if is_endless(response.headers()) && matches!(response.body(), ResponseBody::Stream(_)) {
             let wheel = self.cluster.wheel(exchange.worker());
             let leave = Leave::new(&exchange.conn.ending, wheel, StreamFormat::Sse);
             response = response.map(|body| {
@@ -147,7 +147,11 @@ impl Proxy {
     }
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+/// Events that may end anywhere: neither their length nor a coding would tell the client that something is missing.
+fn is_endless(headers: &HeaderMap) -> bool {
+    if headers.contains_key(CONTENT_LENGTH) || headers.contains_key(CONTENT_ENCODING) {
+        return false;
+    }
     let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     kind.and_then(|kind| kind.get(..EVENT_STREAM.len())).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM))
 }
@@ -168,8 +172,8 @@ impl Body for EventStream {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = Pin::new(body).poll_frame(cx);
-        let stays = frame.is_ready() && !self.leave.is_near();
-        if stays || self.leave.poll(cx).is_pending() {
+        // What has come is passed on, and a fault above all.
+        if frame.is_ready() || self.leave.poll(cx).is_pending() {
             return frame;
         }
         self.exchange.facts.failed(Reason::Draining);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tidegate_transcode::Code;
 
 use crate::reject::Reason;
@@ -16,7 +17,7 @@ const NO_CODE: u8 = u8::MAX;
 /// See the module. Times are counted from the start of the exchange.
 #[derive(Debug)]
 pub struct Facts {
-    endpoint: OnceLock<Arc<str>>,
+    endpoint: Mutex<Option<Arc<str>>>,
     attempts: AtomicU32,
     /// When the request was handed to a backend, in nanoseconds; 0: never.
     asked_ns: AtomicU64,
@@ -32,7 +33,7 @@ pub struct Facts {
 impl Default for Facts {
     fn default() -> Self {
         Self {
-            endpoint: OnceLock::new(),
+            endpoint: Mutex::new(None),
             attempts: AtomicU32::new(0),
             asked_ns: AtomicU64::new(0),
             answered_ns: AtomicU64::new(0),
@@ -58,9 +59,9 @@ impl Facts {
         let _later = self.answered_ns.compare_exchange(0, nanoseconds(elapsed), Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Names the endpoint that was asked, as written in the configuration. The first one stays.
+    /// Names the endpoint that was asked, as written in the configuration. The last one stays.
     pub fn endpoint_is(&self, endpoint: &Arc<str>) {
-        let _first = self.endpoint.set(Arc::clone(endpoint));
+        *self.endpoint.lock() = Some(Arc::clone(endpoint));
     }
 
     /// The backend said how the call ended.
@@ -85,8 +86,8 @@ impl Facts {
 
     /// The endpoint that was asked.
     #[must_use]
-    pub fn endpoint(&self) -> Option<&Arc<str>> {
-        self.endpoint.get()
+    pub fn endpoint(&self) -> Option<Arc<str>> {
+        self.endpoint.lock().clone()
     }
 
     /// How often a backend was asked.

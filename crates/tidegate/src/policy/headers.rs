@@ -63,17 +63,22 @@ pub fn write_request(exchange: &Exchange, parts: &Parts, rules: &HeaderRules, ou
     }
     for (name, value) in headers {
         let text = name.as_str();
+        if dropped.iter().any(|hop| hop == text) {
+            continue;
+        }
         if *name == BAGGAGE {
             trace.take_baggage(value.clone());
         } else if text.starts_with("trace") {
             if let Err(other) = trace.take_context(name, value.clone()) {
                 pass(name, &other, rules, out);
             }
-        } else if *name != COOKIE && !is_stripped(text) && !dropped.iter().any(|hop| hop == text) {
+        } else if *name != COOKIE && !is_stripped(text) {
             pass(name, value, rules, out);
         }
     }
-    cookies(headers, rules, out);
+    if !dropped.iter().any(|hop| hop == COOKIE.as_str()) {
+        cookies(headers, rules, out);
+    }
     for (name, value) in &rules.put {
         field(name, value, out);
     }

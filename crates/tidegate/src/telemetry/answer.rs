@@ -94,6 +94,7 @@ impl Drop for Running {
         // What the client takes its time for is not the gateway's.
         let done = self.held_up.unwrap_or(duration);
         let after = facts.answered_at().map(|answered| done.saturating_sub(answered));
+        let endpoint = facts.endpoint();
         self.telemetry.finish(&Finished {
             exchange: &self.exchange,
             route,
@@ -108,7 +109,7 @@ impl Drop for Running {
             overhead_request: facts.overhead_before(),
             overhead_response: if self.streams { None } else { after },
             attempts: facts.attempts(),
-            endpoint: facts.endpoint(),
+            endpoint: endpoint.as_ref(),
         });
     }
 }

@@ -8,6 +8,7 @@ use tidegate_config::valid::ServiceProtocol;
 use tidegate_resilience::{Outcome, Permit};
 use tidegate_transcode::Code;
 
+use super::bulkhead::Place;
 use super::call::CallError;
 use super::endpoint::Endpoint;
 use crate::exchange::Exchange;
@@ -73,6 +74,10 @@ pub(super) struct Attempt {
     /// What it counts as if nobody says a word.
     otherwise: Came,
     counted: bool,
+    /// What breaker and ejection know.
+    settled: Option<Came>,
+    /// Of the bulkhead, until the answer begins.
+    seat: Option<Place>,
 }
 
 impl Attempt {
@@ -89,7 +94,17 @@ impl Attempt {
             ServiceProtocol::Grpc => Came::Grpc(Code::Cancelled),
             ServiceProtocol::Http => Came::Nothing(Reason::ClientClosed),
         };
-        Self { endpoint: Arc::clone(endpoint), worker, begun, permit, short, otherwise, counted: false }
+        Self {
+            endpoint: Arc::clone(endpoint),
+            worker,
+            begun,
+            permit,
+            short,
+            otherwise,
+            counted: false,
+            settled: None,
+            seat: None,
+        }
     }
 
     /// Who is asked.
@@ -107,12 +122,8 @@ impl Attempt {
         if std::mem::replace(&mut self.counted, true) {
             return;
         }
-        let ended = now();
-        let duration = ended.saturating_duration_since(self.begun);
-        let permit = self.permit.take();
-        if let Some(outcome) = outcome(came, self.short) {
-            self.endpoint.resilience().ended(self.endpoint.place, permit, outcome, duration, ended);
-        }
+        let duration = now().saturating_duration_since(self.begun);
+        self.settle(came);
         let (series, worker) = (&self.endpoint.series, self.worker);
         match came {
             Came::Grpc(code) => series.attempted(worker, code, duration),
@@ -121,9 +132,35 @@ impl Attempt {
         }
     }
 
-    /// Nothing was sent, and the backend is not to blame.
+    /// Tells breaker and ejection what it has come to, as soon as that is known: how long an answer takes its client says
+    /// nothing about the backend, and a probe must not wait for it. An answer that breaks off afterwards is one more word,
+    /// against the backend.
+    pub(super) fn settle(&mut self, came: Came) {
+        let before = self.settled.replace(came);
+        self.seat = None;
+        let Some(outcome) = outcome(came, self.short) else { return };
+        if before.is_none_or(|before| before != came && outcome == Outcome::Failure) {
+            let now = now();
+            let took = now.saturating_duration_since(self.begun);
+            self.endpoint.resilience().ended(self.endpoint.place, self.permit.take(), outcome, took, now);
+        }
+    }
+
+    /// Keeps the request's place at the service until its answer begins.
+    pub(super) fn holds(&mut self, seat: Place) {
+        self.seat = Some(seat);
+    }
+
+    /// The place of its endpoint in the list of the service.
+    pub(super) fn place(&self) -> usize {
+        self.endpoint.place
+    }
+
+    /// Nothing was sent, or the backend is not to blame: it says nothing.
     pub(super) fn void(&mut self) {
+        self.settled = Some(self.otherwise);
         self.counted = true;
+        self.permit = None;
     }
 
     /// It has come to nothing.

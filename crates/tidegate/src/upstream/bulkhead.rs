@@ -1,6 +1,7 @@
 //! How many requests one service may have at once, so that a slow one does not take everything; and the short wait of those
 //! who find no place.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,8 +83,9 @@ impl Bulkhead {
         let _waiting = Counters::try_wait(Owner(Arc::clone(self))).ok()?;
         let latest = now() + MAX_WAIT;
         loop {
-            let left = self.left.notified();
-            // Counted before this look, so that who leaves in between tells it.
+            let mut left = pin!(self.left.notified());
+            // In the queue before this look, so that who leaves in between wakes it.
+            left.as_mut().enable();
             if let Some(place) = self.try_enter() {
                 return Some(place);
             }

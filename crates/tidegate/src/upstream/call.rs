@@ -29,7 +29,7 @@ use tidegate_transcode::{Code, FrameReader};
 use self::answer::Coding;
 pub use self::error::{CallError, Failure, Malformed};
 pub use self::sender::{CallSender, SendStopped};
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Came};
 use super::endpoint::Endpoint;
 use super::h2_stream::H2Stream;
 use crate::time::{Deadline, Wheel, now};
@@ -311,6 +311,10 @@ impl Call {
             Poll::Ready(Ok(parts)) => match answer::check_head(&parts) {
                 Ok(coding) => {
                     self.coding = coding;
+                    if !self.unary {
+                        // How long its messages go on is not to keep others out, nor a breaker half open.
+                        self.attempt.settle(Came::Grpc(Code::Ok));
+                    }
                     self.head = Some(parts.headers);
                     Poll::Ready(Ok(()))
                 }

@@ -7,16 +7,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use tidegate_resilience::Tried;
 
-use super::Cluster;
 use super::attempt::{Attempt, Caller, Came};
 use super::call::CallDeadline;
+use super::endpoint::Endpoint;
 use super::h1::{self, BadBody, Begun, Download, Fault, NoWire, Outcome, Replay, Sent, Watch};
-use super::resilience::Resilience;
 use super::retry::{self, Failed, Retries, RetryPlan};
-use crate::body::{RequestBody, ResponseBody};
+use super::{Cluster, MAX_UNSENT};
+use crate::body::{BodyError, RequestBody, ResponseBody};
 use crate::dial::DialError;
 use crate::exchange::Exchange;
 use crate::reject::{Reason, Reject};
@@ -71,6 +72,12 @@ pub enum ForwardError {
     /// The service has too many requests at once.
     #[error("the service has too many requests at once")]
     Overloaded,
+    /// The backend answered so, and no other attempt could be made.
+    #[error("the service answered with {status}")]
+    Status {
+        /// Of the answer.
+        status: u16,
+    },
     /// The connection was lost before the answer began.
     #[error("{endpoint}: {error}")]
     Lost {
@@ -106,7 +113,7 @@ impl ForwardError {
             Self::BreakerOpen { .. } => Reason::BreakerOpen,
             Self::Overloaded => Reason::Overloaded,
             Self::Lost { .. } => Reason::UpstreamReset,
-            Self::Malformed { .. } => Reason::UpstreamError,
+            Self::Malformed { .. } | Self::Status { .. } => Reason::UpstreamError,
             Self::DeadlineExceeded => Reason::UpstreamTimeout,
             Self::Body(BadBody::TooLarge) => Reason::PayloadTooLarge,
             Self::Body(BadBody::Broken(error)) => Reject::broken_body(*error).reason,
@@ -122,6 +129,10 @@ impl ForwardError {
                 reject.retry_after = Some(retry_after);
                 reject
             }
+            Self::Status { status } => match http::StatusCode::from_u16(status) {
+                Ok(status) => reject.status(status),
+                Err(_) => reject,
+            },
             Self::Body(BadBody::TooLarge) => reject.close(),
             Self::Body(BadBody::Broken(error)) => Reject::broken_body(error),
             Self::Malformed { .. } => {
@@ -148,101 +159,95 @@ impl Cluster {
         outgoing: Outgoing<'_>,
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, ForwardError> {
-        let mut place = self.bulkhead.enter().await.ok_or(ForwardError::Overloaded)?;
+        let seat = self.bulkhead.enter().await.ok_or(ForwardError::Overloaded)?;
         let idempotent = outgoing.method.is_idempotent();
         outgoing.retry.requested(&self.resilience);
-        let mut tries = Tries {
-            retries: Retries::new(outgoing.retry, &self.resilience, idempotent, outgoing.deadline),
-            tried: Tried::default(),
-            resent: 0,
-            idempotent,
-        };
-        let keeps = idempotent || tries.retries.repeats();
-        let mut body = Replay::new(body, outgoing.max_body, keeps);
-        let mut last = None;
+        let retries = Retries::new(outgoing.retry, &self.resilience, idempotent, outgoing.deadline);
+        let mut body = Replay::new(body, outgoing.max_body, idempotent || retries.repeats());
+        let mut tries = Tries::new(retries, idempotent);
         loop {
-            match self.attempt(exchange, &outgoing, &mut body, &tries, &mut last).await {
-                Ok((begun, attempt)) => {
+            let wait = match self.attempt(exchange, &outgoing, &mut body, &tries).await {
+                Ok((begun, mut attempt)) => {
                     let status = begun.head.status.as_u16();
-                    let said = Some(&begun.head.headers);
-                    // Kept for one that fails after a retry was allowed by the budget.
-                    let again = tries.again(Failed::Status(status), said, &mut body);
-                    let Some(wait) = again else {
+                    attempt.settle(Came::Http(status));
+                    let wait = tries.again(Failed::Status(status), Some(&begun.head.headers), &mut body);
+                    let Some(wait) = wait else {
                         self.counted(&tries.retries, status < 500);
-                        let watch = Watch {
-                            exchange: Arc::clone(exchange),
-                            attempt,
-                            status,
-                            wheel: Arc::clone(self.wheels.get(exchange.worker())),
-                            idle_timeout: outgoing.idle_timeout,
-                            place,
-                        };
-                        return Ok(respond(begun, body, watch));
+                        // How long the client reads is not to keep others out.
+                        drop(seat);
+                        return Ok(self.respond(exchange, &outgoing, begun, body, attempt));
                     };
-                    let reason = Reason::UpstreamError;
+                    tries.failed(attempt.place(), ForwardError::Status { status });
                     discard(begun, attempt);
-                    Caller::Exchange(exchange).failed(reason, now());
-                    retry::pause(self.wheels.get(exchange.worker()), wait).await;
+                    wait
                 }
                 Err(Stop::Over(error)) => {
                     self.counted(&tries.retries, false);
-                    place.give_back();
-                    return Err(error);
+                    // What happened says more than that nothing more may happen.
+                    let refused = matches!(error, ForwardError::BreakerOpen { .. });
+                    return Err(tries.last.take().filter(|_| refused).unwrap_or(error));
                 }
-                Err(Stop::Failed { error, place: at, untouched, sent }) => {
-                    let reason = error.reason();
-                    if !sent {
-                        // Nothing was sent: another endpoint, at once.
-                        tries.tried.push(at);
-                        last = Some(error);
-                        Caller::Exchange(exchange).failed(reason, now());
-                        continue;
+                Err(Stop::Nobody) => {
+                    // All that this request could reach were tried; after a while they may be there again.
+                    let Some(wait) = tries.again(Failed::Connect, None, &mut body) else {
+                        self.counted(&tries.retries, false);
+                        exchange.facts.answered(exchange.elapsed());
+                        return Err(tries.last.take().unwrap_or(ForwardError::NoEndpoint));
+                    };
+                    tries.begin_round();
+                    wait
+                }
+                Err(Stop::Unsent { error, place }) => {
+                    // Another endpoint, at once.
+                    tries.unreachable(place, error);
+                    Duration::ZERO
+                }
+                Err(Stop::Lost { error, untouched, mut attempt }) => {
+                    let resends = untouched && tries.resend(&mut body);
+                    if resends {
+                        // A connection that was closed while it waited says nothing about the backend.
+                        attempt.void();
                     }
-                    let wait = match untouched {
-                        true if tries.resend(&self.resilience, &mut body) => Some(Duration::ZERO),
-                        _ => {
-                            tries.tried.push(at);
-                            Failed::of(reason).and_then(|failed| tries.again(failed, None, &mut body))
-                        }
+                    attempt.came(Came::Nothing(error.reason()));
+                    let wait = if resends {
+                        Some(Duration::ZERO)
+                    } else {
+                        Failed::of(error.reason()).and_then(|failed| tries.again(failed, None, &mut body))
                     };
                     let Some(wait) = wait else {
                         self.counted(&tries.retries, false);
                         exchange.facts.answered(exchange.elapsed());
                         return Err(error);
                     };
-                    last = Some(error);
-                    Caller::Exchange(exchange).failed(reason, now());
-                    if !wait.is_zero() {
-                        retry::pause(self.wheels.get(exchange.worker()), wait).await;
-                    }
+                    tries.failed(attempt.place(), error);
+                    wait
                 }
+            };
+            let reason = tries.last.as_ref().map_or(Reason::NoHealthyEndpoint, ForwardError::reason);
+            Caller::Exchange(exchange).failed(reason, now());
+            if !wait.is_zero() {
+                retry::pause(self.wheels.get(exchange.worker()), wait).await;
             }
         }
     }
 
-    /// One attempt, up to the head of the answer. `last` is what the attempt before came to.
+    /// One attempt, up to the head of the answer.
     async fn attempt(
         &self,
         exchange: &Arc<Exchange>,
         outgoing: &Outgoing<'_>,
         body: &mut Replay,
         tries: &Tries<'_>,
-        last: &mut Option<ForwardError>,
     ) -> Result<(Begun, Attempt), Stop> {
         let worker = exchange.worker();
         let begun = now();
-        let over = |last: &mut Option<ForwardError>, error| Stop::Over(last.take().unwrap_or(error));
-        let Some((place, endpoint)) = self.choose(outgoing.ring_key, &tries.tried, begun) else {
-            return Err(over(last, ForwardError::NoEndpoint));
-        };
-        let permit = match self.resilience.admit(begun) {
-            Ok(permit) => permit,
-            Err(refused) => {
-                return Err(over(last, ForwardError::BreakerOpen { retry_after: refused.retry_after }));
-            }
-        };
+        let (place, endpoint) = self.choose_again(outgoing.ring_key, tries, begun).ok_or(Stop::Nobody)?;
+        let admitted = self.resilience.admit(begun);
+        let permit =
+            admitted.map_err(|refused| Stop::Over(ForwardError::BreakerOpen { retry_after: refused.retry_after }))?;
         let mut more = outgoing.trace.clone();
         Caller::Exchange(exchange).attempts(endpoint, begun, &mut more);
+        exchange.facts.endpoint_is(endpoint.name());
         let mut attempt = Attempt::new(endpoint, worker, begun, permit, false);
         let sent = Sent {
             head: &outgoing.head,
@@ -255,33 +260,89 @@ impl Cluster {
         let deadline = ends.map_or(CallDeadline::None, CallDeadline::Total);
         let asked = h1::exchange(endpoint, worker, sent, body, exchange);
         let name = || Arc::clone(endpoint.name());
-        let (error, untouched, sent) = match deadline.within(self.wheels.get(worker), asked).await {
+        let outcome = match deadline.within(self.wheels.get(worker), asked).await {
             Some(Ok(begun)) => {
-                exchange.facts.endpoint_is(endpoint.name());
                 exchange.facts.answered(exchange.elapsed());
                 return Ok((begun, attempt));
             }
-            None => (ForwardError::DeadlineExceeded, false, true),
-            Some(Err(Outcome::NoWire(NoWire::Down(error)))) => {
-                (ForwardError::ConnectFailed { endpoint: name(), error }, false, false)
-            }
-            Some(Err(Outcome::NoWire(NoWire::Shutdown))) => (ForwardError::NoEndpoint, false, false),
-            Some(Err(Outcome::Lost { error, untouched })) => {
-                (ForwardError::Lost { endpoint: name(), error }, untouched, true)
-            }
-            Some(Err(Outcome::Malformed(fault))) => (ForwardError::Malformed { endpoint: name(), fault }, false, true),
-            Some(Err(Outcome::Body(bad))) => {
-                attempt.came(Came::Nothing(ForwardError::Body(bad).reason()));
-                return Err(Stop::Over(ForwardError::Body(bad)));
+            Some(Err(outcome)) => outcome,
+            None if body.waits_for_client() => Outcome::Body(BadBody::Broken(BodyError::Stalled)),
+            None => {
+                let error = ForwardError::DeadlineExceeded;
+                return Err(Stop::Lost { error, untouched: false, attempt });
             }
         };
-        // A connection that was closed while it waited says nothing about the backend.
-        if untouched {
-            attempt.void();
+        match outcome {
+            Outcome::NoWire(NoWire::Down { error, dialled }) => {
+                let error = ForwardError::ConnectFailed { endpoint: name(), error };
+                if !dialled {
+                    attempt.void();
+                }
+                attempt.came(Came::Nothing(error.reason()));
+                Err(Stop::Unsent { error, place })
+            }
+            Outcome::NoWire(NoWire::Shutdown) => {
+                attempt.void();
+                Err(Stop::Unsent { error: ForwardError::NoEndpoint, place })
+            }
+            Outcome::Lost { error, untouched } => {
+                let error = ForwardError::Lost { endpoint: name(), error };
+                Err(Stop::Lost { error, untouched, attempt })
+            }
+            Outcome::Malformed(fault) => {
+                let error = ForwardError::Malformed { endpoint: name(), fault };
+                attempt.came(Came::Nothing(error.reason()));
+                Err(Stop::Over(error))
+            }
+            Outcome::Body(bad) => {
+                attempt.came(Came::Nothing(ForwardError::Body(bad).reason()));
+                Err(Stop::Over(ForwardError::Body(bad)))
+            }
         }
-        attempt.came(Came::Nothing(error.reason()));
-        exchange.facts.endpoint_is(endpoint.name());
-        Err(Stop::Failed { error, place, untouched, sent })
+    }
+
+    /// An endpoint that can be connected to as far as this request knows; preferably one that has not failed it.
+    fn choose_again(&self, key: Option<u64>, tries: &Tries<'_>, now: Instant) -> Option<(usize, &Arc<Endpoint>)> {
+        if tries.unsent >= MAX_UNSENT {
+            return None;
+        }
+        let reachable = |place: &usize| !tries.unreachable.contains(*place);
+        let place = self.resilience.choose(key, &tries.tried, now).filter(reachable);
+        let place = place.or_else(|| (0..self.endpoints.len()).find(reachable))?;
+        Some((place, self.endpoints.get(place)?))
+    }
+
+    /// The answer to hand out: whole if it has come already, else as it comes.
+    fn respond(
+        &self,
+        exchange: &Arc<Exchange>,
+        outgoing: &Outgoing<'_>,
+        begun: Begun,
+        body: Replay,
+        mut attempt: Attempt,
+    ) -> Response<ResponseBody> {
+        let Begun { head, mut answer } = begun;
+        let status = head.status.as_u16();
+        let mut decoder = head.body;
+        let whole = answer.at_hand(&mut decoder);
+        // Without a body the answer has ended, though its request has not: nobody waits for that, its connection is closed.
+        let response_body = if let Some(bytes) = whole.or_else(|| decoder.is_done().then(Bytes::new)) {
+            attempt.came(Came::Http(status));
+            ResponseBody::full(bytes)
+        } else {
+            let watch = Watch {
+                exchange: Arc::clone(exchange),
+                attempt,
+                status,
+                wheel: Arc::clone(self.wheels.get(exchange.worker())),
+                idle_timeout: outgoing.idle_timeout,
+            };
+            ResponseBody::stream(Download::new(answer, decoder, body, watch))
+        };
+        let mut response = Response::new(response_body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        response
     }
 }
 
@@ -289,42 +350,70 @@ impl Cluster {
 enum Stop {
     /// No other attempt may follow.
     Over(ForwardError),
-    /// Another one may.
-    Failed {
-        error: ForwardError,
-        /// Who was asked.
-        place: usize,
-        /// The connection had waited and was closed before the backend saw the request, most probably.
-        untouched: bool,
-        /// The backend may have seen the request.
-        sent: bool,
-    },
+    /// There is no endpoint that this request has not found out of reach.
+    Nobody,
+    /// The endpoint cannot be connected to.
+    Unsent { error: ForwardError, place: usize },
+    /// The backend may have seen the request. `untouched`: the connection had waited and was closed before that, most
+    /// probably.
+    Lost { error: ForwardError, untouched: bool, attempt: Attempt },
 }
 
 /// What became of the attempts so far.
 struct Tries<'a> {
     retries: Retries<'a>,
-    /// Endpoints that failed.
+    /// Endpoints that others are preferred to.
     tried: Tried,
+    /// Endpoints that cannot be connected to.
+    unreachable: Tried,
+    unsent: usize,
     resent: u32,
     idempotent: bool,
+    /// What the last one came to.
+    last: Option<ForwardError>,
 }
 
-impl Tries<'_> {
-    /// The wait before another attempt, if the plan and the body allow one.
+impl<'a> Tries<'a> {
+    fn new(retries: Retries<'a>, idempotent: bool) -> Self {
+        let (tried, unreachable) = (Tried::default(), Tried::default());
+        Self { retries, tried, unreachable, unsent: 0, resent: 0, idempotent, last: None }
+    }
+
+    fn failed(&mut self, place: usize, error: ForwardError) {
+        self.tried.push(place);
+        self.last = Some(error);
+    }
+
+    fn unreachable(&mut self, place: usize, error: ForwardError) {
+        self.unreachable.push(place);
+        self.unsent += 1;
+        self.failed(place, error);
+    }
+
+    /// Endpoints may be reached again.
+    fn begin_round(&mut self) {
+        self.unreachable = Tried::default();
+        self.unsent = 0;
+    }
+
+    /// The wait before another attempt, if the plan and the body allow one. Only of an attempt that is given up then: the
+    /// body begins anew.
     fn again(&mut self, failed: Failed, said: Option<&HeaderMap>, body: &mut Replay) -> Option<Duration> {
-        if !self.retries.repeats() || !body.rewind() {
+        if !body.can_rewind() {
             return None;
         }
-        self.retries.after(failed, said)
+        let wait = self.retries.after(failed, said)?;
+        body.rewind();
+        Some(wait)
     }
 
     /// Whether a request is sent once more because its connection was closed before the backend saw it.
-    fn resend(&mut self, resilience: &Resilience, body: &mut Replay) -> bool {
-        if !self.idempotent || self.resent >= MAX_RESENT || !body.rewind() || !resilience.may_retry(now()) {
+    fn resend(&mut self, body: &mut Replay) -> bool {
+        if !self.idempotent || self.resent >= MAX_RESENT || !body.can_rewind() || !self.retries.resends() {
             return false;
         }
         self.resent += 1;
+        body.rewind();
         true
     }
 }
@@ -335,21 +424,4 @@ fn discard(begun: Begun, mut attempt: Attempt) {
     let mut decoder = head.body;
     let _whole = answer.at_hand(&mut decoder);
     attempt.came(Came::Http(head.status.as_u16()));
-}
-
-/// The answer to hand out: whole if it has come already, else as it comes.
-fn respond(begun: Begun, body: Replay, mut watch: Watch) -> Response<ResponseBody> {
-    let Begun { head, mut answer } = begun;
-    let mut decoder = head.body;
-    let response_body = match answer.at_hand(&mut decoder) {
-        Some(bytes) => {
-            watch.attempt.came(Came::Http(watch.status));
-            ResponseBody::full(bytes)
-        }
-        None => ResponseBody::stream(Download::new(answer, decoder, body, watch)),
-    };
-    let mut response = Response::new(response_body);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    response
 }

@@ -53,6 +53,10 @@ use crate::time::{Wheel, now};
 /// the last belongs to the control thread, which has a connection of its own beside the workers' `connections`.
 pub type Wheels = Arc<PerWorker<Arc<Wheel>>>;
 
+/// Endpoints out of reach that a request tries at once. As many as [`Tried`] remembers: with more it would begin anew with the
+/// first, again and again.
+const MAX_UNSENT: usize = 8;
+
 /// How often a call is made again because no backend has acted on it.
 const MAX_UNSEEN: u32 = 2;
 
@@ -192,7 +196,12 @@ impl Cluster {
             let mut begun = now();
             let mut request = Some(call::request(metadata, deadline, begun)?);
             let wheel = self.wheels.get(worker);
+            let mut seat = match caller {
+                Caller::Exchange(_) => Some(self.bulkhead.enter().await.ok_or(CallError::Overloaded)?),
+                Caller::Gateway(_) => None,
+            };
             let mut tried = Tried::default();
+            let mut unsent = 0;
             let mut failure = CallError::NoEndpoint;
             loop {
                 let Some((place, endpoint)) = self.choose(ring_key, &tried, begun) else {
@@ -214,6 +223,9 @@ impl Cluster {
                 };
                 failure = match opened {
                     Ok(mut stream) => {
+                        if let Some(seat) = seat.take() {
+                            attempt.holds(seat);
+                        }
                         let sent = if first.is_empty() { Ok(()) } else { stream.send(first, end) };
                         let mut call = Call::new(stream, Arc::clone(wheel), deadline, self.max_message, attempt);
                         return match sent.map_err(|error| call.lost(error)) {
@@ -230,6 +242,10 @@ impl Cluster {
                     }
                 };
                 tried.push(place);
+                unsent += 1;
+                if unsent >= MAX_UNSENT {
+                    return Err(failure);
+                }
                 begun = now();
                 caller.failed(failure.reason(), begun);
             }
@@ -300,7 +316,7 @@ impl Cluster {
             let (error, asked) = failed;
             // What no backend has acted on may be sent again whatever it is, but not for ever.
             let unprocessed = asked.is_some() && error.is_unprocessed() && unseen < MAX_UNSEEN;
-            let wait = if unprocessed && self.resilience.may_retry(now()) {
+            let wait = if unprocessed && retries.resends() {
                 unseen += 1;
                 Some(Duration::ZERO)
             } else {

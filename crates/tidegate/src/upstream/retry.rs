@@ -170,6 +170,11 @@ impl<'a> Retries<'a> {
         Some(wait)
     }
 
+    /// Takes from the budget for a request that no backend has acted on, whatever the plan says.
+    pub(super) fn resends(&self) -> bool {
+        self.plan.may_retry(self.resilience)
+    }
+
     /// How many were made.
     pub(super) fn made(&self) -> u32 {
         self.made

@@ -460,3 +460,75 @@ async fn event_streams_of_a_backend_end_early_when_the_gateway_stops() {
     drop(http2);
     gateway.ended().await;
 }
+
+#[tokio::test]
+async fn a_body_that_goes_on_after_an_early_answer_is_sent_once() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let web = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = web.local_addr().unwrap();
+    let serving = tokio::spawn(async move {
+        let (mut socket, _) = web.accept().await.unwrap();
+        let mut all = Vec::new();
+        while all.iter().filter(|byte| **byte == b'#').count() < 500 {
+            socket.read_buf(&mut all).await.unwrap();
+        }
+        // Too long to come with its head, so that the connection stays with the request.
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nabc").await.unwrap();
+        while socket.read_buf(&mut all).await.is_ok_and(|read| read > 0) {
+            if all.iter().filter(|byte| **byte == b'#').count() >= 1000 {
+                let _gone = socket.write_all(b"def").await;
+                break;
+            }
+        }
+        let more = tokio::time::timeout(Duration::from_millis(200), socket.read_buf(&mut all)).await;
+        drop(more);
+        all.iter().filter(|byte| **byte == b'#').count()
+    });
+    let gateway = Gateway::start(&config(&[address], ""));
+    let mut http1 = gateway.http1().await;
+    http1.write(format!("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{}", "#".repeat(500))).await;
+    assert_eq!(http1.head().await.0, 200);
+    http1.write("#".repeat(500)).await;
+    let mut body = Vec::new();
+    while let Some(piece) = http1.piece().await.unwrap() {
+        body.extend_from_slice(&piece);
+    }
+    assert_eq!((body.as_slice(), serving.await.unwrap()), (&b"abcdef"[..], 1000));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn any_number_of_endpoints_may_be_out_of_reach() {
+    let down: Vec<_> = (0..12).map(|_| tidegate_testkit::peer::closed_port()).collect();
+    let gateway = Gateway::start(&config(&down, ", retry: null, timeout: null"));
+    for _ in 0..20 {
+        for answer in gateway.send_both(&get("/")).await {
+            assert_eq!((answer.status, answer.reason()), (503, "connect_failed".to_owned()));
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_finish_its_body_is_not_the_backends_fault() {
+    let web = Web::start(|_| ok("x")).await;
+    let gateway = gateway(&web, ", timeout: 200ms, outlier_detection: { consecutive_errors: 1 }, retry: null").await;
+    for _ in 0..3 {
+        let mut http1 = gateway.http1().await;
+        http1.write("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab").await;
+        assert_eq!(http1.answer().await.status, 408);
+    }
+    let health = gateway.get("/health").await.json();
+    assert_eq!(health["checks"]["service:web"]["healthy"], 1, "{health}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_connection_names_does_not_pass_whatever_it_is() {
+    let web = Web::start(|_| ok("x")).await;
+    let gateway = gateway(&web, "").await;
+    let request = get("/").header("connection", "cookie, trace-x").header("cookie", "a=1").header("trace-x", "1");
+    gateway.http1().await.send(&request).await;
+    assert_eq!((web.last().field("cookie"), web.last().field("trace-x")), (String::new(), String::new()));
+    gateway.stop().await;
+}

@@ -319,3 +319,52 @@ async fn a_reload_forgets_nothing_of_a_service_that_stays() {
     assert_eq!(gateway.get("/once/a").await.reason(), "breaker_open");
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_probe_does_not_wait_for_the_end_of_its_answer() {
+    let bad = Arc::new(AtomicBool::new(true));
+    let switch = Arc::clone(&bad);
+    let web = Web::start(move |_| match switch.load(Ordering::SeqCst) {
+        true => status(500),
+        false => vec![bytes("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n"), Part::Wait],
+    })
+    .await;
+    let settings =
+        "circuit_breaker: { consecutive_failures: 1, open_for: 50ms, half_open_requests: 1 }, outlier_detection: null";
+    let gateway = Gateway::start(&config(&[web.address()], settings));
+    assert_eq!(gateway.get("/once/a").await.status, 500);
+    bad.store(false, Ordering::SeqCst);
+    let streams = parking_lot::Mutex::new(Vec::new());
+    eventually("two streams run", || async {
+        let mut http1 = gateway.http1().await;
+        http1.write("GET /once/a HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        if http1.head().await.0 == 200 {
+            streams.lock().push(http1);
+        }
+        streams.lock().len() == 2
+    })
+    .await;
+    drop(streams);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_of_grpc_has_only_so_many_calls_at_once() {
+    let peer = Peer::with("GetOrder", Script::new().hold().message(shop::order()).status(0, "")).await;
+    let yaml = format!(
+        "services:
+  shop: {{ address: \"{}\", descriptors: shop.pb, circuit_breaker: {{ max_concurrent: 1, max_pending: 0 }} }}
+routes:
+  - {{ name: get-order, path: \"/v1/orders/{{id}}\", method: GET, service: shop, grpc: OrderService/GetOrder }}
+",
+        peer.address()
+    );
+    let gateway = Gateway::start(&yaml);
+    let mut first = gateway.http1().await;
+    first.write("GET /v1/orders/7 HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    eventually("it is there", async || peer.calls() == 1).await;
+    let answer = gateway.get("/v1/orders/7").await;
+    assert_eq!((answer.status, answer.reason()), (503, "overloaded".to_owned()));
+    drop(first);
+    gateway.stop().await;
+}

@@ -17,7 +17,6 @@ use crate::exchange::Exchange;
 use crate::reject::Reason;
 use crate::time::{Deadline, Wheel, now};
 use crate::upstream::attempt::{Attempt, Came};
-use crate::upstream::bulkhead::Place;
 
 /// The connection with the rest of an answer on it.
 pub(in crate::upstream) struct Answer {
@@ -67,7 +66,6 @@ pub(in crate::upstream) struct Watch {
     pub(in crate::upstream) status: u16,
     pub(in crate::upstream) wheel: Arc<Wheel>,
     pub(in crate::upstream) idle_timeout: Option<Duration>,
-    pub(in crate::upstream) place: Place,
 }
 
 /// See the module. Reads from the backend only when the client takes more.
@@ -92,7 +90,6 @@ impl Download {
         self.ended = true;
         self.watch.attempt.came(Came::Http(self.watch.status));
         self.answer.finish();
-        self.watch.place.give_back();
     }
 
     /// What was sent so far is not the whole, and the client must see that.
@@ -109,6 +106,8 @@ impl Download {
     /// Goes on with the request, which the backend has answered already. Whether its body is at fault.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> bool {
         let (Some(upload), Some(wire)) = (&mut self.answer.upload, self.answer.lease.wire()) else { return false };
+        // A backend that reads is not silent, and one that waits for the client is not to blame.
+        self.silence = None;
         match upload.poll(cx, wire, &mut self.body, &self.watch.exchange) {
             Poll::Pending => false,
             Poll::Ready(sent) => {
@@ -153,6 +152,7 @@ impl Body for Download {
                 }
                 Ok(Step::End(trailers)) => {
                     this.end();
+                    let trailers = trailers.filter(|_| this.watch.exchange.takes_trailers);
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
                 }
                 Ok(Step::More) => {}

@@ -4,7 +4,10 @@
 //! connection is not used again. Source: RFC 9112.
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRAILER, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
+};
 use http::{StatusCode, Version};
 
 /// Largest head of an answer.
@@ -21,6 +24,20 @@ const MAX_EXTENSIONS: usize = 16 * 1024;
 
 /// Largest trailers.
 const MAX_TRAILERS: usize = 16 * 1024;
+
+/// Fields that cannot be trailers, or are of one connection alone.
+const NO_TRAILERS: [HeaderName; 10] = [
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    TRAILER,
+    HOST,
+    CONNECTION,
+    TE,
+    UPGRADE,
+    SET_COOKIE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
 
 /// Why an answer cannot be read. The text is constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -215,7 +232,7 @@ impl Decoder {
     }
 
     /// Whether all of the body has come.
-    pub(super) fn is_done(&self) -> bool {
+    pub(in crate::upstream) fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }
 }
@@ -277,7 +294,7 @@ fn take_trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Fault> {
     };
     let mut trailers = header_map(&bytes, parsed)?;
     // They come too late to say how the message is framed or where it goes (RFC 9110, section 6.5.1).
-    for name in [CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER, HOST, CONNECTION] {
+    for name in NO_TRAILERS {
         trailers.remove(name);
     }
     Ok(Some(trailers))

@@ -68,7 +68,8 @@ pub(in crate::upstream) async fn exchange(
 ) -> Result<Begun, Outcome> {
     let lease = pool::lease(endpoint, worker, sent.fresh).await.map_err(Outcome::NoWire)?;
     let framing = if body.is_end() || sent.length.is_some() { Framing::Plain } else { Framing::Chunked };
-    let upload = Some(Upload::new(whole_head(sent, framing), framing));
+    let announced = (framing == Framing::Plain).then(|| sent.length.filter(|_| !sent.is_head).unwrap_or(0));
+    let upload = Some(Upload::new(whole_head(sent, framing), framing, announced));
     let mut running = Running { lease, upload, broken: false, scanned: 0, interim: 0, touched: false };
     let head = poll_fn(|cx| running.poll_head(cx, sent.is_head, body, exchange)).await?;
     if let (Some(record), Some(wire)) = (exchange.record(), running.lease.wire()) {

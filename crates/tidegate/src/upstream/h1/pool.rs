@@ -75,7 +75,11 @@ enum Way {
 /// Why there is no connection. Nothing has been sent.
 #[derive(Debug)]
 pub(in crate::upstream) enum NoWire {
-    Down(Arc<DialError>),
+    /// `dialled`: it was tried for this request, and not known from another one.
+    Down {
+        error: Arc<DialError>,
+        dialled: bool,
+    },
     Shutdown,
 }
 
@@ -95,8 +99,8 @@ impl Pool {
         let connections = state.idle.len() + state.busy;
         let word = match &state.down {
             _ if state.shutdown => EndpointState::Shutdown,
+            _ if connections > 0 => EndpointState::Ready,
             Some(_) => EndpointState::TransientFailure,
-            None if connections > 0 => EndpointState::Ready,
             None if state.connecting > 0 => EndpointState::Connecting,
             None => EndpointState::Idle,
         };
@@ -117,7 +121,8 @@ impl Pool {
         drop(idle);
     }
 
-    fn way(&self, fresh: bool) -> Way {
+    /// `record` is told that others need not try while somebody does.
+    fn way(&self, fresh: bool, record: &Record, connect_timeout: Duration) -> Way {
         let mut state = self.state.lock();
         if state.shutdown {
             return Way::Shutdown;
@@ -133,6 +138,7 @@ impl Pool {
                 return Way::Down(Arc::clone(&down.error));
             }
             down.tried = true;
+            record.is_down_until(Some(time::now() + connect_timeout));
         }
         state.connecting += 1;
         Way::Connect
@@ -160,7 +166,8 @@ impl Pool {
     }
 
     /// Whoever was connecting has gone.
-    fn abandoned(&self) {
+    fn abandoned(&self, record: &Record) {
+        record.is_up();
         let mut state = self.state.lock();
         state.connecting = state.connecting.saturating_sub(1);
         if let Some(down) = &mut state.down {
@@ -225,9 +232,9 @@ impl Drop for Lease {
 /// # Errors
 /// None can be made, or none may be. Dropping the future leaves nothing behind.
 pub(super) async fn lease(endpoint: &Arc<Endpoint>, worker: WorkerId, fresh: bool) -> Result<Lease, NoWire> {
-    match endpoint.h1(worker).way(fresh) {
+    match endpoint.h1(worker).way(fresh, endpoint.record(), endpoint.connect_timeout) {
         Way::Idle(wire) => Ok(Lease::new(endpoint, worker, wire, true)),
-        Way::Down(error) => Err(NoWire::Down(error)),
+        Way::Down(error) => Err(NoWire::Down { error, dialled: false }),
         Way::Shutdown => Err(NoWire::Shutdown),
         // Rare, and large: boxed, so that the future of every request stays small.
         Way::Connect => Box::pin(connect(endpoint, worker)).await,
@@ -235,8 +242,8 @@ pub(super) async fn lease(endpoint: &Arc<Endpoint>, worker: WorkerId, fresh: boo
 }
 
 async fn connect(endpoint: &Arc<Endpoint>, worker: WorkerId) -> Result<Lease, NoWire> {
-    let mut dialling = Dialling(Some(endpoint.h1(worker)));
     let begun = time::now();
+    let mut dialling = Dialling { endpoint: Some(endpoint), worker, begun };
     let attempt = async {
         let addresses = endpoint.addresses().await;
         dial::connect(&addresses, endpoint.tls(), endpoint.connect_timeout).await
@@ -246,7 +253,7 @@ async fn connect(endpoint: &Arc<Endpoint>, worker: WorkerId) -> Result<Lease, No
         Err(_) if !endpoint.is_resolved() => Err(DialError::Unresolved),
         Err(_) => Err(DialError::TimedOut),
     };
-    dialling.0 = None;
+    dialling.endpoint = None;
     match connected {
         Ok(stream) => {
             endpoint.series.connected(worker, time::now().saturating_duration_since(begun));
@@ -255,18 +262,30 @@ async fn connect(endpoint: &Arc<Endpoint>, worker: WorkerId) -> Result<Lease, No
         }
         Err(error) => {
             tracing::debug!(endpoint = %endpoint.name(), %error, "connecting failed");
-            Err(NoWire::Down(endpoint.h1(worker).failed(error, endpoint.record())))
+            let error = endpoint.h1(worker).failed(error, endpoint.record());
+            Err(NoWire::Down { error, dialled: true })
         }
     }
 }
 
+/// A connect that has lasted this long when its request gives up says that nobody answers.
+const LONG: Duration = Duration::from_millis(250);
+
 /// Says that nobody is connecting any more, if the request is dropped meanwhile; otherwise nobody would try again.
-struct Dialling<'a>(Option<&'a Pool>);
+struct Dialling<'a> {
+    endpoint: Option<&'a Arc<Endpoint>>,
+    worker: WorkerId,
+    begun: Instant,
+}
 
 impl Drop for Dialling<'_> {
     fn drop(&mut self) {
-        if let Some(pool) = self.0 {
-            pool.abandoned();
+        let Some(endpoint) = self.endpoint else { return };
+        let pool = endpoint.h1(self.worker);
+        if time::now().saturating_duration_since(self.begun) >= LONG {
+            let _known = pool.failed(DialError::TimedOut, endpoint.record());
+        } else {
+            pool.abandoned(endpoint.record());
         }
     }
 }

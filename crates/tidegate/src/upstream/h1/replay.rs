@@ -13,6 +13,9 @@ use crate::exchange::Exchange;
 /// Kept of a body for another attempt.
 const MAX_KEPT: usize = 64 * 1024;
 
+/// In so many pieces: each costs more than its bytes.
+const MAX_PIECES: usize = 256;
+
 /// See the module.
 pub(in crate::upstream) struct Replay {
     rest: RequestBody,
@@ -24,6 +27,8 @@ pub(in crate::upstream) struct Replay {
     /// Everything that came is in `kept`.
     whole: bool,
     ended: bool,
+    /// The client was to send more when it was asked last.
+    waits: bool,
     /// Bytes that may still come.
     left: u64,
 }
@@ -40,7 +45,16 @@ pub enum BadBody {
 impl Replay {
     /// `again`: more than one attempt may be made.
     pub(in crate::upstream) fn new(body: RequestBody, max_body: u64, again: bool) -> Self {
-        Self { rest: body, kept: SmallVec::new(), kept_bytes: 0, next: 0, whole: again, ended: false, left: max_body }
+        Self {
+            rest: body,
+            kept: SmallVec::new(),
+            kept_bytes: 0,
+            next: 0,
+            whole: again,
+            ended: false,
+            waits: false,
+            left: max_body,
+        }
     }
 
     /// There is nothing (more) to send.
@@ -62,7 +76,9 @@ impl Replay {
             if self.ended {
                 return Poll::Ready(None);
             }
-            let frame = match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
+            let polled = Pin::new(&mut self.rest).poll_frame(cx);
+            self.waits = polled.is_pending();
+            let frame = match ready!(polled) {
                 None => {
                     self.ended = true;
                     continue;
@@ -91,7 +107,7 @@ impl Replay {
             return;
         }
         self.kept_bytes += data.len();
-        if self.kept_bytes > MAX_KEPT {
+        if self.kept_bytes > MAX_KEPT || self.kept.len() >= MAX_PIECES {
             self.whole = false;
             self.kept.clear();
         } else {
@@ -100,9 +116,19 @@ impl Replay {
         self.next = self.kept.len();
     }
 
-    /// Begins anew; `false` if that cannot be.
-    pub(in crate::upstream) fn rewind(&mut self) -> bool {
-        self.next = 0;
+    /// The client has to send more before the request can go on.
+    pub(in crate::upstream) fn waits_for_client(&self) -> bool {
+        self.waits && !self.ended
+    }
+
+    /// Whether it can begin anew.
+    pub(in crate::upstream) fn can_rewind(&self) -> bool {
         self.whole
+    }
+
+    /// Begins anew. Only for a body that can, and whose connection is not used any more: what is sent again there would be
+    /// read as another request.
+    pub(in crate::upstream) fn rewind(&mut self) {
+        self.next = 0;
     }
 }

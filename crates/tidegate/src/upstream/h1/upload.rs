@@ -7,6 +7,7 @@ use bytes::{Buf as _, Bytes};
 
 use super::replay::{BadBody, Replay};
 use super::wire::Wire;
+use crate::body::BodyError;
 use crate::exchange::Exchange;
 
 /// A chunk's size in hexadecimal digits and its line end.
@@ -36,13 +37,24 @@ pub(super) struct Upload {
     data: Bytes,
     tail: &'static [u8],
     framing: Framing,
+    /// Bytes that the head announced and that have not come yet.
+    announced: Option<u64>,
     ended: bool,
     flushed: bool,
 }
 
 impl Upload {
-    pub(super) fn new(head: Bytes, framing: Framing) -> Self {
-        Self { head, size: SizeLine::default(), data: Bytes::new(), tail: b"", framing, ended: false, flushed: false }
+    pub(super) fn new(head: Bytes, framing: Framing, announced: Option<u64>) -> Self {
+        Self {
+            head,
+            size: SizeLine::default(),
+            data: Bytes::new(),
+            tail: b"",
+            framing,
+            announced,
+            ended: false,
+            flushed: false,
+        }
     }
 
     /// Sends until all of it is out.
@@ -87,16 +99,19 @@ impl Upload {
             Poll::Pending => return Ok(true),
             Poll::Ready(Some(Err(bad))) => return Err(Stopped::Body(bad)),
             Poll::Ready(Some(Ok(data))) => {
+                self.counts(data.len())?;
                 if self.framing == Framing::Chunked {
                     self.size = SizeLine::of(data.len());
                     self.tail = b"\r\n";
                 }
                 self.data = data;
                 if self.framing == Framing::Plain && body.is_end() {
+                    self.is_whole()?;
                     self.ended = true;
                 }
             }
             Poll::Ready(None) => {
+                self.is_whole()?;
                 self.ended = true;
                 if self.framing == Framing::Chunked {
                     self.tail = b"0\r\n\r\n";
@@ -104,6 +119,19 @@ impl Upload {
             }
         }
         Ok(false)
+    }
+
+    /// More than the head announced would be read as the next request.
+    fn counts(&mut self, bytes: usize) -> Result<(), Stopped> {
+        if let Some(announced) = &mut self.announced {
+            *announced = announced.checked_sub(bytes as u64).ok_or(WRONG_LENGTH)?;
+        }
+        Ok(())
+    }
+
+    /// Less would make the backend take the next request for the rest of this one.
+    fn is_whole(&self) -> Result<(), Stopped> {
+        if self.announced.unwrap_or(0) == 0 { Ok(()) } else { Err(WRONG_LENGTH) }
     }
 
     fn advance(&mut self, mut written: usize) {
@@ -120,6 +148,9 @@ impl Upload {
         self.tail = self.tail.get(share(self.tail.len())..).unwrap_or_default();
     }
 }
+
+/// The listeners hold clients to what they announce; this keeps requests on a backend's connection apart all the same.
+const WRONG_LENGTH: Stopped = Stopped::Body(BadBody::Broken(BodyError::Malformed));
 
 /// `1f4\r\n`.
 #[derive(Default)]
