@@ -16,21 +16,27 @@ use tonic::transport::Channel;
 const SUBSCRIBERS: usize = 1_000;
 const PER_CONNECTION: usize = 100;
 const SYMBOLS: usize = 100;
-/// Of each symbol: 100 symbols and 1,000 subscribers make 50,000 deliveries a second of it.
-const TICKS_PER_SECOND: &str = "0.5";
+/// Of all symbols together, evenly apart: 1,000 subscribers make 50,000 deliveries a second of it.
+const TICKS_PER_SECOND: usize = 50;
 const REQUESTS_PER_SECOND: u32 = 5_000;
 const MEASURED: Duration = Duration::from_secs(20);
 
-struct Engine(Child, String);
+struct Engine(Child, String, tempfile::TempDir);
 
 impl Engine {
     fn start() -> Self {
-        let symbols: Vec<String> = (0..SYMBOLS).map(|number| format!("S{number}=100")).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = String::from("symbol,price,volume,timestamp\n");
+        for tick in 0..TICKS_PER_SECOND * 60 {
+            let millis = tick * 1_000 / TICKS_PER_SECOND;
+            file.push_str(&format!("S{},{}.25,1,{millis}\n", tick % SYMBOLS, 100 + tick % 7));
+        }
+        std::fs::write(folder.path().join("load.csv"), file).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_core-engine"))
-            .args(["--listen", "127.0.0.1:0", "--set", "sources.simulator.type=simulator"])
-            .args(["--set", "sources.simulator.connect=true"])
-            .args(["--set", &format!("sources.simulator.config.symbols={}", symbols.join(","))])
-            .args(["--set", &format!("sources.simulator.config.ticks_per_second={TICKS_PER_SECOND}")])
+            .args(["--listen", "127.0.0.1:0", "--replay-directory", folder.path().to_str().unwrap()])
+            .args(["--default-source", "load", "--set", "default_source=load", "--set", "sources.load.type=replay"])
+            .args(["--set", "sources.load.connect=true", "--set", "sources.load.config.path=load.csv"])
+            .args(["--set", "sources.load.config.repeat=true"])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -39,7 +45,7 @@ impl Engine {
             let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
             line["address"].as_str().map(str::to_owned)
         });
-        Self(child, address.unwrap())
+        Self(child, address.unwrap(), folder)
     }
 
     /// Processor seconds so far, and resident memory in MiB.
