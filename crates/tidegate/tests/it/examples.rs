@@ -158,7 +158,8 @@ async fn bars_and_indicators_are_made_of_what_was_fetched() {
     assert_eq!(names(&body, answer.text()), ["success", "message", "bars", "metadata", "timestamp"]);
     assert_eq!((&body["bars"][0]["symbol"], &body["metadata"]["interval"]), (&json!("BTCUSDT"), &json!("1d")));
     assert!(body["bars"][0]["bar"]["high"].is_string(), "{body}");
-    let answer = gateway.get(&format!("{API}/market-data/indicators?symbol=BTCUSDT&interval=1d&indicators=sma:1")).await;
+    let answer =
+        gateway.get(&format!("{API}/market-data/indicators?symbol=BTCUSDT&interval=1d&indicators=sma:1")).await;
     let indicators = &answer.json()["indicators"];
     assert_eq!(indicators[0]["name"], "sma:1");
     assert!(indicators[0]["points"][0]["value"].is_string(), "{indicators}");
