@@ -206,6 +206,10 @@ impl Engine {
             Arc::clone(&engine.press),
             clock,
         )));
+        let (streams, stop) = (Arc::clone(&engine.streams), engine.stop.clone());
+        engine.tasks.spawn(async move {
+            let _ = stop.run_until_cancelled(streams.wake_in_turn()).await;
+        });
         for (id, source) in kept.sources {
             let slot = engine.new_slot(&id, source.definition);
             engine.slots.write().insert(id, Arc::clone(&slot));

@@ -13,9 +13,11 @@
 //! throttled.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -283,7 +285,9 @@ impl Slot {
         loop {
             if let Some(running) = &source {
                 let before = self.feed.books().received;
-                match self.run(running).await {
+                // A fault of ours in reading one source is that source's fault to everybody else.
+                let outcome = AssertUnwindSafe(self.run(running)).catch_unwind().await;
+                match outcome.unwrap_or(Err(SourceError::Panicked)) {
                     Ok(()) => return self.set_finished(),
                     Err(error) => {
                         if self.feed.books().received > before {

@@ -3,9 +3,14 @@
 //! A publisher never waits. When the queue of a subscriber is full, the newest value of the same symbol that waits is
 //! replaced (conflated); if none waits, the oldest value is thrown away (dropped). Both are counted and told to the
 //! subscriber. Per subscriber: published = delivered + conflated + dropped + waiting.
+//!
+//! A value that a thousand subscribers wait for makes a thousand tasks ready at once, and a request that comes just then
+//! would stand behind all of them. So the first few are woken at once and the others in turn, a few at a time, with room
+//! for everything else between.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -19,7 +24,13 @@ use crate::tick::Value;
 pub(crate) struct Streams {
     limits: StreamLimits,
     table: Mutex<Table>,
+    /// To be woken in turn; each at most once, so it is as long as there are subscribers.
+    sleeping: Mutex<VecDeque<Arc<Subscriber>>>,
+    some_sleep: Notify,
 }
+
+/// Subscribers that are woken at once.
+const WOKEN_AT_ONCE: usize = 32;
 
 type BySymbol = HashMap<Arc<str>, Vec<(u64, Arc<Subscriber>)>>;
 
@@ -39,6 +50,8 @@ struct Subscriber {
     symbols: BTreeSet<Arc<str>>,
     queue: Mutex<Queue>,
     wake: Notify,
+    /// Whether it is among those to be woken in turn.
+    sleeps: AtomicBool,
 }
 
 /// What happened to the values of one subscription, or of all.
@@ -92,7 +105,7 @@ pub(crate) struct TooManyStreams;
 impl Streams {
     /// No subscriber yet.
     pub(crate) fn new(limits: StreamLimits) -> Self {
-        Self { limits, table: Mutex::default() }
+        Self { limits, table: Mutex::default(), sleeping: Mutex::default(), some_sleep: Notify::new() }
     }
 
     /// The bounds.
@@ -112,8 +125,13 @@ impl Streams {
     ) -> Result<Subscription, TooManyStreams> {
         let mut queue = Queue::new(self.limits.queue);
         first.into_iter().for_each(|value| queue.push(value));
-        let subscriber =
-            Arc::new(Subscriber { source: Arc::clone(source), symbols, queue: Mutex::new(queue), wake: Notify::new() });
+        let subscriber = Arc::new(Subscriber {
+            source: Arc::clone(source),
+            symbols,
+            queue: Mutex::new(queue),
+            wake: Notify::new(),
+            sleeps: AtomicBool::new(false),
+        });
 
         let mut table = self.table.lock();
         if table.open.len() >= self.limits.max_open {
@@ -134,9 +152,41 @@ impl Streams {
     pub(crate) fn publish(&self, value: &Arc<Value>) {
         let table = self.table.lock();
         let wanted = table.wanted.get(&value.source).and_then(|symbols| symbols.get(&value.tick.symbol));
-        for (_, subscriber) in wanted.into_iter().flatten() {
+        let mut sleeping = None;
+        for (number, (_, subscriber)) in wanted.into_iter().flatten().enumerate() {
             subscriber.queue.lock().push(Arc::clone(value));
-            subscriber.wake.notify_one();
+            if number < WOKEN_AT_ONCE {
+                subscriber.wake.notify_one();
+            } else if !subscriber.sleeps.swap(true, Ordering::AcqRel) {
+                sleeping.get_or_insert_with(|| self.sleeping.lock()).push_back(Arc::clone(subscriber));
+            }
+        }
+        if sleeping.is_some() {
+            self.some_sleep.notify_one();
+        }
+    }
+
+    /// Wakes those that were not woken at once, until it is dropped. Without it, more than a few subscribers of one
+    /// symbol sleep for ever.
+    pub(crate) async fn wake_in_turn(&self) {
+        loop {
+            self.some_sleep.notified().await;
+            loop {
+                let woken: Vec<_> = {
+                    let mut sleeping = self.sleeping.lock();
+                    let few = sleeping.len().min(WOKEN_AT_ONCE);
+                    sleeping.drain(..few).collect()
+                };
+                if woken.is_empty() {
+                    break;
+                }
+                for subscriber in woken {
+                    // Before it is woken: a value that comes between makes it sleep again, and it is woken once more.
+                    subscriber.sleeps.store(false, Ordering::Release);
+                    subscriber.wake.notify_one();
+                }
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -348,6 +398,31 @@ mod tests {
         streams.publish(&value("s", 1, "A"));
         assert_eq!(reader.await.unwrap(), "A1 conflated 0 dropped 0");
         assert_eq!(streams.counts(), (0, StreamCounts { published: 1, delivered: 1, conflated: 0, dropped: 0 }));
+    }
+
+    #[tokio::test]
+    async fn of_many_subscribers_all_are_woken() {
+        let streams = Arc::new(Streams::new(StreamLimits { queue: 3, max_open: 1_000 }));
+        let waking = Arc::clone(&streams);
+        let waker = tokio::spawn(async move { waking.wake_in_turn().await });
+        let mut readers = tokio::task::JoinSet::new();
+        for _ in 0..1_000 {
+            let subscription = streams.subscribe(&Arc::from("s"), names(&["A"]), []).unwrap();
+            readers.spawn(async move {
+                let mut last = 0;
+                while last < 3 {
+                    last = subscription.next().await.unwrap().values.last().unwrap().sequence;
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        tokio::task::yield_now().await;
+        for sequence in 1..=3 {
+            streams.publish(&value("s", sequence, "A"));
+            tokio::task::yield_now().await;
+        }
+        readers.join_all().await;
+        waker.abort();
     }
 
     #[test]

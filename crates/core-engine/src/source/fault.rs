@@ -36,6 +36,9 @@ pub(crate) enum SourceError {
     /// Its answer cannot be understood.
     #[error("the answer cannot be understood: {0}")]
     Malformed(String),
+    /// A fault of ours.
+    #[error("the engine failed to read it")]
+    Panicked,
 }
 
 /// Why a request to a source came to nothing.
@@ -69,7 +72,7 @@ impl SourceError {
             Self::Net(error) => kind_of(error),
             Self::Refused(Refusal::Throttled(_) | Refusal::Rate(_)) => ErrorKind::Throttled,
             Self::Refused(Refusal::Banned(_)) => ErrorKind::Banned,
-            Self::Refused(Refusal::Failing(_)) => ErrorKind::Unavailable,
+            Self::Refused(Refusal::Failing(_)) | Self::Panicked => ErrorKind::Unavailable,
             Self::Answer(_) => ErrorKind::Refused,
             Self::Malformed(_) => ErrorKind::MalformedAnswer,
         }
