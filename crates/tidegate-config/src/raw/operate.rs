@@ -18,7 +18,8 @@ raw_struct! {
     /// How a client's address is found out.
     RawClientIp {
         /// Proxies in front of the gateway, as networks (`10.0.0.0/8`) or addresses. From them alone
-        /// `X-Forwarded-For`, or `Forwarded` if that is missing, is believed.
+        /// `X-Forwarded-For`, or `Forwarded` if that is missing, is believed. A proxy that writes
+        /// `Forwarded` alone must remove its clients' `X-Forwarded-For`.
         trusted_proxies: Vec<Item<Text>> = "[]",
     }
 }
