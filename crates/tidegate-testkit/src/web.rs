@@ -75,8 +75,6 @@ type Script = dyn Fn(&Heard) -> Vec<Part> + Send + Sync;
 struct Shared {
     script: Box<Script>,
     heard: Mutex<Vec<Heard>>,
-    /// Bytes that came and are no whole request.
-    loose: AtomicUsize,
     connections: AtomicUsize,
     open: AtomicUsize,
     gate: Semaphore,
@@ -108,7 +106,6 @@ impl Web {
         let shared = Arc::new(Shared {
             script: Box::new(script),
             heard: Mutex::default(),
-            loose: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             gate: Semaphore::new(0),
@@ -154,12 +151,6 @@ impl Web {
     pub fn open(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
     }
-
-    /// Bytes that came and are no whole request.
-    #[must_use]
-    pub fn loose_bytes(&self) -> usize {
-        self.shared.loose.load(Ordering::SeqCst)
-    }
 }
 
 impl Drop for Web {
@@ -175,15 +166,14 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         serving.spawn(async move {
             shared.open.fetch_add(1, Ordering::SeqCst);
-            let loose = serve(socket, &shared, number).await;
-            shared.loose.fetch_add(loose, Ordering::SeqCst);
+            serve(socket, &shared, number).await;
             shared.open.fetch_sub(1, Ordering::SeqCst);
         });
     }
 }
 
-/// Serves until either side closes; gives the bytes that are no whole request.
-async fn serve(mut socket: TcpStream, shared: &Shared, connection: usize) -> usize {
+/// Serves until either side closes.
+async fn serve(mut socket: TcpStream, shared: &Shared, connection: usize) {
     let mut input = Vec::new();
     for number in 0.. {
         let heard = loop {
@@ -193,7 +183,7 @@ async fn serve(mut socket: TcpStream, shared: &Shared, connection: usize) -> usi
             }
             match socket.read_buf(&mut input).await {
                 Ok(1..) if input.len() < MAX_REQUEST => {}
-                Ok(_) | Err(_) => return input.len(),
+                Ok(_) | Err(_) => return,
             }
         };
         let parts = (shared.script)(&heard);
@@ -202,25 +192,24 @@ async fn serve(mut socket: TcpStream, shared: &Shared, connection: usize) -> usi
             match part {
                 Part::Bytes(bytes) => {
                     if socket.write_all(&bytes).await.is_err() {
-                        return input.len();
+                        return;
                     }
                 }
                 Part::Wait => {
                     // The other side may go meanwhile, which ends the wait.
                     tokio::select! {
                         permit = shared.gate.acquire() => permit.expect("the gate stays open").forget(),
-                        _ = socket.read_buf(&mut input) => return input.len(),
+                        _ = socket.read_buf(&mut input) => return,
                     }
                 }
-                Part::Close => return input.len(),
+                Part::Close => return,
                 Part::Reset => {
                     let _ = socket.set_zero_linger();
-                    return input.len();
+                    return;
                 }
             }
         }
     }
-    0
 }
 
 /// Head, body and length of the first request in `input`, if it is whole.

@@ -35,12 +35,6 @@ impl TrustedProxies {
         Self(networks.to_vec())
     }
 
-    /// The networks.
-    #[must_use]
-    pub fn networks(&self) -> &[Network] {
-        &self.0
-    }
-
     fn trusts(&self, ip: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(ip))
     }
@@ -52,7 +46,7 @@ impl TrustedProxies {
         if self.0.is_empty() || !self.trusts(client.ip) {
             return client;
         }
-        for told in hops(headers).into_iter().take(MAX_HOPS) {
+        for told in hops(headers).take(MAX_HOPS) {
             // What cannot be read was written by nobody who is trusted.
             let Some(ip) = told else { break };
             client.ip = ip;
@@ -65,24 +59,12 @@ impl TrustedProxies {
     }
 }
 
-/// The addresses that the list tells, the last one first.
-fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let lines = |name: &HeaderName| {
-        let values = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?").to_owned());
-        values.collect::<Vec<_>>()
-    };
-    let listed = lines(&X_FORWARDED_FOR);
-    let mut hops: Vec<_> = if listed.is_empty() {
-        lines(&FORWARDED)
-            .iter()
-            .flat_map(|line| line.split(','))
-            .map(|element| address(forwarded_for(element)))
-            .collect()
-    } else {
-        listed.iter().flat_map(|line| line.split(',')).map(address).collect()
-    };
-    hops.reverse();
-    hops
+/// The addresses that the list tells, the last one first; `None` for what is no address. Reads no further than it is asked.
+fn hops(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> + '_ {
+    let (name, read): (_, fn(&str) -> &str) =
+        if headers.contains_key(X_FORWARDED_FOR) { (X_FORWARDED_FOR, |hop| hop) } else { (FORWARDED, forwarded_for) };
+    let lines = headers.get_all(name).into_iter().rev();
+    lines.flat_map(|line| line.to_str().unwrap_or("?").rsplit(',')).map(move |hop| address(read(hop)))
 }
 
 /// The `for` of an element of `Forwarded` (RFC 7239, section 5.2); empty if it has none.

@@ -44,18 +44,13 @@ pub(super) struct Place {
     bulkhead: Arc<Bulkhead>,
 }
 
-impl Place {
-    /// The request has ended, though its owner lives on.
-    pub(super) fn give_back(&mut self) {
-        if self.entry.take().is_some() && self.bulkhead.counters.is_waited_for() {
-            self.bulkhead.left.notify_one();
-        }
-    }
-}
-
 impl Drop for Place {
     fn drop(&mut self) {
-        self.give_back();
+        // Leaves first, then looks: see the order in `tidegate_resilience::bulkhead`.
+        drop(self.entry.take());
+        if self.bulkhead.counters.is_waited_for() {
+            self.bulkhead.left.notify_one();
+        }
     }
 }
 
@@ -80,7 +75,7 @@ impl Bulkhead {
     }
 
     async fn wait(self: &Arc<Self>) -> Option<Place> {
-        let _waiting = Counters::try_wait(Owner(Arc::clone(self))).ok()?;
+        let _waiting = Counters::try_wait(&**self).ok()?;
         let latest = now() + MAX_WAIT;
         loop {
             let mut left = pin!(self.left.notified());
