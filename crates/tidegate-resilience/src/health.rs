@@ -55,8 +55,8 @@ pub enum Status {
 pub struct Health {
     /// [`Word`].
     word: AtomicU64,
-    /// When it last became healthy. Written before the word.
-    since: AtomicU64,
+    /// When it last became healthy after it was not; 0 if it never did. Written before the word.
+    back_at: AtomicU64,
 }
 
 impl Health {
@@ -75,8 +75,9 @@ impl Health {
             self.word.store(Word { against, ..word }.into(), Relaxed);
             return None;
         }
-        if says == Status::Healthy {
-            self.since.store(now.get(), Relaxed);
+        // One that nothing was known of has had requests all along: its first good check brings nobody back.
+        if says == Status::Healthy && word.status == Status::Unhealthy {
+            self.back_at.store(now.get(), Relaxed);
         }
         self.word.store(Word { status: says, against: 0 }.into(), Release);
         Some(says)
@@ -88,10 +89,11 @@ impl Health {
         Word::from(self.word.load(Acquire)).status
     }
 
-    /// Since when it is healthy, for [`SlowStart`](crate::SlowStart); `None` unless it is.
+    /// Since when it is back, for [`SlowStart`](crate::SlowStart); `None` if it is not healthy, or was never anything else.
     #[must_use]
-    pub fn healthy_since(&self) -> Option<Nanos> {
-        (self.status() == Status::Healthy).then(|| Nanos::new(self.since.load(Relaxed)))
+    pub fn back_since(&self) -> Option<Nanos> {
+        let back_at = (self.status() == Status::Healthy).then(|| self.back_at.load(Relaxed))?;
+        (back_at > 0).then(|| Nanos::new(back_at))
     }
 }
 
@@ -136,7 +138,7 @@ mod tests {
     /// Checks, `+` for good and `-` for bad ones, and the status after each: `u`nknown, `h`ealthy, `i`ll.
     fn check(checks: &str, expected: &str) {
         let health = Health::default();
-        assert_eq!((health.status(), health.healthy_since()), (Status::Unknown, None));
+        assert_eq!((health.status(), health.back_since()), (Status::Unknown, None));
         let mut last = Status::Unknown;
         let mut letter = |(now, check): (u64, char)| {
             let outcome = if check == '+' { Outcome::Success } else { Outcome::Failure };
@@ -161,16 +163,19 @@ mod tests {
     }
 
     #[test]
-    fn it_is_known_since_when_an_endpoint_is_healthy() {
+    fn it_is_known_since_when_an_endpoint_is_back() {
         let health = Health::default();
-        for (now, outcome) in [(3, Outcome::Success), (4, Outcome::Success), (5, Outcome::Failure)] {
+        let (good, bad) = (Outcome::Success, Outcome::Failure);
+        let mut now = 0;
+        let mut back_since = |outcome| {
+            now += 1;
             health.record(outcome, &SETTINGS, Nanos::new(now));
-            assert_eq!(health.healthy_since(), Some(Nanos::new(3)));
-        }
-        (6..8).for_each(|now| {
-            assert_eq!(health.record(Outcome::Failure, &SETTINGS, Nanos::new(now)).is_some(), now == 7)
-        });
-        assert_eq!(health.healthy_since(), None);
+            health.back_since().map(Nanos::get)
+        };
+        assert_eq!([good, good, bad, bad].map(&mut back_since), [None; 4], "it was never away");
+        assert_eq!([bad, good].map(&mut back_since), [None; 2], "it is away");
+        assert_eq!([good, good, bad].map(&mut back_since), [Some(7); 3]);
+        assert_eq!([bad, bad].map(&mut back_since), [Some(7), None]);
     }
 
     proptest! {

@@ -352,7 +352,7 @@ impl Candidate for Record {
     }
 
     fn share(&self, now: Nanos) -> Share {
-        match self.outlier.back_since(now).max(self.health.healthy_since()) {
+        match self.outlier.back_since(now).max(self.health.back_since()) {
             None => Share::WHOLE,
             Some(since) => SLOW_START.share(since, now),
         }

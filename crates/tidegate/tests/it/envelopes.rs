@@ -110,7 +110,7 @@ async fn both_outcomes_have_their_shape() {
     let more = ", errors: { format: envelope }, json: { field_names: proto, int64: number, emit_defaults: true }";
     let (peer, gateway) = start(Script::ok(shop::order()), BOTH, more).await;
     let answer = ask(&gateway).await.json();
-    assert!(answer["metadata"]["response_time"].is_f64(), "{answer}");
+    assert!(answer["metadata"]["response_time"].is_number(), "{answer}");
     let expected = json!({"source_id": "Ada", "symbols_count": 7, "grpc_status": "OK"});
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&answer["metadata"][name], value);
