@@ -1,6 +1,7 @@
 //! Refusals made by the gateway: one closed list of reasons, and what each one means on every wire.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -25,8 +26,14 @@ pub enum Reason {
     AuthMissing,
     /// The credential is wrong.
     AuthInvalid,
+    /// The credential was good once.
+    AuthExpired,
     /// Whoever asks may not.
     Forbidden,
+    /// Asked too often.
+    RateLimited,
+    /// The request is not what the route demands: its headers, or its JSON by the route's schema.
+    ValidationFailed,
     /// The circuit breaker of the service is open.
     BreakerOpen,
     /// Every endpoint of the service is out, or nothing is known of the service yet.
@@ -51,119 +58,90 @@ pub enum Reason {
     Internal,
 }
 
-/// What a reason means: word, HTTP status, gRPC code, text for the client.
-struct Meaning {
-    word: &'static str,
-    status: StatusCode,
-    code: Code,
-    detail: &'static str,
-}
-
-const fn meaning(word: &'static str, status: StatusCode, code: Code, detail: &'static str) -> Meaning {
-    Meaning { word, status, code, detail }
-}
+/// What a reason means: word, HTTP status, gRPC code.
+struct Meaning(&'static str, StatusCode, Code);
 
 impl Reason {
     const fn meaning(self) -> Meaning {
         match self {
-            Self::RouteNotFound => {
-                meaning("route_not_found", StatusCode::NOT_FOUND, Code::NotFound, "no route for this path")
+            Self::RouteNotFound => Meaning("route_not_found", StatusCode::NOT_FOUND, Code::NotFound),
+            Self::MethodNotAllowed => {
+                Meaning("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented)
             }
-            Self::MethodNotAllowed => meaning(
-                "method_not_allowed",
-                StatusCode::METHOD_NOT_ALLOWED,
-                Code::Unimplemented,
-                "method not allowed for this path",
-            ),
-            Self::BadRequest => {
-                meaning("bad_request", StatusCode::BAD_REQUEST, Code::InvalidArgument, "malformed request")
+            Self::BadRequest => Meaning("bad_request", StatusCode::BAD_REQUEST, Code::InvalidArgument),
+            Self::PayloadTooLarge => {
+                Meaning("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted)
             }
-            Self::PayloadTooLarge => meaning(
-                "payload_too_large",
-                StatusCode::PAYLOAD_TOO_LARGE,
-                Code::ResourceExhausted,
-                "request body too large",
-            ),
-            Self::UnsupportedMediaType => meaning(
-                "unsupported_media_type",
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                Code::InvalidArgument,
-                "content type not supported",
-            ),
-            Self::AuthMissing => {
-                meaning("auth_missing", StatusCode::UNAUTHORIZED, Code::Unauthenticated, "a credential is needed")
+            Self::UnsupportedMediaType => {
+                Meaning("unsupported_media_type", StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument)
             }
-            Self::AuthInvalid => {
-                meaning("auth_invalid", StatusCode::UNAUTHORIZED, Code::Unauthenticated, "the credential is not valid")
+            Self::AuthMissing => Meaning("auth_missing", StatusCode::UNAUTHORIZED, Code::Unauthenticated),
+            Self::AuthInvalid => Meaning("auth_invalid", StatusCode::UNAUTHORIZED, Code::Unauthenticated),
+            Self::AuthExpired => Meaning("auth_expired", StatusCode::UNAUTHORIZED, Code::Unauthenticated),
+            Self::Forbidden => Meaning("forbidden", StatusCode::FORBIDDEN, Code::PermissionDenied),
+            Self::RateLimited => Meaning("rate_limited", StatusCode::TOO_MANY_REQUESTS, Code::ResourceExhausted),
+            Self::ValidationFailed => Meaning("validation_failed", StatusCode::BAD_REQUEST, Code::InvalidArgument),
+            Self::BreakerOpen => Meaning("breaker_open", StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+            Self::NoHealthyEndpoint => {
+                Meaning("no_healthy_endpoint", StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
-            Self::Forbidden => meaning("forbidden", StatusCode::FORBIDDEN, Code::PermissionDenied, "not allowed"),
-            Self::BreakerOpen => meaning(
-                "breaker_open",
-                StatusCode::SERVICE_UNAVAILABLE,
-                Code::Unavailable,
-                "the service fails at the moment",
-            ),
-            Self::NoHealthyEndpoint => meaning(
-                "no_healthy_endpoint",
-                StatusCode::SERVICE_UNAVAILABLE,
-                Code::Unavailable,
-                "no healthy endpoint",
-            ),
-            Self::ConnectFailed => meaning(
-                "connect_failed",
-                StatusCode::SERVICE_UNAVAILABLE,
-                Code::Unavailable,
-                "the service cannot be reached",
-            ),
-            Self::UpstreamReset => {
-                meaning("upstream_reset", StatusCode::BAD_GATEWAY, Code::Unavailable, "connection to the service lost")
-            }
-            Self::UpstreamTimeout => meaning(
-                "upstream_timeout",
-                StatusCode::GATEWAY_TIMEOUT,
-                Code::DeadlineExceeded,
-                "the service did not answer in time",
-            ),
-            Self::UpstreamError => {
-                meaning("upstream_error", StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, "the service failed")
-            }
-            Self::TranscodeFailed => meaning(
-                "transcode_failed",
-                StatusCode::BAD_GATEWAY,
-                Code::Internal,
-                "the service's answer cannot be converted",
-            ),
-            Self::Overloaded => meaning("overloaded", StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "too busy"),
-            Self::Draining => meaning("draining", StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "shutting down"),
-            Self::ClientClosed => {
-                meaning("client_closed", status_client_closed(), Code::Cancelled, "client closed the request")
-            }
-            Self::Internal => meaning("internal", StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, "internal error"),
+            Self::ConnectFailed => Meaning("connect_failed", StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+            Self::UpstreamReset => Meaning("upstream_reset", StatusCode::BAD_GATEWAY, Code::Unavailable),
+            Self::UpstreamTimeout => Meaning("upstream_timeout", StatusCode::GATEWAY_TIMEOUT, Code::DeadlineExceeded),
+            Self::UpstreamError => Meaning("upstream_error", StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown),
+            Self::TranscodeFailed => Meaning("transcode_failed", StatusCode::BAD_GATEWAY, Code::Internal),
+            Self::Overloaded => Meaning("overloaded", StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+            Self::Draining => Meaning("draining", StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable),
+            Self::ClientClosed => Meaning("client_closed", status_client_closed(), Code::Cancelled),
+            Self::Internal => Meaning("internal", StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
         }
     }
 
     /// The word of the closed list.
     #[must_use]
     pub const fn word(self) -> &'static str {
-        self.meaning().word
+        self.meaning().0
     }
 
     /// The usual HTTP status.
     #[must_use]
     pub const fn status(self) -> StatusCode {
-        self.meaning().status
+        self.meaning().1
     }
 
     /// The gRPC code that says the same.
     #[must_use]
     pub const fn code(self) -> Code {
-        self.meaning().code
+        self.meaning().2
     }
 
     /// A constant sentence for the client where nothing more precise is known.
     #[must_use]
     pub const fn detail(self) -> &'static str {
-        self.meaning().detail
+        match self {
+            Self::RouteNotFound => "no route for this path",
+            Self::MethodNotAllowed => "method not allowed for this path",
+            Self::BadRequest => "malformed request",
+            Self::PayloadTooLarge => "request body too large",
+            Self::UnsupportedMediaType => "content type not supported",
+            Self::AuthMissing => "a credential is needed",
+            Self::AuthInvalid => "the credential is not valid",
+            Self::AuthExpired => "the credential has expired",
+            Self::Forbidden => "not allowed",
+            Self::RateLimited => "too many requests",
+            Self::ValidationFailed => "the request is not what this path takes",
+            Self::BreakerOpen => "the service fails at the moment",
+            Self::NoHealthyEndpoint => "no healthy endpoint",
+            Self::ConnectFailed => "the service cannot be reached",
+            Self::UpstreamReset => "connection to the service lost",
+            Self::UpstreamTimeout => "the service did not answer in time",
+            Self::UpstreamError => "the service failed",
+            Self::TranscodeFailed => "the service's answer cannot be converted",
+            Self::Overloaded => "too busy",
+            Self::Draining => "shutting down",
+            Self::ClientClosed => "client closed the request",
+            Self::Internal => "internal error",
+        }
     }
 }
 
@@ -179,7 +157,7 @@ const fn status_client_closed() -> StatusCode {
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Most steps of a request can end in one, so it is kept below the size at which moving it would cost something.
-const _: () = assert!(size_of::<Reject>() < 128);
+const _: () = assert!(size_of::<Reject>() <= 128);
 
 /// A refusal, before it is written in the client's format.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,7 +172,9 @@ pub struct Reject {
     pub cause: Option<Box<str>>,
     /// `Allow` of a 405.
     pub allow: Option<Box<str>>,
-    /// `Retry-After` of a 503.
+    /// `WWW-Authenticate` of a 401.
+    pub challenge: Option<Arc<str>>,
+    /// `Retry-After` of a 429 or 503.
     pub retry_after: Option<Duration>,
     /// A 415 because of the body's coding: the answer says which would have been taken (RFC 9110, section 12.5.3).
     pub coding: bool,
@@ -216,6 +196,7 @@ impl Reject {
             detail: Cow::Borrowed(reason.detail()),
             cause: None,
             allow: None,
+            challenge: None,
             retry_after: (reason.status().as_u16() == 503).then_some(RETRY_AFTER),
             coding: false,
             violations: Vec::new(),

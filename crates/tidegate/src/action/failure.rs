@@ -111,6 +111,9 @@ impl FailureStyle {
         if let Some(allow) = reject.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
             headers.insert(header::ALLOW, allow);
         }
+        if let Some(challenge) = reject.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
         let retry_after = reject.retry_after.or_else(|| reject.backend.as_ref()?.retry_after());
         if let Some(wait) = retry_after {
             // Rounded up: a client that comes back too early would be refused again.

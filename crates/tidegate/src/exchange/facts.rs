@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tidegate_transcode::Code;
 
+use crate::identity::Identity;
 use crate::reject::Reason;
 
 /// No gRPC status is known.
@@ -28,6 +29,7 @@ pub struct Facts {
     bytes_in: AtomicU64,
     code: AtomicU8,
     failed: OnceLock<Reason>,
+    identity: OnceLock<Arc<Identity>>,
 }
 
 impl Default for Facts {
@@ -41,6 +43,7 @@ impl Default for Facts {
             bytes_in: AtomicU64::new(0),
             code: AtomicU8::new(NO_CODE),
             failed: OnceLock::new(),
+            identity: OnceLock::new(),
         }
     }
 }
@@ -82,6 +85,17 @@ impl Facts {
     /// The answer has begun and could not be finished.
     pub fn failed(&self, reason: Reason) {
         let _first = self.failed.set(reason);
+    }
+
+    /// A credential of the request was accepted: it speaks for `identity`.
+    pub fn identified(&self, identity: Arc<Identity>) {
+        let _first = self.identity.set(identity);
+    }
+
+    /// Who sends the request; `None` if no credential was accepted.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        self.identity.get()
     }
 
     /// The endpoint that was asked.

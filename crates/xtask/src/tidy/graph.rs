@@ -55,6 +55,12 @@ pub(crate) const CRATES: &[Crate] = &[
         "breaker, bulkhead, retry budget, back-off, balancing, ejection, health: time and random bits passed in",
     ),
     member(
+        "tidegate-jwt",
+        Role::Pure,
+        &[],
+        "JSON Web Tokens and key sets: strict reading, signatures, claims; the time is passed in",
+    ),
+    member(
         "tidegate-transcode",
         Role::Pure,
         &["tidegate-route"],
@@ -69,13 +75,13 @@ pub(crate) const CRATES: &[Crate] = &[
     member(
         "tidegate",
         Role::Product,
-        &["tidegate-route", "tidegate-resilience", "tidegate-transcode", "tidegate-config"],
+        &["tidegate-route", "tidegate-resilience", "tidegate-jwt", "tidegate-transcode", "tidegate-config"],
         "the gateway: library and program",
     ),
     member(
         "tidegate-testkit",
         Role::Dev,
-        &["tidegate", "tidegate-config", "core-engine"],
+        &["tidegate", "tidegate-config", "core-engine", "demo-services"],
         "the gateway in process and scripted peers, for tests",
     ),
     member("protos", Role::Customer, &[], "generated messages and stubs of the reference backends"),

@@ -29,7 +29,7 @@ const fn row(number: u8, modules: &'static [&'static str], remark: &'static str)
 pub(crate) const ROWS: &[Row] = &[
     Row {
         number: 0,
-        modules: &["body", "ending", "ids", "tasks", "time", "trace", "version"],
+        modules: &["body", "ending", "identity", "ids", "tasks", "time", "trace", "version"],
         beside: &[("ids", "ending")],
         remark: "plain types; `time` is the only place that reads a clock, `tasks` the only one that spawns",
     },
