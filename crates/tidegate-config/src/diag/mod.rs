@@ -137,6 +137,10 @@ codes! {
     CertificateExpired = "certificate_expired",
     /// A configuration file that is a mount of its own, whose changes never show.
     FileMount = "file_mount",
+    /// A route that says nothing of who may ask, beside others that do.
+    OpenRoute = "open_route",
+    /// A secret that can be guessed.
+    WeakSecret = "weak_secret",
     /// A drain that may take longer than service managers wait.
     LongDrain = "long_drain",
     /// Clear text on an address that others can reach.
