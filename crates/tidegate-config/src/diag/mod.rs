@@ -125,6 +125,8 @@ codes! {
     Descriptors = "descriptors_failed",
     /// A certificate or key that cannot be used.
     Tls = "tls_failed",
+    /// Keys of tokens, or a file of API keys, that cannot be used.
+    Keys = "keys_failed",
     /// A name that the resolver does not know.
     Dns = "dns_failed",
     /// An endpoint that cannot be connected to. Its name does have an address: without one it is `dns_failed`.
