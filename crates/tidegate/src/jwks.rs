@@ -100,6 +100,15 @@ async fn gone(keys: &Weak<RemoteKeys>) {
     }
 }
 
+/// Fetches keys once without keeping them. Gives how many of them can be used.
+///
+/// # Errors
+/// Why there are none, in words.
+pub async fn probe(keys: &RemoteKeys, resolver: &Resolver) -> Result<usize, String> {
+    let document = timeout(FETCH_TIME, document(keys, resolver)).await;
+    keys.usable(&document.map_err(|_| format!("not done within {FETCH_TIME:?}"))??)
+}
+
 async fn fetch(keys: &RemoteKeys, resolver: &Resolver) -> Fetched {
     match document(keys, resolver).await {
         Ok(document) => Fetched::Document(document),

@@ -125,6 +125,8 @@ codes! {
     Descriptors = "descriptors_failed",
     /// A certificate or key that cannot be used.
     Tls = "tls_failed",
+    /// A key set that cannot be fetched, or has no key that can be used.
+    Jwks = "jwks_failed",
     /// Keys of tokens, or a file of API keys, that cannot be used.
     Keys = "keys_failed",
     /// A name that the resolver does not know.

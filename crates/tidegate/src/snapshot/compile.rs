@@ -73,8 +73,9 @@ fn health(inputs: &Inputs<'_>) -> Health {
         required: valid.readiness.require.contains(&Required::Service(index)),
         known: running.is_known(),
     });
+    let keys = inputs.providers.iter().filter_map(|provider| provider.remote_keys().cloned());
     let Process { lifecycle, heartbeat, .. } = inputs.process;
-    Health::new(Arc::clone(lifecycle), Arc::clone(heartbeat), services.collect(), valid.health_detail)
+    Health::new(Arc::clone(lifecycle), Arc::clone(heartbeat), services.collect(), keys.collect(), valid.health_detail)
 }
 
 struct Compiler<'a> {

@@ -246,6 +246,15 @@ impl RemoteKeys {
         is_fresh
     }
 
+    /// How many keys of a document can be used.
+    ///
+    /// # Errors
+    /// Why none can.
+    pub fn usable(&self, document: &[u8]) -> Result<usize, String> {
+        let keys = KeySet::from_jwks(document, &self.source.algorithms, Symmetric::Refused);
+        keys.map(|(set, _)| set.len()).map_err(|error| error.to_string())
+    }
+
     fn take(&self, document: Vec<u8>) -> Result<(), String> {
         let now = Some(time::now());
         if let Some(current) = self.current.load_full()
