@@ -4,6 +4,7 @@
 //! `docs/configuration.md`. The `later` lists are the keys of the product that this version refuses.
 
 mod envelope;
+mod limits;
 mod listener;
 mod observability;
 mod operate;
@@ -13,6 +14,7 @@ mod route;
 mod service;
 
 pub(crate) use envelope::{Json, RawEnvelope};
+pub(crate) use limits::{RawRateLimit, RawRedis};
 pub(crate) use listener::{RawListener, RawTls};
 pub(crate) use observability::{RawAccess, RawMetrics, RawObservability, RawTracing};
 pub(crate) use operate::{RawAdmin, RawClientIp, RawHealth, RawReadiness};
@@ -43,6 +45,8 @@ raw_struct! {
         runtime: RawRuntime,
         /// Policies of all routes. A service or a route overrides them key by key; `null` removes what is inherited.
         defaults: RawPolicy,
+        /// The Redis that processes share, for limits with `store: redis`.
+        redis: RawRedis,
         /// Backends by name.
         services: Table<RawService>,
         /// Routes. Their order does not matter: the most specific path wins.
@@ -61,6 +65,6 @@ raw_struct! {
         system_routes: RawSystemRoutes,
     }
     later {
-        "redis" "auth" "realtime" "memory_limit" "limits" "merge_slashes"
+        "auth" "realtime" "memory_limit" "limits" "merge_slashes"
     }
 }

@@ -5,6 +5,7 @@
 //! name still find the name, so one mistake is one message.
 
 mod envelopes;
+mod limits;
 mod listeners;
 mod names;
 mod observability;
@@ -43,7 +44,7 @@ pub(crate) struct File {
 pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Valid> {
     let main = files.first()?;
     let folders = files.iter().map(|file| (Arc::clone(&file.name), file.folder.as_path())).collect();
-    let mut resolver = Resolver { folders, problems };
+    let mut resolver = Resolver { folders, problems, has_redis: !main.raw.redis.is_missing() };
     resolver.check_shape(files);
     let listeners = resolver.listeners(files, main);
     let (envelopes, envelope_names) = resolver.envelopes(files);
@@ -73,6 +74,7 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
         defaults: policy::merge_values(&policy::Levels(levels), &envelope_names),
         envelopes,
         client_ip: resolver.client_ip(main),
+        redis: resolver.redis(main),
         drain: resolver.drain(main),
         runtime: resolver.runtime(main),
         observability,
@@ -87,6 +89,8 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
 struct Resolver<'a> {
     folders: HashMap<Arc<str>, &'a Path>,
     problems: &'a mut Diagnostics,
+    /// The file says where Redis is, rightly or not.
+    has_redis: bool,
 }
 
 impl Resolver<'_> {
@@ -129,6 +133,7 @@ impl Resolver<'_> {
             let main_only = [
                 ("include", place_of(&raw.include)),
                 ("client_ip", place_of(&raw.client_ip)),
+                ("redis", place_of(&raw.redis)),
                 ("drain", place_of(&raw.drain)),
                 ("runtime", place_of(&raw.runtime)),
                 ("defaults", place_of(&raw.defaults)),

@@ -7,6 +7,7 @@
 
 mod client;
 mod envelope;
+mod limits;
 mod listener;
 mod observability;
 mod operate;
@@ -19,6 +20,7 @@ mod service;
 
 pub use client::{ClientIp, Network};
 pub use envelope::{Envelope, Expression, Literal, Piece, Tree};
+pub use limits::{LimitKey, LimitStore, OnStoreError, RateLimit, Redis};
 pub use listener::{Listener, Protocol, Tls};
 pub use observability::{
     AccessLog, AccessOutput, LogFormat, LogLevel, Logs, MetricsSettings, Observability, Otlp, OtlpProtocol, Tracing,
@@ -57,6 +59,8 @@ pub struct Valid {
     pub envelopes: Vec<Envelope>,
     /// Who may speak for clients.
     pub client_ip: ClientIp,
+    /// The Redis that processes share; `None`: there is none, and no limit is counted there.
+    pub redis: Option<Redis>,
     /// How the process stops.
     pub drain: Drain,
     /// Threads.
