@@ -127,6 +127,8 @@ codes! {
     Tls = "tls_failed",
     /// A name that the resolver does not know.
     Dns = "dns_failed",
+    /// A Redis that cannot be connected to, or does not answer.
+    Redis = "redis_failed",
     /// An endpoint that cannot be connected to. Its name does have an address: without one it is `dns_failed`.
     ConnectFailed = "connect_failed",
     /// A port that another process holds.

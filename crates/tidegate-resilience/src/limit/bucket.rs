@@ -56,6 +56,17 @@ impl Bucket {
         let _always = self.tat.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
+    /// Leaves nothing before `moment`, as somebody else said who keeps the real bucket.
+    pub fn block_until(&self, moment: Nanos) {
+        self.tat.fetch_max(moment.get(), Ordering::Relaxed);
+    }
+
+    /// How long [`Bucket::block_until`] still holds; zero if it does not.
+    #[must_use]
+    pub fn blocked_for(&self, now: Nanos) -> Duration {
+        Nanos::new(self.full_at()).since(now)
+    }
+
     /// Nothing is lacking: forgetting it changes nothing.
     pub(super) fn is_full(&self, now: Nanos) -> bool {
         self.full_at() <= now.get()

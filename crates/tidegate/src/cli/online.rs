@@ -1,4 +1,4 @@
-//! The part of `tidegate check --online` that asks the outside world: names, ports, endpoints, descriptors.
+//! The part of `tidegate check --online` that asks the outside world: names, ports, endpoints, descriptors, Redis.
 //!
 //! Everything is asked in parallel, within bounds, on this thread; nothing is served and no method but reflection is
 //! called.
@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_config::valid::{Endpoint, Service};
+use tidegate_config::valid::{self, Endpoint, Service};
 use tidegate_config::{Code, Diagnostic, Place, Valid};
 use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, mpsc};
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use crate::app::workbench::Workbench;
 use crate::dial::{TlsClient, TlsError, connect, server_name};
 use crate::ids::WorkerId;
+use crate::redis::Redis;
 use crate::snapshot::registry::{Running, SchemaOrigin};
 use crate::tasks;
 use crate::upstream::reflection::{FileSet, fetch};
@@ -34,6 +35,8 @@ enum Told {
     Endpoint(usize, Result<(), Diagnostic>),
     /// The service with this index told its descriptors, or not.
     Descriptors(usize, Result<FileSet, Diagnostic>),
+    /// Redis answered, or not.
+    Redis(Result<(), Diagnostic>),
 }
 
 /// All problems that can only be seen from here. Afterwards `bench` knows the descriptors that were told.
@@ -55,8 +58,8 @@ pub(super) fn problems(bench: &mut Workbench) -> io::Result<Vec<Diagnostic>> {
     }
     for told in told {
         match told {
-            Told::Endpoint(_, Ok(())) => {}
-            Told::Endpoint(_, Err(problem)) => found.push(problem),
+            Told::Endpoint(_, Ok(())) | Told::Redis(Ok(())) => {}
+            Told::Endpoint(_, Err(problem)) | Told::Redis(Err(problem)) => found.push(problem),
             Told::Descriptors(service, Ok(files)) => {
                 if let Err(problems) = bench.learn(service, &files) {
                     found.extend(problems.problems().iter().cloned());
@@ -110,6 +113,10 @@ async fn ask(bench: &Workbench) -> Vec<Told> {
             let late = untold(service, "not within 10 s");
             spawn(&permits, &tell, late, question, move |done| Told::Descriptors(index, done));
         }
+    }
+    if let Some(settings) = &live.valid.redis {
+        let late = no_redis(settings, "not within 10 s");
+        spawn(&permits, &tell, late, redis(settings.clone()), Told::Redis);
     }
     drop(tell);
     let mut all = Vec::new();
@@ -188,6 +195,17 @@ async fn descriptors(
     drop(tasks::spawn("resolve", keep_resolved(Arc::downgrade(&running.cluster), resolver)));
     let told = fetch(&running.cluster, WorkerId::new(0), &wanted).await;
     told.map_err(|error| untold(&service, &error.to_string()))
+}
+
+/// Connects to Redis, logs in and has it answer.
+async fn redis(settings: valid::Redis) -> Result<(), Diagnostic> {
+    let client = Redis::new(&settings, 1).map_err(|error| no_redis(&settings, &error))?;
+    client.ping().await.map_err(|error| no_redis(&settings, &error.to_string()))
+}
+
+fn no_redis(settings: &valid::Redis, why: &str) -> Diagnostic {
+    let text = format!("no answer from Redis at {}:{}: {why}", settings.host, settings.port);
+    Diagnostic::error(Code::Redis, text).at(&settings.place)
 }
 
 fn unreached(endpoint: &Endpoint, why: &str) -> Diagnostic {

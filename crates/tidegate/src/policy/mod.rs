@@ -2,5 +2,6 @@
 
 pub mod headers;
 mod hygiene;
+pub mod limits;
 pub mod metadata;
 pub mod timeout;

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidegate_config::Valid;
-use tidegate_config::valid::{Action, Descriptors, Envelope, Listener, Required, Route, Service};
+use tidegate_config::secret::Secret;
+use tidegate_config::valid::{Action, Descriptors, Envelope, Listener, Redis, Required, Route, Service};
 
 /// Most changes that are kept in words; a configuration that was replaced by another has more than anybody reads.
 const MAX_CHANGES: usize = 500;
@@ -261,6 +262,7 @@ fn route(valid: &Valid, route: &Route) -> Described {
         hidden("status_map", &policy.status_map),
         hidden("metadata", &policy.metadata),
         hidden("stream", &policy.stream.value),
+        hidden("rate_limits", &policy.rate_limits),
         hidden("", &plain),
     ];
     Described { name: route.name.clone(), fields }
@@ -270,9 +272,14 @@ fn envelope(envelope: &Envelope) -> Described {
     Described { name: envelope.name.clone(), fields: vec![hidden("", envelope)] }
 }
 
+fn credentials(redis: Option<&Redis>) -> String {
+    let parts = redis.map(|redis| [redis.user.as_ref(), redis.password.as_ref()].map(|part| part.map(Secret::expose)));
+    format!("{parts:?}")
+}
+
 /// The keys at the top that are no lists of named things.
 fn blocks(valid: &Valid) -> impl Iterator<Item = Described> {
-    let Valid { observability, admin, readiness, .. } = valid;
+    let Valid { observability, admin, readiness, redis, .. } = valid;
     let required: Vec<&str> = readiness
         .require
         .iter()
@@ -308,6 +315,15 @@ fn blocks(valid: &Valid) -> impl Iterator<Item = Described> {
                 hidden("address", &admin.as_ref().map(|admin| admin.address)),
                 // Compared, and never shown.
                 Field { key: "token", text: token.unwrap_or_default(), shown: None },
+            ],
+        ),
+        (
+            "redis",
+            vec![
+                hidden("url", &redis.as_ref().map(|redis| (&redis.host, redis.port, redis.tls, redis.database))),
+                // Compared, and never shown.
+                Field { key: "credentials", text: credentials(redis.as_ref()), shown: None },
+                time("timeout", redis.as_ref().map(|redis| redis.timeout)),
             ],
         ),
         ("readiness", vec![hidden("require", &required)]),

@@ -17,6 +17,7 @@ use crate::action::health::Current;
 use crate::action::metrics::Page;
 use crate::heartbeat::Heartbeat;
 use crate::lifecycle::Lifecycle;
+use crate::policy::limits::{Limiter, Limits};
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Live as Named;
 use crate::time;
@@ -47,6 +48,8 @@ pub struct Process {
     pub page: Page,
     /// The timer wheels of all threads.
     pub wheels: Wheels,
+    /// What rate limits remember.
+    pub limiter: Arc<Limiter>,
 }
 
 /// The configuration in force, and what runs for it.
@@ -122,6 +125,7 @@ impl Registry {
         let named = Named {
             routes: snapshot.routes.iter().map(|route| Arc::clone(&route.telemetry.series)).collect(),
             services: live.services.iter().map(|running| Arc::clone(running.cluster.series())).collect(),
+            limits: snapshot.limits().flat_map(Limits::series).collect(),
             listeners: listeners.map(|listener| metrics.listener(&listener.name.as_str().into())).collect(),
         };
         metrics.retain(&named, time::now());

@@ -159,6 +159,7 @@ fn line<'a>(finished: &'a Finished<'_>) -> AccessLine<'a> {
         overhead: finished.overhead(),
         upstream: finished.upstream,
         attempts: (finished.attempts > 0).then_some(finished.attempts),
+        rate_limit_policy: exchange.facts.limits.tightest().map(|standing| &*standing.label.name),
         user_agent: exchange.user_agent.as_ref().map(|agent| agent.as_bytes()),
         ..AccessLine::default()
     }
