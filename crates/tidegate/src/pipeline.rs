@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{Request, Response};
-use tidegate_route::{CanonicalOptions, CanonicalPath, Captures, canonicalize};
+use tidegate_route::{CanonicalOptions, Captures, canonicalize};
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
@@ -23,25 +23,37 @@ pub async fn run<'s>(
 ) -> Result<Response<ResponseBody>, Reject> {
     let (parts, body) = request.into_parts();
     let uri = parts.uri.clone();
-    let path = canonicalize(uri.path().as_bytes(), CanonicalOptions::default());
-    let path = path.map_err(|error| Reject::bad_path(&error));
+    let path = match canonicalize(uri.path().as_bytes(), CanonicalOptions::default()) {
+        Ok(path) => path,
+        Err(error) => return unrouted(snapshot, exchange, &parts.headers, Reject::bad_path(&error)).await,
+    };
     let mut captures = Captures::new();
     let host = uri.host().unwrap_or_else(|| host_header(&parts.headers));
-    let chosen = |path: &CanonicalPath| snapshot.choose(host, parts.method.as_str(), path.as_str(), &mut captures);
-    let found = path.as_ref().map_err(Clone::clone).and_then(chosen);
-    if let Ok(route) = &found {
-        on_route(route);
-    }
-    // A request without a route pays too.
-    let limits = found.as_ref().map_or(&snapshot.unrouted.limits, |route| &route.limits);
-    if let Some(asking) = limits.admit_early(exchange, &parts.headers)? {
+    let route = match snapshot.choose(host, parts.method.as_str(), path.as_str(), &mut captures) {
+        Ok(route) => route,
+        Err(reject) => return unrouted(snapshot, exchange, &parts.headers, reject).await,
+    };
+    on_route(route);
+    if let Some(asking) = route.limits.admit_early(exchange, &parts.headers)? {
         asking.await?;
     }
-    let (route, path) = (found?, path?);
     if let Some(asking) = route.limits.admit_late(exchange, &parts.headers)? {
         asking.await?;
     }
     route.action.run(exchange, parts, body, path.as_str(), &captures).await
+}
+
+/// A request without a route pays the limits of `defaults`, too, before it hears `reject`.
+async fn unrouted<T>(
+    snapshot: &Snapshot,
+    exchange: &Exchange,
+    headers: &http::HeaderMap,
+    reject: Reject,
+) -> Result<T, Reject> {
+    if let Some(asking) = snapshot.unrouted.limits.admit_early(exchange, headers)? {
+        asking.await?;
+    }
+    Err(reject)
 }
 
 fn host_header(headers: &http::HeaderMap) -> &str {
