@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn one_probes_at_a_time_and_decides() {
         let breaker = Breaker::default();
-        (0..3).for_each(|_| drop(breaker.failed(0)));
+        assert_eq!([0; 3].map(|now| breaker.failed(now)), [false, false, true]);
         assert_eq!(breaker.admit(SECOND), Admission::Probe);
         assert_eq!(breaker.admit(SECOND), Admission::Refused);
         assert!(!breaker.failed(SECOND), "it had been too many already");
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn a_probe_that_never_ends_does_not_stay_the_last() {
         let breaker = Breaker::default();
-        (0..3).for_each(|_| drop(breaker.failed(0)));
+        assert_eq!([0; 3].map(|now| breaker.failed(now)), [false, false, true]);
         assert_eq!(breaker.admit(SECOND), Admission::Probe);
         assert_eq!(breaker.admit(2 * SECOND), Admission::Probe);
     }

@@ -334,7 +334,11 @@ fn the_script_says_what_the_formula_says() {
     let case = std::cell::Cell::new(0);
     let steps = prop::collection::vec((0..400_000_u64, 0..2_usize, 0..2_u64), 1..60);
     let rules = prop::collection::vec(rule(), 1..4);
-    let mut runner = prop::test_runner::TestRunner::new(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner = prop::test_runner::TestRunner::new(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     let outcome = runner.run(&(rules, steps, 1..3_usize), |(rules, steps, processes)| {
         case.set(case.get() + 1);
         // A schedule in a tenth of the time meets more full buckets.
