@@ -25,11 +25,19 @@ impl Redis {
     /// # Panics
     /// If there is no `redis-server`, or it does not answer.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more arguments, which [`Redis::restart`] does not repeat.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    pub async fn start_with(arguments: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         // Another process may take the port in between; then this one ends, and the next try has another.
         for _ in 0..5 {
             let address = peer::closed_port();
-            let mut child = spawn(&folder, address);
+            let mut child = spawn(&folder, address, arguments);
             if answers(&mut child, address).await {
                 return Self { child, address, folder };
             }
@@ -62,7 +70,7 @@ impl Redis {
     /// # Panics
     /// If it does not start.
     pub async fn restart(&mut self) {
-        self.child = spawn(&self.folder, self.address);
+        self.child = spawn(&self.folder, self.address, &[]);
         assert!(answers(&mut self.child, self.address).await, "redis-server does not start again");
     }
 
@@ -90,10 +98,13 @@ impl Redis {
     }
 }
 
-fn spawn(folder: &TempDir, address: SocketAddr) -> Child {
+fn spawn(folder: &TempDir, address: SocketAddr, arguments: &[&str]) -> Child {
     let (ip, port) = (address.ip().to_string(), address.port().to_string());
     let mut server = Command::new("redis-server");
-    server.args(["--port", &port, "--bind", &ip, "--save", "", "--appendonly", "no", "--dir"]).arg(folder.path());
+    server
+        .args(["--port", &port, "--bind", &ip, "--save", "", "--appendonly", "no", "--dir"])
+        .arg(folder.path())
+        .args(arguments);
     server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     server.spawn().expect("redis-server is installed: scripts/test-tools.sh installs it")
 }

@@ -203,7 +203,12 @@ fn keys(words: &[Item<Text>], place: &Place, report: &mut Report<'_>) -> Option<
     for item in words {
         let key = key(item, report)?;
         if keys.contains(&key) {
-            report(Code::Duplicate, &item.place, "the same entry of \"key\" twice".to_owned(), "one is enough".to_owned());
+            report(
+                Code::Duplicate,
+                &item.place,
+                "the same entry of \"key\" twice".to_owned(),
+                "one is enough".to_owned(),
+            );
             return None;
         }
         keys.push(key);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tidegate_config::Valid;
 use tidegate_config::valid::{
-    AccessOutput, Action, Descriptors, HealthDetail, Listener, LogFormat, OtlpProtocol, Required, Runtime,
+    AccessOutput, Action, Descriptors, HealthDetail, Listener, LogFormat, OtlpProtocol, Redis, Required, Runtime,
     RuntimeModel, Service, ServiceProtocol, Tls, Workers,
 };
 
@@ -23,6 +23,7 @@ pub(super) fn document(snapshot: &Snapshot) -> Value {
             json!({"address": admin.address, "token": admin.token.as_ref().map(|_| HIDDEN)})
         }),
         "client_ip": {"trusted_proxies": valid.client_ip.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>()},
+        "redis": valid.redis.as_ref().map(redis),
         "drain": {"readiness_delay": duration(drain.readiness_delay), "timeout": duration(drain.timeout)},
         "runtime": runtime(valid.runtime),
         "observability": observability(valid),
@@ -31,6 +32,18 @@ pub(super) fn document(snapshot: &Snapshot) -> Value {
         "system_routes": valid.system_routes.iter().map(|(key, route)| (key, route.path.clone())).collect::<std::collections::BTreeMap<_, _>>(),
         "services": valid.services.iter().map(service).collect::<Vec<_>>(),
         "routes": routes(snapshot),
+    })
+}
+
+fn redis(redis: &Redis) -> Value {
+    json!({
+        "host": redis.host,
+        "port": redis.port,
+        "tls": redis.tls,
+        "user": redis.user.as_ref().map(|_| HIDDEN),
+        "password": redis.password.as_ref().map(|_| HIDDEN),
+        "database": redis.database,
+        "timeout": duration(redis.timeout),
     })
 }
 

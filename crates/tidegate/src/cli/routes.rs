@@ -53,7 +53,7 @@ impl<'a> Row<'a> {
             target: &route.target,
             service: (!route.service.is_empty()).then_some(&*route.service),
             auth: None,
-            limits: Vec::new(),
+            limits: route.limits.names().map(str::to_owned).collect(),
             cache: None,
             origin: &route.origin,
         }

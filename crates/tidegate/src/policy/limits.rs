@@ -138,8 +138,17 @@ impl Limits {
 
     /// Where its decisions are counted.
     pub fn series(&self) -> impl Iterator<Item = Arc<LimitSeries>> + '_ {
+        self.all().map(|limit| Arc::clone(&limit.series))
+    }
+
+    /// Names of the limits, as they are asked.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.all().map(|limit| &*limit.label.name)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Limit> {
         let stages = self.early.iter().chain(&self.late);
-        stages.flat_map(|stage| stage.local.iter().chain(&stage.remote)).map(|limit| Arc::clone(&limit.series))
+        stages.flat_map(|stage| stage.local.iter().chain(&stage.remote))
     }
 }
 

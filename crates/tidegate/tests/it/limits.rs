@@ -446,3 +446,55 @@ async fn explain_shows_the_limits_with_their_origin_and_charges_nothing() {
     assert_eq!(passed(&ask(&gateway, &get("/a"), 5).await), 2);
     gateway.stop().await;
 }
+
+const PAGE: &str = include_str!("../../../../docs/rate-limits.md");
+
+#[tokio::test]
+async fn the_configuration_of_the_page_is_good_and_its_routes_name_their_limits() {
+    let yaml = PAGE.split("```yaml\n").nth(1).and_then(|rest| rest.split("\n```").next()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.yaml"), yaml).unwrap();
+    let said = tidegate_testkit::program::output(BINARY, folder.path(), &["check", "-c", "a.yaml"], "").await;
+    assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+    let said = tidegate_testkit::program::output(BINARY, folder.path(), &["routes", "-c", "a.yaml"], "").await;
+    for (route, limits) in [
+        ("orders", "global,per-ip,per-tenant,per-user"),
+        ("search", "global,per-ip,search"),
+        ("status", "-"),
+        ("system-health", "-"),
+    ] {
+        let line = said.stdout.lines().find(|line| line.starts_with(route)).unwrap_or_default();
+        assert!(line.split_whitespace().any(|cell| cell == limits), "{route} {limits}: {line}");
+    }
+}
+
+/// A Redis with a certificate for `localhost`, and the folder of that.
+async fn redis_with_tls() -> (Redis, std::net::SocketAddr, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = tidegate_testkit::tls::write_certificate(folder.path());
+    let address = closed_port();
+    let port = address.port().to_string();
+    let [cert, key] = [cert, key].map(|path| path.to_str().unwrap().to_owned());
+    let tls = ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-auth-clients", "no"];
+    (Redis::start_with(&tls).await, address, folder)
+}
+
+#[tokio::test]
+async fn redis_is_reached_over_tls_and_only_with_a_certificate_that_is_trusted() {
+    let (_redis, address, folder) = redis_with_tls().await;
+    let limits = "[{ name: l, limit: 1/h, burst: 2, key: ip, store: redis, on_store_error: deny }]";
+    let top = format!("redis: {{ url: 'rediss://localhost:{}', timeout: 5s }}", address.port());
+    let yaml = config(&top, &route("a", limits));
+    let roots = folder.path().join("tls.crt");
+    for (trusted, statuses) in [(true, [200, 200, 429]), (false, [503, 503, 503])] {
+        let mut program = Program::run_changed(BINARY, &yaml, |command| {
+            if trusted {
+                command.env("SSL_CERT_FILE", &roots);
+            }
+        });
+        let mut client = Http1::connect(program.listener("main").await).await;
+        for status in statuses {
+            assert_eq!(client.send(&get("/a")).await.status, status, "{}", program.log());
+        }
+    }
+}
