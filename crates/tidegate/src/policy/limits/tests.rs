@@ -62,7 +62,7 @@ fn exchange(ip: &str, headers: &[(&str, &str)]) -> (Arc<Exchange>, HeaderMap) {
     (Exchange::begin(&conn, &request, &Intake::default()), request.headers().clone())
 }
 
-fn identity(provider: &str, kind: CredentialKind, subject: &str, claims: serde_json::Value) -> Identity {
+fn identity(provider: &str, kind: CredentialKind, subject: &str, claims: &serde_json::Value) -> Identity {
     Identity {
         provider: provider.into(),
         kind,
@@ -81,8 +81,11 @@ fn passes(limits: &Limits, exchange: &Exchange, headers: &HeaderMap) -> bool {
     early.and_then(|()| limits.admit_late(exchange, headers).map(|asking| assert!(asking.is_none()))).is_ok()
 }
 
+/// Address, fields, credential; and who that is to the limit.
+type Asking<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<Identity>, u32);
+
 /// Requests that a limit by `key` counts together: those with the same number.
-fn counted_together(key: &str, askers: &[(&str, &[(&str, &str)], Option<Identity>, u32)]) {
+fn counted_together(key: &str, askers: &[Asking<'_>]) {
     let bench = Bench::new();
     let limits = bench.limits(&format!("[{{ name: a, limit: 1/h, burst: 1, key: {key} }}]"));
     let mut seen = Vec::new();
@@ -90,7 +93,7 @@ fn counted_together(key: &str, askers: &[(&str, &[(&str, &str)], Option<Identity
         let (exchange, headers) = exchange(ip, headers);
         if let Some(who) = who {
             let Identity { provider, kind, subject, claims, .. } = who;
-            exchange.facts.identified(Arc::new(identity(provider, *kind, subject, json!(claims))));
+            exchange.facts.identified(Arc::new(identity(provider, *kind, subject, &json!(claims))));
         }
         let is_first = !seen.contains(number);
         assert_eq!(passes(&limits, &exchange, &headers), is_first, "{key}, request {index}");
@@ -119,8 +122,8 @@ fn addresses_are_counted_by_themselves_and_networks_of_ipv6_together() {
 #[test]
 fn users_are_counted_wherever_they_are_and_others_by_address() {
     let none: &[(&str, &str)] = &[];
-    let user = |provider, subject| Some(identity(provider, CredentialKind::Token, subject, json!({})));
-    let key = |subject| Some(identity("partner", CredentialKind::ApiKey, subject, json!({})));
+    let user = |provider, subject| Some(identity(provider, CredentialKind::Token, subject, &json!({})));
+    let key = |subject| Some(identity("partner", CredentialKind::ApiKey, subject, &json!({})));
     counted_together(
         "user",
         &[
@@ -161,7 +164,7 @@ fn headers_and_claims_are_counted_by_their_values() {
         ],
     );
     let none: &[(&str, &str)] = &[];
-    let claims = |claims| Some(identity("main", CredentialKind::Token, "ann", claims));
+    let claims = |claims: serde_json::Value| Some(identity("main", CredentialKind::Token, "ann", &claims));
     counted_together(
         "'claim:realm.tenant'",
         &[
@@ -221,14 +224,14 @@ fn an_api_key_has_the_rate_that_is_its_own() {
     let limits = bench.limits(text);
     let (asking, headers) = exchange("1.2.3.4", &[]);
     let rate = Some(KeyRate { requests: 5, per_ns: 1_000_000_000 });
-    let own = Identity { rate, ..identity("partner", CredentialKind::ApiKey, "k1", json!({})) };
+    let own = Identity { rate, ..identity("partner", CredentialKind::ApiKey, "k1", &json!({})) };
     asking.facts.identified(Arc::new(own));
     assert!((0..5).all(|_| passes(&limits, &asking, &headers)));
     let refused = limits.admit_late(&asking, &headers).err().unwrap();
     assert_eq!(refused.reason, Reason::RateLimited);
     assert!(refused.retry_after.is_some_and(|wait| wait <= std::time::Duration::from_millis(200)));
     let (other, headers) = exchange("1.2.3.4", &[]);
-    other.facts.identified(Arc::new(identity("partner", CredentialKind::ApiKey, "k2", json!({}))));
+    other.facts.identified(Arc::new(identity("partner", CredentialKind::ApiKey, "k2", &json!({}))));
     assert!(passes(&limits, &other, &headers) && !passes(&limits, &other, &headers));
 }
 
