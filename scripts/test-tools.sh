@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what tests need beside Rust: `promtool` (Debian package `prometheus`), Chromium with its driver, and Python
+# Installs what tests need beside Rust: `promtool` (Debian package `prometheus`), `redis-server`, Chromium with its driver, and Python
 # tools in environments of their own below target/tools. Does nothing for what is there already. With `contract` also
 # what `make contract` needs, with `soak` what `make soak` needs and nothing else.
 #
@@ -81,6 +81,13 @@ if ! command -v promtool >/dev/null; then
     # The server that comes along is not wanted, at the next boot either.
     if command -v systemctl >/dev/null; then
         systemctl disable --quiet prometheus 2>/dev/null || true
+    fi
+fi
+if ! command -v redis-server >/dev/null; then
+    debian redis-server
+    # Tests start their own on free ports; the one of the system is not wanted.
+    if command -v systemctl >/dev/null; then
+        systemctl disable --quiet redis-server 2>/dev/null || true
     fi
 fi
 { command -v chromium && command -v chromedriver; } >/dev/null || debian chromium chromium-driver

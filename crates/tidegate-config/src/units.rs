@@ -28,6 +28,10 @@ const TIME: [(&str, u64); 5] = [
     ("d", 86_400_000_000_000),
 ];
 
+/// Units of time of a rate, in nanoseconds.
+const PERIODS: [(&str, u64); 4] =
+    [("s", 1_000_000_000), ("m", 60_000_000_000), ("h", 3_600_000_000_000), ("d", 86_400_000_000_000)];
+
 /// Units of size in bytes.
 const SIZE: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
@@ -48,6 +52,41 @@ pub fn duration(text: &str) -> Result<Duration, UnitError> {
 /// See [`UnitError`].
 pub fn bytes(text: &str) -> Result<u64, UnitError> {
     quantity(text, &SIZE)
+}
+
+/// So many requests in a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    /// How many.
+    pub requests: u64,
+    /// In which time: a second, a minute, an hour or a day.
+    pub per: Duration,
+}
+
+/// As [`rate`] reads it.
+impl std::fmt::Display for Rate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let unit = PERIODS.iter().find(|(_, nanos)| u128::from(*nanos) == self.per.as_nanos());
+        match unit {
+            Some((unit, _)) => write!(f, "{}/{unit}", self.requests),
+            None => write!(f, "{}/{}", self.requests, duration_text(self.per)),
+        }
+    }
+}
+
+/// Reads a rate: digits, `/`, and `s`, `m`, `h` or `d`.
+///
+/// # Errors
+/// See [`UnitError`].
+pub fn rate(text: &str) -> Result<Rate, UnitError> {
+    let (number, unit) = text.split_once('/').map_or((text, None), |(number, unit)| (number, Some(unit)));
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(UnitError::NotANumber);
+    }
+    let unit = unit.ok_or(UnitError::MissingUnit)?;
+    let (_, nanos) = PERIODS.iter().find(|(name, _)| *name == unit).ok_or(UnitError::UnknownUnit)?;
+    let requests = number.parse().map_err(|_| UnitError::OutOfRange)?;
+    Ok(Rate { requests, per: Duration::from_nanos(*nanos) })
 }
 
 /// Writes a duration so that [`duration`] reads the same one: in the largest unit that leaves no fraction, and below a
@@ -112,7 +151,7 @@ fn quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, UnitError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{UnitError, bytes, bytes_text, duration, duration_text};
+    use super::{UnitError, bytes, bytes_text, duration, duration_text, rate};
     use std::time::Duration;
 
     #[test]
@@ -143,6 +182,29 @@ mod tests {
         check("0.0000000001s", Err(UnitError::OutOfRange));
         check("99999999999999999999s", Err(UnitError::OutOfRange));
         check("999999999d", Err(UnitError::OutOfRange));
+    }
+
+    #[test]
+    fn rates() {
+        let check = |text: &str, expected: Result<(u64, u64), UnitError>| {
+            let found = rate(text);
+            assert_eq!(found.map(|rate| (rate.requests, rate.per.as_secs())), expected, "{text}");
+            if let Ok(rate) = found {
+                assert_eq!(rate.to_string(), text);
+            }
+        };
+        check("100/s", Ok((100, 1)));
+        check("1/m", Ok((1, 60)));
+        check("1000/h", Ok((1_000, 3_600)));
+        check("5/d", Ok((5, 86_400)));
+        check("0/s", Ok((0, 1)));
+        check("100", Err(UnitError::MissingUnit));
+        check("100/", Err(UnitError::UnknownUnit));
+        check("100/ms", Err(UnitError::UnknownUnit));
+        check("1.5/s", Err(UnitError::NotANumber));
+        check("/s", Err(UnitError::NotANumber));
+        check("-1/s", Err(UnitError::NotANumber));
+        check("99999999999999999999/s", Err(UnitError::OutOfRange));
     }
 
     #[test]

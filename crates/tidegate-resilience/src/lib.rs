@@ -1,5 +1,5 @@
 //! What keeps a service up while its endpoints are not: breaker, bulkhead, retry budget, back-off, balancing, ejection
-//! and health.
+//! and health; and how often a client may ask.
 //!
 //! Algorithms only. There is no clock, no task, no socket and no source of random numbers here: moments ([`Nanos`])
 //! and random bits are parameters, and whoever calls does the waiting, the logging and the counting; what changed is
@@ -14,6 +14,7 @@
 //! | which endpoint? | for each attempt | [`Balancer`], over [`EndpointRecord`], [`Health`], [`PeakEwma`], [`SlowStart`] |
 //! | what does the outcome say? | after each attempt | [`Breaker`], [`Outliers`], [`PeakEwma`] |
 //! | once more, and when? | after a failure | [`Budget`], [`Backoff`] |
+//! | has the client asked too often? | before all of this | [`admit`], over [`Quota`] and [`Buckets`] |
 //!
 //! ```
 //! use std::sync::Arc;
@@ -62,12 +63,15 @@ mod outlier;
 
 mod health;
 
+mod limit;
+
 pub use backoff::{Backoff, Pushback};
 pub use breaker::{Admission, Breaker, BreakerSettings, Permit, Phase, RatioTrip, Transition, TripCause};
 pub use budget::{Budget, BudgetSettings};
 pub use bulkhead::{Bulkhead, Entry, Wait};
 pub use ewma::PeakEwma;
 pub use health::{Health, HealthSettings, Status};
+pub use limit::{Bucket, Buckets, Claim, Debt, KeyHash, Place, Quota, Refused, admit, check, give_back};
 pub use nanos::Nanos;
 pub use outcome::Outcome;
 pub use outlier::{Ejected, EndpointRecord, OutlierSettings, Outliers};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_resilience::{
-    Admission, Balancer, BalancerSettings, Breaker, BreakerSettings, Budget, BudgetSettings, Bulkhead, Candidate,
-    EndpointRecord, Health, Member, Nanos, Outcome, OutlierSettings, Outliers, PeakEwma, Permit, Policy, Query, Share,
-    SlowStart, Tried,
+    Admission, Balancer, BalancerSettings, Breaker, BreakerSettings, Bucket, Buckets, Budget, BudgetSettings, Bulkhead,
+    Candidate, Claim, EndpointRecord, Health, KeyHash, Member, Nanos, Outcome, OutlierSettings, Outliers, PeakEwma,
+    Permit, Place, Policy, Query, Quota, Share, SlowStart, Tried, admit,
 };
 
 /// An endpoint as the gateway would have it.
@@ -120,5 +120,47 @@ fn what_there_are_many_of_is_small() {
     assert!(size_of::<PeakEwma>() <= 16, "{}", size_of::<PeakEwma>());
     assert!(size_of::<Health>() <= 16, "{}", size_of::<Health>());
     assert!(size_of::<Tried>() <= 72, "{}", size_of::<Tried>());
+    assert!(size_of::<Bucket>() <= 8, "{}", size_of::<Bucket>());
     assert!(size_of::<Breaker>() <= 320, "{}", size_of::<Breaker>());
+}
+
+/// A key as the gateway would make it.
+fn key(number: u64) -> KeyHash {
+    KeyHash::new([
+        number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        number.wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(31),
+    ])
+}
+
+#[test]
+fn a_known_key_costs_no_allocation_whatever_its_limits_say() {
+    let (table, all) = (Buckets::new(1_000_000), Bucket::default());
+    let quota = Quota::new(1000, 1_000_000_000, 10);
+    let ask = |number: u64, now: u64| {
+        let mut claims = [Claim::new(Place::Keyed(key(number)), quota), Claim::new(Place::Fixed(&all), quota)];
+        admit(&table, &mut claims, Nanos::new(now))
+    };
+    (0..100).for_each(|number| assert!(ask(number, number * 1_000_000_000)));
+    let counted = allocation_counter::measure(|| {
+        let passed = (0..10_000_u64).filter(|turn| ask(turn % 100, 100_000_000_000 + turn * 1_000)).count();
+        assert!(passed > 10 && passed < 100, "{passed}");
+    });
+    assert_eq!(counted.count_total, 0);
+}
+
+/// The promise is 200 MB.
+#[test]
+fn a_million_keys_take_less_than_64_mb() {
+    let counted = allocation_counter::measure(|| {
+        let table = Buckets::new(1_000_000);
+        let quota = Quota::new(1, 3_600_000_000_000, 10);
+        for number in 0..1_000_000 {
+            let taken = table.with(key(number), Nanos::ZERO, |bucket| bucket.take(quota, 1, Nanos::ZERO));
+            assert!(taken.is_ok());
+        }
+        assert_eq!(table.count(), 1_000_000);
+        std::mem::forget(table);
+    });
+    println!("{} bytes now, {} at most", counted.bytes_current, counted.bytes_max);
+    assert!(counted.bytes_max < 64 << 20, "{}", counted.bytes_max);
 }

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod gateway;
 pub mod peer;
 pub mod program;
+pub mod redis;
 pub mod shop;
 pub mod tls;
 pub mod tokens;
@@ -26,6 +27,7 @@ pub use engine::Engine;
 pub use gateway::{Gateway, ask_admin};
 pub use peer::{Peer, Script};
 pub use program::Program;
+pub use redis::Redis;
 pub use web::{Heard, Part, Web};
 
 /// The longest that anything in a test may take before it counts as hanging.

@@ -2,6 +2,7 @@
 
 mod client;
 mod facts;
+mod standing;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use http::{Method, Request, Uri, Version};
 
 pub use client::{Client, TrustedProxies};
 pub use facts::Facts;
+pub use standing::{LimitLabel, Standing, Standings};
 
 use crate::ids::{ConnInfo, RequestId, WorkerId};
 use crate::time;

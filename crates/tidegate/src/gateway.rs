@@ -115,6 +115,7 @@ fn refused(style: &FailureStyle, exchange: &Exchange, reject: &Reject) -> Respon
 fn finish(exchange: &Exchange, mut response: Response<AnyBody>) -> Response<AnyBody> {
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, exchange.request_id_value());
+    exchange.facts.limits.write(headers);
     headers.insert(header::SERVER, HeaderValue::from_static("tidegate"));
     if exchange.head && !matches!(response.body(), AnyBody::Empty) {
         let length = http_body::Body::size_hint(response.body()).exact();

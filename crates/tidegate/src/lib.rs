@@ -19,9 +19,10 @@ pub mod lifecycle;
 pub mod notify;
 pub mod reject;
 pub mod telemetry;
-// Row 2: outgoing connections.
+// Row 2: outgoing connections, the Redis that processes share.
 pub mod dial;
 pub mod outbound;
+pub mod redis;
 // Row 3: backends, and what routes demand.
 pub mod policy;
 pub mod upstream;

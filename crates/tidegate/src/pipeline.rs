@@ -23,15 +23,39 @@ pub async fn run<'s>(
 ) -> Result<Response<ResponseBody>, Reject> {
     let (mut parts, body) = request.into_parts();
     let uri = parts.uri.clone();
-    let path = canonicalize(uri.path().as_bytes(), CanonicalOptions::default());
-    let path = path.map_err(|error| Reject::bad_path(&error))?;
+    let path = match canonicalize(uri.path().as_bytes(), CanonicalOptions::default()) {
+        Ok(path) => path,
+        Err(error) => return unrouted(snapshot, exchange, &parts.headers, Reject::bad_path(&error)).await,
+    };
     let mut captures = Captures::new();
     let host = uri.host().unwrap_or_else(|| host_header(&parts.headers));
-    let route = snapshot.choose(host, parts.method.as_str(), path.as_str(), &mut captures)?;
+    let route = match snapshot.choose(host, parts.method.as_str(), path.as_str(), &mut captures) {
+        Ok(route) => route,
+        Err(reject) => return unrouted(snapshot, exchange, &parts.headers, reject).await,
+    };
     on_route(route);
     snapshot.reserved.take_from(&mut parts.headers);
+    if let Some(asking) = route.limits.admit_early(exchange, &parts.headers)? {
+        asking.await?;
+    }
     let pass = route.access.admit(exchange, &mut parts).await?;
+    if let Some(asking) = route.limits.admit_late(exchange, &parts.headers)? {
+        asking.await?;
+    }
     route.action.run(pass, exchange, parts, body, path.as_str(), &captures).await
+}
+
+/// A request without a route pays the limits of `defaults`, too, before it hears `reject`.
+async fn unrouted<T>(
+    snapshot: &Snapshot,
+    exchange: &Exchange,
+    headers: &http::HeaderMap,
+    reject: Reject,
+) -> Result<T, Reject> {
+    if let Some(asking) = snapshot.unrouted.limits.admit_early(exchange, headers)? {
+        asking.await?;
+    }
+    Err(reject)
 }
 
 fn host_header(headers: &http::HeaderMap) -> &str {

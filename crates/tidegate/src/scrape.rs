@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::action::metrics::Order;
 use crate::listen::Control;
-use crate::snapshot::registry::{Registry, Running, SchemaOrigin};
+use crate::snapshot::registry::{Live, Registry, Running, SchemaOrigin};
 use crate::telemetry::metrics::{
     Addresses, Build, Certificate, Connections, EndpointUp, Format, Observed, Process, SchemaState, ServiceState,
 };
@@ -31,10 +31,16 @@ pub fn page(format: Format, registry: &Registry, listeners: &Control) -> String 
         draining: registry.process.lifecycle.is_draining(),
         panics: tasks::panics(),
         logs_dropped: registry.process.telemetry.logs_dropped(),
+        limit_keys: has_limits(&live).then(|| registry.process.limiter.keys() as u64),
         services: live.services.iter().map(service).collect(),
         certificates: certificates(listeners),
     };
     registry.process.telemetry.metrics.page(format, time::now(), &observed)
+}
+
+fn has_limits(live: &Live) -> bool {
+    let valid = &live.valid;
+    !valid.defaults.rate_limits.is_empty() || valid.routes.iter().any(|route| !route.policy.rate_limits.is_empty())
 }
 
 /// Certificates of listeners, by the name of the listener that shows them.

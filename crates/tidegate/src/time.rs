@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +27,13 @@ const NONE: usize = usize::MAX;
 #[must_use]
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// How long after a moment early in the life of the process `moment` is; zero before it.
+#[must_use]
+pub fn since_start(moment: Instant) -> Duration {
+    static START: LazyLock<Instant> = LazyLock::new(now);
+    moment.saturating_duration_since(*START)
 }
 
 /// Wall-clock time in milliseconds since 1970, for ids and time stamps.

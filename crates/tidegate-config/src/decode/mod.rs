@@ -16,7 +16,7 @@ use crate::schema::Book;
 mod scalars;
 mod tables;
 
-pub(crate) use scalars::{Bytes, Choice, Count, Name, Ratio, Text, Time, decode_choice, scalar};
+pub(crate) use scalars::{Bytes, Choice, Count, Name, Rate, Ratio, Text, Time, decode_choice, scalar};
 pub(crate) use tables::{KeyDoc, Keys, closed_enum, decode_struct, key_name, raw_struct};
 
 /// Where a decoder is: the file, the dotted path, and the list that takes the problems.

@@ -23,6 +23,10 @@ pub(crate) struct Name(pub(crate) String);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Time(pub(crate) Duration);
 
+/// So many things in a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Rate(pub(crate) units::Rate);
+
 /// A size in bytes, with a unit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Bytes(pub(crate) u64);
@@ -185,6 +189,16 @@ impl Decode for Time {
     }
 }
 
+impl Decode for Rate {
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        decode_quantity(node, "a rate", "write it with /s, /m, /h or /d, as in 100/s", units::rate, cx).map(Self)
+    }
+
+    fn type_name() -> String {
+        "rate".to_owned()
+    }
+}
+
 impl Decode for Bytes {
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
         decode_quantity(node, "a size", "write it with B, KiB, MiB or GiB, as in 64KiB", units::bytes, cx).map(Self)
@@ -255,6 +269,7 @@ inline_schema! {
     Text => { "type": ["string", "number", "boolean"] },
     Name => { "type": ["string", "number"] },
     Time => { "type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d)|.*\$\{.*)$" },
+    Rate => { "type": "string", "pattern": r"^([0-9]+/(s|m|h|d)|.*\$\{.*)$" },
     Bytes => { "type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(B|KiB|MiB|GiB)|.*\$\{.*)$" },
     Ratio => { "anyOf": [{ "type": "number", "minimum": 0, "maximum": 1 }, { "type": "string", "pattern": r"\$\{" }] },
     Count => { "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 4_294_967_295_u32 }, { "type": "string", "pattern": r"\$\{" }] },

@@ -131,6 +131,8 @@ codes! {
     Keys = "keys_failed",
     /// A name that the resolver does not know.
     Dns = "dns_failed",
+    /// A Redis that cannot be connected to, or does not answer.
+    Redis = "redis_failed",
     /// An endpoint that cannot be connected to. Its name does have an address: without one it is `dns_failed`.
     ConnectFailed = "connect_failed",
     /// A port that another process holds.

@@ -1,6 +1,6 @@
 //! `auth`: who is who. What routes demand of it is a policy.
 
-use crate::decode::{Item, Name, Table, Text, Time, closed_enum, raw_struct};
+use crate::decode::{Item, Name, Rate, Table, Text, Time, closed_enum, raw_struct};
 use crate::valid::ProviderType;
 
 raw_struct! {
@@ -80,6 +80,8 @@ raw_struct! {
         roles: Vec<Item<Name>> = "[]",
         /// Scopes.
         scopes: Vec<Item<Text>> = "[]",
+        /// Its own rate, as in `10/s`, in place of that of limits by `api_key`.
+        rate: Rate,
     }
 }
 

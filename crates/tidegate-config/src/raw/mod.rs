@@ -5,6 +5,7 @@
 
 mod auth;
 mod envelope;
+mod limits;
 mod listener;
 mod observability;
 mod operate;
@@ -15,6 +16,7 @@ mod service;
 
 pub(crate) use auth::{RawAllow, RawApiKey, RawAuth, RawProvider, RawRouteAuth};
 pub(crate) use envelope::{Json, RawEnvelope};
+pub(crate) use limits::{RawRateLimit, RawRedis};
 pub(crate) use listener::{RawListener, RawTls, RawTlsFiles};
 pub(crate) use observability::{RawAccess, RawMetrics, RawObservability, RawTracing};
 pub(crate) use operate::{RawAdmin, RawClientIp, RawHealth, RawReadiness};
@@ -47,6 +49,8 @@ raw_struct! {
         runtime: RawRuntime,
         /// Policies of all routes. A service or a route overrides them key by key; `null` removes what is inherited.
         defaults: RawPolicy,
+        /// The Redis that processes share, for limits with `store: redis`.
+        redis: RawRedis,
         /// Backends by name.
         services: Table<RawService>,
         /// Routes. Their order does not matter: the most specific path wins.
@@ -65,6 +69,6 @@ raw_struct! {
         system_routes: RawSystemRoutes,
     }
     later {
-        "redis" "realtime" "memory_limit" "limits" "merge_slashes"
+        "realtime" "memory_limit" "limits" "merge_slashes"
     }
 }

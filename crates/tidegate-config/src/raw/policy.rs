@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::RawRouteAuth;
+use super::{RawRateLimit, RawRouteAuth};
 use crate::decode::{
     Bytes, Count, Cx, Decode, Field, Item, Name, Ratio, Table, Text, Time, closed_enum, did_you_mean, raw_struct,
 };
@@ -41,6 +41,8 @@ raw_struct! {
         status_map: CodeMap,
         /// Which request headers become gRPC metadata.
         metadata: RawMetadata,
+        /// How often clients may ask. These are added to those that are inherited; `null` removes the inherited ones.
+        rate_limits: Vec<Item<RawRateLimit>> = "[]",
         /// When a request is sent to the backend once more. `null`: never, but for requests that no backend can have seen.
         retry: RawRetry,
         /// What is done to the headers of requests on their way to the backend. What only the gateway may say is taken
@@ -60,7 +62,7 @@ raw_struct! {
         inner_wildcard: bool = "false",
     }
     later {
-        "rate_limits" "cors" "cache" "invalidate" "validate" "compress" "compression"
+        "cors" "cache" "invalidate" "validate" "compress" "compression"
         "etag" "trailing_slash" "auto_mapping" "collision" "unexpected_body"
         "form_body" "enum_case" "enum_prefix" "query_maps" "query_plus" "field_mask" "status_from_metadata"
         "array_error" "ndjson_envelope" "sse" "stream_buffer" "max_concurrent" "shared"

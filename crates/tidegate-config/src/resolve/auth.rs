@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::limits;
 use super::policy::is_token;
 use super::services::is_host;
 use super::{File, Names, Resolver, place_of};
@@ -368,11 +369,15 @@ impl Resolver<'_> {
             self.error_with(Code::InvalidValue, &digest.place, message, help);
             return None;
         };
+        let mut report =
+            |code, place: &Place, message: String, help: String| self.error_with(code, place, message, help);
+        let rate = raw.rate.set().and_then(|item| limits::rate(item.value.0, &item.place, &mut report));
         Some(ApiKey {
             digest: bytes,
             id: raw.id.value()?.0.clone(),
             roles: names(&raw.roles),
             scopes: texts(&raw.scopes),
+            rate,
         })
     }
 

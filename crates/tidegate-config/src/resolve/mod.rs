@@ -7,6 +7,7 @@
 mod access;
 mod auth;
 mod envelopes;
+mod limits;
 mod listeners;
 mod names;
 mod observability;
@@ -45,7 +46,7 @@ pub(crate) struct File {
 pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Valid> {
     let main = files.first()?;
     let folders = files.iter().map(|file| (Arc::clone(&file.name), file.folder.as_path())).collect();
-    let mut resolver = Resolver { folders, problems };
+    let mut resolver = Resolver { folders, problems, has_redis: !main.raw.redis.is_missing() };
     resolver.check_shape(files);
     let listeners = resolver.listeners(files, main);
     let (auth, known_providers) = resolver.auth(main);
@@ -79,6 +80,7 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
         envelopes,
         auth,
         client_ip: resolver.client_ip(main),
+        redis: resolver.redis(main),
         drain: resolver.drain(main),
         runtime: resolver.runtime(main),
         observability,
@@ -93,6 +95,8 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
 struct Resolver<'a> {
     folders: HashMap<Arc<str>, &'a Path>,
     problems: &'a mut Diagnostics,
+    /// The file says where Redis is, rightly or not.
+    has_redis: bool,
 }
 
 impl Resolver<'_> {
@@ -136,6 +140,7 @@ impl Resolver<'_> {
                 ("include", place_of(&raw.include)),
                 ("auth", place_of(&raw.auth)),
                 ("client_ip", place_of(&raw.client_ip)),
+                ("redis", place_of(&raw.redis)),
                 ("drain", place_of(&raw.drain)),
                 ("runtime", place_of(&raw.runtime)),
                 ("defaults", place_of(&raw.defaults)),

@@ -67,6 +67,7 @@ impl Resolver<'_> {
         if let Some(metadata) = raw.metadata.value() {
             self.check_metadata(metadata);
         }
+        self.check_rate_limits(raw);
         if let Some(retry) = raw.retry.value() {
             self.check_retry(retry);
         }
@@ -266,6 +267,7 @@ pub(super) fn merge_values(levels: &Levels<'_>, names: &Names) -> Policy {
             |escape| *escape,
             MultiSegmentEscape::KeepSlash,
         ),
+        rate_limits: levels.rate_limits(),
         retry: levels.retry(),
         request_headers: levels.headers(|policy| &policy.request_headers),
         response_headers: levels.headers(|policy| &policy.response_headers),

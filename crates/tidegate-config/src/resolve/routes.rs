@@ -3,6 +3,7 @@
 use tidegate_route::Template;
 
 use super::auth::KnownProviders;
+use super::limits::name_owners;
 use super::policy::{Levels, is_token};
 use super::rpc::{Named, is_dotted, is_identifier, names_rpc};
 use super::services::{KnownServices, is_host};
@@ -44,9 +45,12 @@ impl Resolver<'_> {
         let mut levels = vec![(Level::Route, &raw.policy)];
         levels.extend(service.and_then(|index| scope.services.raw.get(index)).map(|raw| (Level::Service, &raw.policy)));
         levels.extend(scope.defaults.map(|defaults| (Level::Defaults, defaults)));
+        self.check_limit_names(&raw.policy, levels.iter().skip(1).map(|(_, policy)| *policy));
         let levels = Levels(levels);
         let access = self.route_access(&levels, scope.providers, &item.place);
-        let policy = self.merge(&levels, scope.envelopes, scope.envelope_names, &item.place);
+        let mut policy = self.merge(&levels, scope.envelopes, scope.envelope_names, &item.place);
+        let service_name = raw.service.value().map(|name| name.0.as_str());
+        name_owners(&mut policy, service_name, raw.name.value().map_or("", |name| name.0.as_str()));
         let methods = self.methods(raw);
         let hosts = self.hosts(&raw.hosts);
         let path = self.route_path(raw, &policy);

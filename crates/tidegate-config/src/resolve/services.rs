@@ -53,6 +53,7 @@ impl Resolver<'_> {
             let Some(raw) = value.value() else { continue };
             self.check_policy(&raw.policy, envelopes);
             self.check_route_access(&raw.policy, providers);
+            self.check_limit_names(&raw.policy, defaults);
             let Some(service) = self.service(name, raw, files, defaults) else { continue };
             known.names.set_index(&name.value.0, services.len());
             known.raw.push(raw);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::diag::Place;
 use crate::secret::Secret;
+use crate::units::Rate;
 
 use super::origin::Setting;
 
@@ -167,6 +168,8 @@ pub struct ApiKey {
     pub roles: Vec<String>,
     /// Scopes.
     pub scopes: Vec<String>,
+    /// Its own rate, in place of that of limits by API key.
+    pub rate: Option<Rate>,
 }
 
 /// Who shows a certificate.

@@ -8,6 +8,7 @@
 mod auth;
 mod client;
 mod envelope;
+mod limits;
 mod listener;
 mod observability;
 mod operate;
@@ -24,6 +25,7 @@ pub use auth::{
 };
 pub use client::{ClientIp, Network};
 pub use envelope::{Envelope, Expression, Literal, Piece, Tree};
+pub use limits::{LimitKey, LimitStore, OnStoreError, RateLimit, Redis};
 pub use listener::{ClientAuth, ClientCertificates, Listener, Protocol, Tls};
 pub use observability::{
     AccessLog, AccessOutput, LogFormat, LogLevel, Logs, MetricsSettings, Observability, Otlp, OtlpProtocol, Tracing,
@@ -64,6 +66,8 @@ pub struct Valid {
     pub client_ip: ClientIp,
     /// Who is who.
     pub auth: Auth,
+    /// The Redis that processes share; `None`: there is none, and no limit is counted there.
+    pub redis: Option<Redis>,
     /// How the process stops.
     pub drain: Drain,
     /// Threads.

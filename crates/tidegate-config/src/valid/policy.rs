@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::limits::RateLimit;
 use super::origin::{Origin, Setting};
 use super::resilience::Retry;
 
@@ -32,6 +33,9 @@ pub struct Policy {
     pub stream: Setting<Vec<StreamFormat>>,
     /// How escapes in values of more than one segment are decoded.
     pub multi_segment_escape: Setting<MultiSegmentEscape>,
+    /// How often clients may ask: all must admit a request. Those of `defaults` first, then the service's, then the
+    /// route's; names are unique.
+    pub rate_limits: Vec<RateLimit>,
     /// When a request is sent once more.
     pub retry: Retry,
     /// What is done to the headers of requests on their way to the backend.

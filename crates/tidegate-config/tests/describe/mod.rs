@@ -61,6 +61,9 @@ pub(crate) fn describe(valid: &Valid) -> String {
     for route in &valid.routes {
         describe_route(route, valid, &mut out);
     }
+    if let Some(redis) = &valid.redis {
+        let _ = writeln!(out, "{redis:-?}");
+    }
     let _ = writeln!(out, "{:?} {:?}", valid.drain, valid.runtime);
     let _ = writeln!(out, "{:?}", valid.observability.logs);
     let _ = writeln!(out, "{:?}", valid.observability.metrics);
@@ -135,6 +138,14 @@ fn describe_policy(policy: &Policy, out: &mut String) {
     setting("metadata.prefix", &policy.metadata.prefix, out);
     setting("stream", &policy.stream, out);
     setting("multi_segment_escape", &policy.multi_segment_escape, out);
+    for limit in &policy.rate_limits {
+        let key: Vec<String> = limit.key.iter().map(ToString::to_string).collect();
+        let owner = if limit.owner.is_empty() { "all" } else { &limit.owner };
+        let _ = write!(out, "  rate_limit {} {} burst {} by {}", limit.name, limit.rate, limit.burst, key.join("+"));
+        let (store, error) = (limit.store, limit.on_store_error);
+        let _ = write!(out, " of {owner} {store:?} {error:?} shadow {} cost {}", limit.shadow, limit.cost);
+        let _ = writeln!(out, " [{}]", limit.origin);
+    }
     setting("retry.max_retries", &policy.retry.max_retries, out);
     setting("retry.retry_on", &policy.retry.on, out);
     setting("retry.backoff.base", &policy.retry.backoff_base, out);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegate_config::Valid;
 use tidegate_config::valid::{
     AccessOutput, Action, Check, Descriptors, HealthDetail, KeySource, Listener, LogFormat, OtlpProtocol, Provider,
-    Required, Runtime, RuntimeModel, Service, ServiceProtocol, Tls, Workers,
+    Redis, Required, Runtime, RuntimeModel, Service, ServiceProtocol, Tls, Workers,
 };
 
 use crate::explain;
@@ -24,6 +24,7 @@ pub(super) fn document(snapshot: &Snapshot) -> Value {
         }),
         "auth": auth(valid),
         "client_ip": {"trusted_proxies": valid.client_ip.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>()},
+        "redis": valid.redis.as_ref().map(redis),
         "drain": {"readiness_delay": duration(drain.readiness_delay), "timeout": duration(drain.timeout)},
         "runtime": runtime(valid.runtime),
         "observability": observability(valid),
@@ -67,6 +68,18 @@ fn auth(valid: &Valid) -> Value {
         "providers": auth.providers.iter().map(provider).collect::<serde_json::Map<_, _>>(),
         "forward": forward.collect::<serde_json::Map<_, _>>(),
         "roles": roles.collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+fn redis(redis: &Redis) -> Value {
+    json!({
+        "host": redis.host,
+        "port": redis.port,
+        "tls": redis.tls,
+        "user": redis.user.as_ref().map(|_| HIDDEN),
+        "password": redis.password.as_ref().map(|_| HIDDEN),
+        "database": redis.database,
+        "timeout": duration(redis.timeout),
     })
 }
 

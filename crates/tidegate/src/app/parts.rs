@@ -38,6 +38,7 @@ pub(super) fn process(valid: &Valid, slots: usize) -> (Process, mpsc::Receiver<O
         telemetry: Telemetry::new(slots, &valid.observability),
         page,
         wheels: Arc::new(PerWorker::new(slots, |_| Wheel::new())),
+        limiter: Arc::default(),
     };
     (process, pages)
 }

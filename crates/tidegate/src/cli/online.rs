@@ -1,4 +1,5 @@
-//! The part of `tidegate check --online` that asks the outside world: names, ports, endpoints, descriptors, keys of tokens.
+//! The part of `tidegate check --online` that asks the outside world: names, ports, endpoints, descriptors, keys of
+//! tokens, Redis.
 //!
 //! Everything is asked in parallel, within bounds, on this thread; nothing is served and no method but reflection is
 //! called.
@@ -8,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_config::valid::{Endpoint, Service};
+use tidegate_config::valid::{self, Endpoint, Service};
 use tidegate_config::{Code, Diagnostic, Place, Valid};
 use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, mpsc};
@@ -18,6 +19,7 @@ use crate::app::workbench::Workbench;
 use crate::dial::{TlsClient, TlsError, connect, server_name};
 use crate::ids::WorkerId;
 use crate::jwks;
+use crate::redis::Redis;
 use crate::snapshot::registry::{Running, SchemaOrigin};
 use crate::tasks;
 use crate::upstream::reflection::{FileSet, fetch};
@@ -37,6 +39,8 @@ enum Told {
     Descriptors(usize, Result<FileSet, Diagnostic>),
     /// Keys of tokens were fetched, or not.
     Keys(Result<usize, Diagnostic>),
+    /// Redis answered, or not.
+    Redis(Result<(), Diagnostic>),
 }
 
 /// All problems that can only be seen from here. Afterwards `bench` knows the descriptors that were told.
@@ -58,8 +62,10 @@ pub(super) fn problems(bench: &mut Workbench) -> io::Result<Vec<Diagnostic>> {
     }
     for told in told {
         match told {
-            Told::Endpoint(_, Ok(())) | Told::Keys(Ok(_)) => {}
-            Told::Endpoint(_, Err(problem)) | Told::Keys(Err(problem)) => found.push(problem),
+            Told::Endpoint(_, Ok(())) | Told::Keys(Ok(_)) | Told::Redis(Ok(())) => {}
+            Told::Endpoint(_, Err(problem)) | Told::Keys(Err(problem)) | Told::Redis(Err(problem)) => {
+                found.push(problem)
+            }
             Told::Descriptors(service, Ok(files)) => {
                 if let Err(problems) = bench.learn(service, &files) {
                     found.extend(problems.problems().iter().cloned());
@@ -128,6 +134,10 @@ async fn ask(bench: &Workbench) -> Vec<Told> {
             };
             spawn(&permits, &tell, late, question, Told::Keys);
         }
+    }
+    if let Some(settings) = &live.valid.redis {
+        let late = no_redis(settings, "not within 10 s");
+        spawn(&permits, &tell, late, redis(settings.clone()), Told::Redis);
     }
     drop(tell);
     let mut all = Vec::new();
@@ -206,6 +216,17 @@ async fn descriptors(
     drop(tasks::spawn("resolve", keep_resolved(Arc::downgrade(&running.cluster), resolver)));
     let told = fetch(&running.cluster, WorkerId::new(0), &wanted).await;
     told.map_err(|error| untold(&service, &error.to_string()))
+}
+
+/// Connects to Redis, logs in and has it answer.
+async fn redis(settings: valid::Redis) -> Result<(), Diagnostic> {
+    let client = Redis::new(&settings, 1).map_err(|error| no_redis(&settings, &error))?;
+    client.ping().await.map_err(|error| no_redis(&settings, &error.to_string()))
+}
+
+fn no_redis(settings: &valid::Redis, why: &str) -> Diagnostic {
+    let text = format!("no answer from Redis at {}:{}: {why}", settings.host, settings.port);
+    Diagnostic::error(Code::Redis, text).at(&settings.place)
 }
 
 fn unreached(endpoint: &Endpoint, why: &str) -> Diagnostic {

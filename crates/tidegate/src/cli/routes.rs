@@ -56,7 +56,7 @@ impl<'a> Row<'a> {
             target: &route.target,
             service: (!route.service.is_empty()).then_some(&*route.service),
             auth: route.index.and_then(|index| valid.routes.get(index)).and_then(|route| providers(route, valid)),
-            limits: Vec::new(),
+            limits: route.limits.names().map(str::to_owned).collect(),
             cache: None,
             origin: &route.origin,
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tidegate_transcode::Code;
 
+use super::standing::Standings;
 use crate::identity::Identity;
 use crate::reject::Reason;
 
@@ -30,6 +31,8 @@ pub struct Facts {
     code: AtomicU8,
     failed: OnceLock<Reason>,
     identity: OnceLock<Arc<Identity>>,
+    /// How it stands with its limits.
+    pub limits: Standings,
 }
 
 impl Default for Facts {
@@ -44,6 +47,7 @@ impl Default for Facts {
             code: AtomicU8::new(NO_CODE),
             failed: OnceLock::new(),
             identity: OnceLock::new(),
+            limits: Standings::default(),
         }
     }
 }

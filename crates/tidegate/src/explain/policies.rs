@@ -2,6 +2,8 @@
 //!
 //! A new policy is a line in [`POLICIES`] and a function below that adds its settings.
 
+mod limits;
+
 use http::HeaderMap;
 use serde_json::{Value, json};
 use tidegate_config::Valid;
@@ -45,8 +47,10 @@ const fn entry(
 const POLICIES: &[Entry] = &[
     entry("client_ip", Stage::Early, &[], client_ip),
     entry("request_id", Stage::Early, &[], request_id),
+    entry("limits", Stage::Early, &[], limits::early),
     entry("authentication", Stage::Request, &[Step::Authentication], authentication),
     entry("authorisation", Stage::Request, &[Step::Authorisation], authorisation),
+    entry("limits", Stage::Request, &[], limits::late),
     entry("validation", Stage::Request, &[Step::Path, Step::Validation], validation),
     entry("deadline", Stage::Request, &[Step::Deadline], deadline),
     entry("metadata", Stage::Request, &[Step::Metadata], metadata),

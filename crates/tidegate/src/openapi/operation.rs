@@ -61,12 +61,23 @@ pub(super) fn describe(
     set(&mut operation, "servers", servers(scene, &row.compiled.hosts));
     let written = row.compiled.template.as_str();
     set(&mut operation, "x-tidegate-template", (written != template.path).then(|| written.into()));
+    set(&mut operation, "x-ratelimit", row.config.and_then(rate_limits));
     set(&mut operation, "x-tidegate-any-method", row.compiled.methods.is_none().then_some(true.into()));
     if operation.get("parameters").is_none() && !template.parameters.is_empty() {
         let parameters = template.parameters.iter().map(|parameter| path_parameter(parameter, None));
         set(&mut operation, "parameters", Some(parameters.collect()));
     }
     operation
+}
+
+/// The limits that refuse; those that are tried out are nobody's business.
+fn rate_limits(route: &Route) -> Option<Value> {
+    let limits = route.policy.rate_limits.iter().filter(|limit| !limit.shadow).map(|limit| {
+        let key: Vec<String> = limit.key.iter().map(ToString::to_string).collect();
+        json!({"policy": limit.name, "limit": limit.rate.to_string(), "burst": limit.burst, "key": key})
+    });
+    let limits: Vec<Value> = limits.collect();
+    (!limits.is_empty()).then(|| limits.into())
 }
 
 /// A call of an RPC.

@@ -5,5 +5,6 @@ pub mod authn;
 pub mod authz;
 pub mod headers;
 mod hygiene;
+pub mod limits;
 pub mod metadata;
 pub mod timeout;

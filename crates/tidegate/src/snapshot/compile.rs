@@ -27,6 +27,8 @@ use crate::exchange::{Intake, TrustedProxies};
 use crate::policy::access::Access;
 use crate::policy::authn::Provider;
 use crate::policy::headers::Reserved;
+use crate::policy::limits::{self, Limits};
+use crate::redis::Redis;
 use crate::telemetry::labels::RouteLabels;
 use crate::telemetry::route::{Observe, RouteTelemetry};
 
@@ -53,8 +55,9 @@ pub struct Inputs<'a> {
 pub fn compile(inputs: &Inputs<'_>) -> Result<Snapshot, Diagnostics> {
     let observe = Arc::new(Observe::new(&inputs.valid.observability));
     let health = Arc::new(health(inputs));
-    let problems = Diagnostics::default();
-    let mut compiler = Compiler { inputs, observe, health, index: None, rows: Vec::new(), problems };
+    let mut problems = Diagnostics::default();
+    let redis = redis(inputs, &mut problems);
+    let mut compiler = Compiler { inputs, observe, health, redis, index: None, rows: Vec::new(), problems };
     for (index, route) in inputs.valid.routes.iter().enumerate() {
         compiler.index = Some(index);
         compiler.route(route);
@@ -62,6 +65,14 @@ pub fn compile(inputs: &Inputs<'_>) -> Result<Snapshot, Diagnostics> {
     compiler.index = None;
     compiler.system_routes();
     compiler.finish()
+}
+
+/// The Redis of the configuration; not connected before it is needed.
+fn redis(inputs: &Inputs<'_>, problems: &mut Diagnostics) -> Option<Arc<Redis>> {
+    let settings = inputs.valid.redis.as_ref()?;
+    let Process { limiter, wheels, .. } = inputs.process;
+    let client = limiter.redis(settings, wheels.count());
+    client.map_err(|error| problems.push(Diagnostic::error(Code::Tls, error).at(&settings.place))).ok()
 }
 
 /// The services as the health paths see them.
@@ -82,6 +93,7 @@ struct Compiler<'a> {
     inputs: &'a Inputs<'a>,
     observe: Arc<Observe>,
     health: Arc<Health>,
+    redis: Option<Arc<Redis>>,
     /// Of the route that is being compiled.
     index: Option<usize>,
     rows: Vec<Row>,
@@ -315,10 +327,17 @@ impl Compiler<'_> {
             action,
             telemetry: self.telemetry(&route.name, service, rpc, template.as_str()),
             failure: Arc::new(failure),
+            limits: self.limits(&route.policy, &route.name),
             index: self.index,
             template,
         };
         self.rows.push(Row { route: compiled, place: Some(route.place.clone()), annotated: false });
+    }
+
+    fn limits(&self, policy: &Policy, route: &str) -> Limits {
+        let Process { limiter, telemetry, .. } = self.inputs.process;
+        let around = limits::Surroundings { limiter, metrics: &telemetry.metrics, redis: self.redis.as_ref() };
+        Limits::compile(&policy.rate_limits, route, around)
     }
 
     fn telemetry(&self, route: &str, service: &str, rpc: Option<&str>, template: &str) -> Arc<RouteTelemetry> {
@@ -375,6 +394,7 @@ impl Compiler<'_> {
             action,
             failure: Arc::new(FailureStyle::plain(&name, Format::Problem)),
             telemetry: self.telemetry(&name, "", None, template.as_str()),
+            limits: Limits::default(),
             index: None,
             template,
             name: name.into(),
@@ -384,7 +404,8 @@ impl Compiler<'_> {
 
     fn finish(mut self) -> Result<Snapshot, Diagnostics> {
         let failure = FailureStyle::plain("", self.format(&self.inputs.valid.defaults));
-        let unrouted = Unrouted { failure, telemetry: self.telemetry("", "", None, "") };
+        let limits = self.limits(&self.inputs.valid.defaults, "");
+        let unrouted = Unrouted { failure, telemetry: self.telemetry("", "", None, ""), limits };
         let router = self.router();
         if self.problems.has_errors() {
             return Err(self.problems);

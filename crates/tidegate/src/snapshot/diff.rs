@@ -9,8 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidegate_config::Valid;
+use tidegate_config::secret::Secret;
 use tidegate_config::valid::{
-    Action, Auth, Check, Descriptors, Envelope, KeySource, Listener, Provider, Required, Route, Service,
+    Action, Auth, Check, Descriptors, Envelope, KeySource, Listener, Provider, Redis, Required, Route, Service,
 };
 
 /// Most changes that are kept in words; a configuration that was replaced by another has more than anybody reads.
@@ -264,6 +265,7 @@ fn route(valid: &Valid, route: &Route) -> Described {
         hidden("status_map", &policy.status_map),
         hidden("metadata", &policy.metadata),
         hidden("stream", &policy.stream.value),
+        hidden("rate_limits", &policy.rate_limits),
         hidden("", &plain),
     ];
     Described { name: route.name.clone(), fields }
@@ -271,6 +273,11 @@ fn route(valid: &Valid, route: &Route) -> Described {
 
 fn envelope(envelope: &Envelope) -> Described {
     Described { name: envelope.name.clone(), fields: vec![hidden("", envelope)] }
+}
+
+fn credentials(redis: Option<&Redis>) -> String {
+    let parts = redis.map(|redis| [redis.user.as_ref(), redis.password.as_ref()].map(|part| part.map(Secret::expose)));
+    format!("{parts:?}")
 }
 
 /// The keys at the top that are no lists of named things.
@@ -302,7 +309,7 @@ fn auth(valid: &Valid) -> Vec<Field> {
 }
 
 fn blocks(valid: &Valid) -> impl Iterator<Item = Described> {
-    let Valid { observability, admin, readiness, .. } = valid;
+    let Valid { observability, admin, readiness, redis, .. } = valid;
     let required: Vec<&str> = readiness
         .require
         .iter()
@@ -341,6 +348,15 @@ fn blocks(valid: &Valid) -> impl Iterator<Item = Described> {
             ],
         ),
         ("auth", auth(valid)),
+        (
+            "redis",
+            vec![
+                hidden("url", &redis.as_ref().map(|redis| (&redis.host, redis.port, redis.tls, redis.database))),
+                // Compared, and never shown.
+                Field { key: "credentials", text: credentials(redis.as_ref()), shown: None },
+                time("timeout", redis.as_ref().map(|redis| redis.timeout)),
+            ],
+        ),
         ("readiness", vec![hidden("require", &required)]),
         ("health", vec![hidden("detail", &valid.health_detail)]),
         ("system_routes", vec![hidden("paths", &valid.system_routes)]),

@@ -180,6 +180,7 @@ mod tests {
                 telemetry: Telemetry::new(1, &valid.observability),
                 page: Page::new().0,
                 wheels: Arc::new(PerWorker::new(1, |_| Wheel::new())),
+                limiter: Arc::default(),
             });
             build(&valid, &recorder, &Surroundings { process, before, generation: 1 }).unwrap()
         }

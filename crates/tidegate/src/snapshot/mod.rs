@@ -22,6 +22,7 @@ use crate::action::health::Health;
 use crate::exchange::Intake;
 use crate::policy::access::Access;
 use crate::policy::headers::Reserved;
+use crate::policy::limits::Limits;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::route::RouteTelemetry;
 
@@ -55,6 +56,8 @@ pub struct Unrouted {
     pub failure: FailureStyle,
     /// By which names they are counted and logged: none.
     pub telemetry: Arc<RouteTelemetry>,
+    /// Those of `defaults`: a request without a route pays too.
+    pub limits: Limits,
 }
 
 /// How often a snapshot that was replaced is looked at.
@@ -91,6 +94,11 @@ impl Snapshot {
         }
     }
 
+    /// The limits of all routes, and of what has none.
+    pub fn limits(&self) -> impl Iterator<Item = &Limits> {
+        self.routes.iter().map(|route| &route.limits).chain([&self.unrouted.limits])
+    }
+
     /// The route with this number, which the router gave.
     #[must_use]
     pub fn route(&self, number: u32) -> Option<&CompiledRoute> {
@@ -123,6 +131,8 @@ pub struct CompiledRoute {
     pub failure: Arc<FailureStyle>,
     /// By which names its requests are counted and logged.
     pub telemetry: Arc<RouteTelemetry>,
+    /// How often clients may ask.
+    pub limits: Limits,
     /// Index of the route of the configuration that it comes from; `None` for what is built in.
     pub index: Option<usize>,
 }

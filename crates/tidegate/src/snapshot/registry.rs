@@ -18,6 +18,7 @@ use crate::action::metrics::Page;
 use crate::heartbeat::Heartbeat;
 use crate::lifecycle::Lifecycle;
 use crate::policy::authn::Provider;
+use crate::policy::limits::{Limiter, Limits};
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Live as Named;
 use crate::time;
@@ -48,6 +49,8 @@ pub struct Process {
     pub page: Page,
     /// The timer wheels of all threads.
     pub wheels: Wheels,
+    /// What rate limits remember.
+    pub limiter: Arc<Limiter>,
 }
 
 /// The configuration in force, and what runs for it.
@@ -126,6 +129,7 @@ impl Registry {
             routes: snapshot.routes.iter().map(|route| Arc::clone(&route.telemetry.series)).collect(),
             services: live.services.iter().map(|running| Arc::clone(running.cluster.series())).collect(),
             auth: live.providers.iter().map(|provider| Arc::clone(&provider.series)).collect(),
+            limits: snapshot.limits().flat_map(Limits::series).collect(),
             listeners: listeners.map(|listener| metrics.listener(&listener.name.as_str().into())).collect(),
         };
         metrics.retain(&named, time::now());

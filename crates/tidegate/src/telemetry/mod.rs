@@ -160,6 +160,7 @@ fn line<'a>(finished: &'a Finished<'_>) -> AccessLine<'a> {
         overhead: finished.overhead(),
         upstream: finished.upstream,
         attempts: (finished.attempts > 0).then_some(finished.attempts),
+        rate_limit_policy: exchange.facts.limits.tightest().map(|standing| &*standing.label.name),
         auth_provider: identity.map(|identity| &*identity.provider),
         subject: identity.map(|identity| identity.subject.as_bytes()).filter(|subject| !subject.is_empty()),
         user_agent: exchange.user_agent.as_ref().map(|agent| agent.as_bytes()),

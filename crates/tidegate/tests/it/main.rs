@@ -18,6 +18,7 @@ mod examples;
 mod explain;
 mod handover;
 mod hostile;
+mod limits;
 mod logs;
 mod metadata;
 mod openapi;

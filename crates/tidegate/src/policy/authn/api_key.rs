@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tidegate_config::valid;
+use tidegate_config::{units, valid};
 
 use super::identities::Identities;
 use super::{Digest, Refused, Verdict, digest_of};
-use crate::identity::{CredentialKind, Identity};
+use crate::identity::{CredentialKind, Identity, KeyRate};
 
 /// Longest API key, in bytes.
 const MAX_KEY: usize = 256;
@@ -31,8 +31,11 @@ impl ApiKeys {
         let mut known = HashMap::with_capacity(keys.keys.len() + of_file.len());
         for key in of_file.iter().chain(&keys.keys) {
             let claims = Map::from_iter([("id".to_owned(), Value::String(key.id.clone()))]);
-            let identity =
+            let mut identity =
                 identities.make(CredentialKind::ApiKey, &key.id, key.roles.clone(), key.scopes.clone(), claims);
+            identity.rate = key.rate.and_then(|rate| {
+                Some(KeyRate { requests: rate.requests, per_ns: rate.per.as_nanos().try_into().ok()? })
+            });
             known.insert(key.digest, Arc::new(identity));
         }
         Self { known }
@@ -66,7 +69,7 @@ pub enum FileError {
     TooMany,
 }
 
-/// Reads a file of keys: `{ "<SHA-256>": { "id": "partner", "roles": ["operator"], "scopes": [] } }`.
+/// Reads a file of keys: `{ "<SHA-256>": { "id": "partner", "roles": ["operator"], "scopes": [], "rate": "10/s" } }`.
 ///
 /// # Errors
 /// The first thing that is wrong.
@@ -81,8 +84,8 @@ pub fn read_file(bytes: &[u8]) -> Result<Vec<KeyOf>, FileError> {
         let wrong = |what| FileError::Entry(index + 1, what);
         let digest = sha256(digest).ok_or(wrong("the name is not a SHA-256 of 64 hexadecimal digits"))?;
         let entry = entry.as_object().ok_or(wrong("not an object"))?;
-        if entry.keys().any(|key| !["id", "roles", "scopes"].contains(&key.as_str())) {
-            return Err(wrong("known members are id, roles and scopes"));
+        if entry.keys().any(|key| !["id", "roles", "scopes", "rate"].contains(&key.as_str())) {
+            return Err(wrong("known members are id, roles, scopes and rate"));
         }
         let id = entry.get("id").and_then(Value::as_str).ok_or(wrong("\"id\" is missing"))?.to_owned();
         let list = |name: &str| match entry.get(name) {
@@ -92,7 +95,14 @@ pub fn read_file(bytes: &[u8]) -> Result<Vec<KeyOf>, FileError> {
             }
             Some(_) => Err(wrong("not a list of texts")),
         };
-        keys.push(KeyOf { digest, id, roles: list("roles")?, scopes: list("scopes")? });
+        let rate = match entry.get("rate") {
+            None => None,
+            Some(rate) => {
+                let rate = rate.as_str().and_then(|text| units::rate(text).ok()).filter(|rate| rate.requests > 0);
+                Some(rate.ok_or(wrong("\"rate\" is no rate, as in \"10/s\""))?)
+            }
+        };
+        keys.push(KeyOf { digest, id, roles: list("roles")?, scopes: list("scopes")?, rate });
     }
     Ok(keys)
 }
@@ -130,7 +140,7 @@ mod tests {
             (format!(r#"{{"{digest}": {{}}}}"#), FileError::Entry(1, "\"id\" is missing")),
             (
                 format!(r#"{{"{digest}": {{"id": "a", "role": []}}}}"#),
-                FileError::Entry(1, "known members are id, roles and scopes"),
+                FileError::Entry(1, "known members are id, roles, scopes and rate"),
             ),
             (format!(r#"{{"{digest}": {{"id": "a", "roles": [1]}}}}"#), FileError::Entry(1, "not a list of texts")),
         ] {

@@ -17,6 +17,8 @@ pub struct Observed {
     pub panics: u64,
     /// Lines of all logs: their writers count for themselves.
     pub logs_dropped: u64,
+    /// Keys that rate limits remember; `None` if there are no limits.
+    pub limit_keys: Option<u64>,
     /// One for each service of the configuration.
     pub services: Vec<ServiceState>,
     /// One for each certificate of the configuration.

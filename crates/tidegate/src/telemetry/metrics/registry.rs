@@ -15,6 +15,7 @@ use super::budget::Budget;
 use super::cell::Counter;
 use super::config::ConfigSeries;
 use super::histogram::Histogram;
+use super::limit::LimitSeries;
 use super::listener::ListenerSeries;
 use super::method::{MethodId, Methods};
 use super::named::Named;
@@ -38,6 +39,7 @@ pub struct Metrics {
     pub(super) services: Named<Arc<str>, ServiceSeries>,
     pub(super) listeners: Named<Arc<str>, ListenerSeries>,
     pub(super) auth: Named<Arc<str>, AuthSeries>,
+    pub(super) limits: Named<Arc<str>, LimitSeries>,
     next_listener: AtomicU32,
     pub(super) lags: PerWorker<Mutex<Lags>>,
     /// Reloads.
@@ -57,6 +59,8 @@ pub struct Live {
     pub listeners: Vec<Arc<ListenerSeries>>,
     /// Of all its providers of authentication.
     pub auth: Vec<Arc<AuthSeries>>,
+    /// Of all its rate limits.
+    pub limits: Vec<Arc<LimitSeries>>,
 }
 
 impl Metrics {
@@ -73,6 +77,7 @@ impl Metrics {
             services: Named::new(),
             listeners: Named::new(),
             auth: Named::new(),
+            limits: Named::new(),
             next_listener: AtomicU32::new(0),
             lags: PerWorker::new(slots, |_| Mutex::default()),
             config: ConfigSeries::new(),
@@ -133,6 +138,12 @@ impl Metrics {
         self.auth.find(Arc::clone(name), |name| AuthSeries::new(Arc::clone(name)))
     }
 
+    /// The series of the rate limits of this name.
+    #[must_use]
+    pub fn limit(&self, name: &Arc<str>) -> Arc<LimitSeries> {
+        self.limits.find(Arc::clone(name), |name| LimitSeries::new(Arc::clone(name), self.slots))
+    }
+
     /// Gives a method that a route names a label of its own.
     pub fn name_method(&self, method: &str) {
         self.methods.name(method);
@@ -155,6 +166,7 @@ impl Metrics {
         self.services.retain(&live.services, now);
         self.listeners.retain(&live.listeners, now);
         self.auth.retain(&live.auth, now);
+        self.limits.retain(&live.limits, now);
         self.sweep(now);
     }
 
@@ -163,6 +175,7 @@ impl Metrics {
         self.routes.sweep(now, RouteSeries::is_empty);
         self.services.sweep(now, ServiceSeries::is_empty);
         self.auth.sweep(now, AuthSeries::is_empty);
+        self.limits.sweep(now, LimitSeries::is_empty);
         if self.listeners.sweep(now, |_| false) {
             self.forget_listeners();
         }

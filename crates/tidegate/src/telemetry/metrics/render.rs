@@ -9,6 +9,7 @@ use super::budget::Budget;
 use super::config::Reload;
 use super::encode::Page;
 use super::format::Format;
+use super::limit;
 use super::listener::{self, ConnectionRefusal, ConnectionType, ListenerSeries};
 use super::method::Methods;
 use super::observed::Observed;
@@ -46,6 +47,7 @@ impl Metrics {
         write_attempts(&mut page, &self.services.all());
         write_services(&mut page, observed);
         write_auth(&mut page, &self.auth.all());
+        self.write_limits(&mut page, observed);
         self.write_config(&mut page);
         self.write_own(&mut page, observed);
         write_process(&mut page, observed);
@@ -62,6 +64,23 @@ impl Metrics {
             route.cells.add(&sum);
         }
         routes
+    }
+
+    fn write_limits(&self, page: &mut Page, observed: &Observed) {
+        let limits = self.limits.all();
+        let mut decisions = page.family(&families::RATE_LIMIT_DECISIONS);
+        for series in &limits {
+            for (store, counts) in limit::STORES.iter().zip(series.sums()) {
+                for (decision, count) in limit::DECISIONS.iter().zip(counts).filter(|(_, count)| *count > 0) {
+                    decisions.integer(&[&series.name, decision, store], count);
+                }
+            }
+        }
+        let errors = limits.iter().map(|series| (&*series.name, series.store_errors()));
+        write_by_name(page, &families::RATE_LIMIT_STORE_ERRORS, errors.filter(|(_, count)| *count > 0));
+        if let Some(keys) = observed.limit_keys {
+            page.family(&families::RATE_LIMIT_KEYS).integer(&[], keys);
+        }
     }
 
     fn write_config(&self, page: &mut Page) {

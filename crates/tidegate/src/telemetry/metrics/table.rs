@@ -122,6 +122,12 @@ families! {
         "What the circuit breaker of a service does: 0 closed, 1 half open, 2 open";
     BREAKER_TRANSITIONS: Counter, "tidegate_circuit_breaker_transitions_total" ["service" "to"]
         "Changes of circuit breakers; to is closed, half_open or open";
+    RATE_LIMIT_DECISIONS: Counter, "tidegate_rate_limit_decisions_total" ["policy" "decision" "store"]
+        "What rate limits decided; decision is allow, deny, or would_deny in shadow mode; store is where they counted, local or redis";
+    RATE_LIMIT_STORE_ERRORS: Counter, "tidegate_rate_limit_store_errors_total" ["policy"]
+        "Decisions that were made without Redis because it did not answer";
+    RATE_LIMIT_KEYS: Gauge, "tidegate_rate_limit_keys" []
+        "Clients, users and other keys that rate limits remember in this process";
     TRANSCODE_ERRORS: Counter, "tidegate_transcode_errors_total" ["route" "stage"]
         "Requests and answers that could not be converted; stage is path, query, body, encode or decode";
     TRANSCODE_DURATION: Histogram(OVERHEADS), "tidegate_transcode_duration_seconds" ["route" "direction"]

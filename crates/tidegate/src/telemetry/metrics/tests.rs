@@ -84,6 +84,9 @@ fn eventful(names: &[&str]) -> (Metrics, Observed, Vec<Gauged>) {
         observed.services.push(service_state(&name));
         observed.certificates.push(Certificate { name, not_after: 1_800_000_000 + index });
     }
+    for name in names {
+        fill_limit(&metrics.limit(&Arc::from(*name)));
+    }
     let unrouted =
         Sample { status: 404, reason: Some(Reason::RouteNotFound), ..sample(ListenerId(0), other(&metrics)) };
     metrics.unrouted().finished(worker(0), &unrouted);
@@ -129,6 +132,15 @@ fn fill_route(metrics: &Metrics, route: &RouteSeries, listener: ListenerId) {
     }
 }
 
+fn fill_limit(limit: &LimitSeries) {
+    for counter in [LimitCounter::Local, LimitCounter::Redis] {
+        for decision in [LimitDecision::Allow, LimitDecision::Deny, LimitDecision::WouldDeny] {
+            limit.decided(worker(1), counter, decision);
+        }
+    }
+    limit.store_failed();
+}
+
 fn fill_service(service: &ServiceSeries) {
     for code in [Code::Ok, Code::Ok, Code::Unavailable] {
         service.attempted(worker(0), code, Duration::from_millis(1));
@@ -164,6 +176,7 @@ fn service_state(name: &Arc<str>) -> ServiceState {
 
 fn observed() -> Observed {
     Observed {
+        limit_keys: Some(3),
         build: Build { version: "0.1.0", revision: "abc1234", rustc: "1.95.0" },
         process: Process {
             cpu_nanos: Some(1_230_000_000),

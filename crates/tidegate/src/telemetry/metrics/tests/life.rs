@@ -128,6 +128,7 @@ fn what_leaves_the_configuration_loses_its_series_five_minutes_later() {
     let fill = |name: &str| {
         let name: Arc<str> = name.into();
         let live = Live {
+            limits: Vec::new(),
             routes: vec![metrics.route(&labels(&name, "s"))],
             services: vec![metrics.service(&name)],
             listeners: vec![metrics.listener(&name)],
@@ -170,6 +171,7 @@ fn a_route_that_comes_back_in_time_goes_on_counting() {
         route
     };
     let live = |route: Option<Arc<RouteSeries>>| Live {
+        limits: Vec::new(),
         routes: route.into_iter().collect(),
         listeners: vec![Arc::clone(&listener)],
         ..Live::default()
