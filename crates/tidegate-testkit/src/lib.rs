@@ -14,6 +14,7 @@ pub mod peer;
 pub mod program;
 pub mod shop;
 pub mod tls;
+pub mod tokens;
 pub mod web;
 
 use std::future::Future;

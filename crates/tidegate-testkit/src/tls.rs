@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -22,13 +22,36 @@ use crate::soon;
 /// # Panics
 /// If the file is no certificate, or nothing listens.
 pub async fn connect(address: SocketAddr, certificate: &Path, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_as(address, certificate, alpn, None).await
+}
+
+/// The same, as the client that `client` says, if there is one.
+///
+/// # Errors
+/// The handshake failed.
+///
+/// # Panics
+/// If a file is no certificate, or nothing listens.
+pub async fn connect_as(
+    address: SocketAddr,
+    certificate: &Path,
+    alpn: &[&str],
+    client: Option<&Client>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(certificate).expect("a PEM file") {
         roots.add(certificate.expect("a certificate")).expect("a certificate that can be trusted");
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = builder.expect("TLS 1.2 and 1.3").with_root_certificates(roots).with_no_client_auth();
+    let builder = builder.expect("TLS 1.2 and 1.3").with_root_certificates(roots);
+    let mut config = match client {
+        None => builder.with_no_client_auth(),
+        Some(Client { certificate, key }) => {
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
+            builder.with_client_auth_cert(vec![certificate.clone()], key).expect("a certificate with its key")
+        }
+    };
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from("localhost").expect("a name");
     let socket = soon(TcpStream::connect(address)).await.expect("the gateway listens");
@@ -63,4 +86,58 @@ pub fn write_certificate_until(folder: &Path, end: SystemTime) -> (PathBuf, Path
     std::fs::write(&cert, made.pem()).expect("the folder can be written to");
     std::fs::write(&key, pair.serialize_pem()).expect("the folder can be written to");
     (cert, key)
+}
+
+/// Signs certificates of clients.
+pub struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
+
+/// A client's certificate and its key in PEM.
+pub struct Client {
+    /// In DER.
+    pub certificate: CertificateDer<'static>,
+    key: String,
+}
+
+impl Authority {
+    /// A new authority.
+    ///
+    /// # Panics
+    /// If the system has no randomness.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pair = rcgen::KeyPair::generate().expect("a key");
+        Self(rcgen::CertifiedIssuer::self_signed(params, pair).expect("a certificate"))
+    }
+
+    /// Its own certificate in PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A client with these alternative names: URIs, or DNS names.
+    ///
+    /// # Panics
+    /// If a name can be neither.
+    #[must_use]
+    pub fn client(&self, names: &[&str]) -> Client {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("no names");
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let name = |name: &&str| {
+            let text = (*name).try_into().expect("ASCII");
+            if name.contains("://") { rcgen::SanType::URI(text) } else { rcgen::SanType::DnsName(text) }
+        };
+        params.subject_alt_names = names.iter().map(name).collect();
+        let pair = rcgen::KeyPair::generate().expect("a key");
+        let made = params.signed_by(&pair, &self.0).expect("a certificate");
+        Client { certificate: made.der().clone(), key: pair.serialize_pem() }
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
 }

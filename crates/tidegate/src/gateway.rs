@@ -153,6 +153,7 @@ mod tests {
             listener: "a".into(),
             listener_id: ListenerId::default(),
             tls: false,
+            certificate: std::sync::OnceLock::new(),
             ending: Arc::default(),
         };
         let conn = Arc::new(conn);

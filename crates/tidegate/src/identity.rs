@@ -64,6 +64,15 @@ pub fn claim<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value
     rest.split('.').try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))
 }
 
+/// The certificate that a client has shown, which its listener has verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// SHA-256 of its DER form, which tokens may be bound to (RFC 8705, section 3).
+    pub thumbprint: [u8; 32],
+    /// Alternative names: URIs, then DNS names, as they stand there.
+    pub names: Vec<Box<str>>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

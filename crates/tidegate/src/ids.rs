@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::ending::Ending;
+use crate::identity::ClientCertificate;
 
 /// One data-plane thread, counted from 0. Every connection carries the one that accepted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +84,8 @@ pub struct ConnInfo {
     pub listener_id: ListenerId,
     /// The connection is encrypted, so the scheme is `https`.
     pub tls: bool,
+    /// The certificate that the client has shown; settled before the first request.
+    pub certificate: OnceLock<ClientCertificate>,
     /// The end of the listener, for what would not end by itself.
     pub ending: Arc<Ending>,
 }

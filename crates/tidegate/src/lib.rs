@@ -37,6 +37,7 @@ pub mod pipeline;
 // Row 8: where clients connect; what changes while the process runs.
 pub mod admin;
 pub mod export;
+pub mod jwks;
 pub mod listen;
 pub mod refresh;
 pub mod reload;

@@ -41,7 +41,7 @@ pub enum OutboundError {
     /// The connection broke, or the answer is not HTTP/1.1.
     #[error("{0}")]
     Http(#[from] hyper::Error),
-    /// The body broke off, or has more than [`MAX_ANSWER`] bytes.
+    /// The body broke off, or has more bytes than may be.
     #[error("the answer cannot be read: {0}")]
     Body(String),
 }
@@ -97,7 +97,7 @@ pub async fn post(
     fields: &[(HeaderName, HeaderValue)],
     body: Bytes,
 ) -> Result<Answer, OutboundError> {
-    send(Method::POST, target, addresses, path, fields, body).await
+    send(Method::POST, target, addresses, path, fields, body, MAX_ANSWER).await
 }
 
 /// Gets `path` from `target`, which has one of `addresses`.
@@ -105,7 +105,20 @@ pub async fn post(
 /// # Errors
 /// There is no whole answer.
 pub async fn get(target: &Target, addresses: &[SocketAddr], path: &PathAndQuery) -> Result<Answer, OutboundError> {
-    send(Method::GET, target, addresses, path, &[], Bytes::new()).await
+    get_up_to(target, addresses, path, MAX_ANSWER).await
+}
+
+/// The same, with an answer of at most `max` bytes.
+///
+/// # Errors
+/// There is no whole answer.
+pub async fn get_up_to(
+    target: &Target,
+    addresses: &[SocketAddr],
+    path: &PathAndQuery,
+    max: usize,
+) -> Result<Answer, OutboundError> {
+    send(Method::GET, target, addresses, path, &[], Bytes::new(), max).await
 }
 
 async fn send(
@@ -115,6 +128,7 @@ async fn send(
     path: &PathAndQuery,
     fields: &[(HeaderName, HeaderValue)],
     body: Bytes,
+    max: usize,
 ) -> Result<Answer, OutboundError> {
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
@@ -127,12 +141,12 @@ async fn send(
     let asked = async {
         let tls = target.tls.as_ref().map(|(client, name)| (client, name));
         let stream = dial::connect(addresses, tls, CONNECT_TIME).await?;
-        exchange(stream, request).await
+        exchange(stream, request, max).await
     };
     tokio::time::timeout(TOTAL_TIME, asked).await.unwrap_or(Err(OutboundError::TimedOut))
 }
 
-async fn exchange(stream: Stream, request: Request<Full<Bytes>>) -> Result<Answer, OutboundError> {
+async fn exchange(stream: Stream, request: Request<Full<Bytes>>, max: usize) -> Result<Answer, OutboundError> {
     let mut settings = http1::Builder::new();
     settings.max_buf_size(MAX_HEAD);
     let (mut sender, connection) = settings.handshake(TokioIo::new(stream)).await?;
@@ -144,7 +158,7 @@ async fn exchange(stream: Stream, request: Request<Full<Bytes>>) -> Result<Answe
     };
     let answered = async {
         let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = Limited::new(body, MAX_ANSWER).collect().await;
+        let body = Limited::new(body, max).collect().await;
         let body = body.map_err(|error| OutboundError::Body(error.to_string()))?.to_bytes();
         Ok(Answer { status: head.status, headers: head.headers, body })
     };

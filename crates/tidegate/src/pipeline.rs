@@ -21,7 +21,7 @@ pub async fn run<'s>(
     request: Request<RequestBody>,
     on_route: impl FnOnce(&'s CompiledRoute),
 ) -> Result<Response<ResponseBody>, Reject> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let uri = parts.uri.clone();
     let path = canonicalize(uri.path().as_bytes(), CanonicalOptions::default());
     let path = path.map_err(|error| Reject::bad_path(&error))?;
@@ -29,7 +29,9 @@ pub async fn run<'s>(
     let host = uri.host().unwrap_or_else(|| host_header(&parts.headers));
     let route = snapshot.choose(host, parts.method.as_str(), path.as_str(), &mut captures)?;
     on_route(route);
-    route.action.run(exchange, parts, body, path.as_str(), &captures).await
+    snapshot.reserved.take_from(&mut parts.headers);
+    let pass = route.access.admit(exchange, &mut parts).await?;
+    route.action.run(pass, exchange, parts, body, path.as_str(), &captures).await
 }
 
 fn host_header(headers: &http::HeaderMap) -> &str {

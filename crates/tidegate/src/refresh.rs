@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::gateway::Gateway;
 use crate::ids::WorkerId;
+use crate::jwks;
 use crate::lifecycle::Lifecycle;
 use crate::snapshot::compile::{self, Inputs};
 use crate::snapshot::inputs::Digest;
@@ -28,12 +29,13 @@ use crate::upstream::{Resolver, keep_checked, keep_resolved};
 /// What readiness calls the descriptors of a service.
 const PENDING: &str = "descriptors:";
 
-/// Readiness waits for the descriptors of all services that are asked by reflection. To be called before the first
+/// Readiness waits for the descriptors of all services that are asked by reflection, and for keys of tokens. To be called before the first
 /// request can come, or readiness would be told too early.
 pub fn expect(live: &Live, lifecycle: &Lifecycle) {
     for service in live.services.iter().filter(|service| wanted(service).is_some()) {
         lifecycle.wait_for(&format!("{PENDING}{}", service.cluster.name()));
     }
+    jwks::expect(live, lifecycle);
 }
 
 /// What the backend is asked for, if it is asked.
@@ -94,6 +96,7 @@ impl Followers {
             followers.tend(service);
         }
         followers.settle();
+        followers.fetch_keys(None);
         followers
     }
 
@@ -108,6 +111,12 @@ impl Followers {
             self.tend(service);
         }
         self.settle();
+        self.fetch_keys(Some(before));
+    }
+
+    fn fetch_keys(&self, before: Option<&Live>) {
+        let registry = &self.learner.registry;
+        jwks::follow(&registry.live(), before, &self.resolver, &registry.process.lifecycle);
     }
 
     fn settle(&mut self) {
@@ -232,6 +241,7 @@ impl Learner {
             valid: &live.valid,
             hash: &live.hash,
             services: &live.services,
+            providers: &live.providers,
             process: &self.registry.process,
             generation,
         });

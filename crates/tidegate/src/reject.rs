@@ -157,7 +157,7 @@ const fn status_client_closed() -> StatusCode {
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Most steps of a request can end in one, so it is kept below the size at which moving it would cost something.
-const _: () = assert!(size_of::<Reject>() <= 128);
+const _: () = assert!(size_of::<Reject>() < 128);
 
 /// A refusal, before it is written in the client's format.
 #[derive(Clone, Debug, PartialEq)]
@@ -179,7 +179,7 @@ pub struct Reject {
     /// A 415 because of the body's coding: the answer says which would have been taken (RFC 9110, section 12.5.3).
     pub coding: bool,
     /// Fields of the request that are wrong; at most ten.
-    pub violations: Vec<Violation>,
+    pub violations: Box<[Violation]>,
     /// What the backend said, for `upstream_error` and `upstream_timeout`.
     pub backend: Option<Box<Status>>,
     /// The connection must close after the answer: its framing cannot be trusted any more.
@@ -199,7 +199,7 @@ impl Reject {
             challenge: None,
             retry_after: (reason.status().as_u16() == 503).then_some(RETRY_AFTER),
             coding: false,
-            violations: Vec::new(),
+            violations: Box::default(),
             backend: None,
             close: false,
         }
@@ -239,7 +239,7 @@ impl Reject {
     /// With the faults of single fields.
     #[must_use]
     pub fn violations(mut self, violations: Vec<Violation>) -> Self {
-        self.violations = violations;
+        self.violations = violations.into();
         self
     }
 

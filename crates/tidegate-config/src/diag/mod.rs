@@ -125,6 +125,10 @@ codes! {
     Descriptors = "descriptors_failed",
     /// A certificate or key that cannot be used.
     Tls = "tls_failed",
+    /// A key set that cannot be fetched, or has no key that can be used.
+    Jwks = "jwks_failed",
+    /// Keys of tokens, or a file of API keys, that cannot be used.
+    Keys = "keys_failed",
     /// A name that the resolver does not know.
     Dns = "dns_failed",
     /// An endpoint that cannot be connected to. Its name does have an address: without one it is `dns_failed`.
@@ -137,6 +141,10 @@ codes! {
     CertificateExpired = "certificate_expired",
     /// A configuration file that is a mount of its own, whose changes never show.
     FileMount = "file_mount",
+    /// A route that says nothing of who may ask, beside others that do.
+    OpenRoute = "open_route",
+    /// A secret that can be guessed.
+    WeakSecret = "weak_secret",
     /// A drain that may take longer than service managers wait.
     LongDrain = "long_drain",
     /// Clear text on an address that others can reach.

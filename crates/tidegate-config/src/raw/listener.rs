@@ -8,7 +8,7 @@ use crate::decode::{Cx, Decode, Item, Name, Text, closed_enum, raw_struct};
 use crate::diag::{Code, Diagnostic};
 use crate::node::{Node, Value};
 use crate::schema::Book;
-use crate::valid::Protocol;
+use crate::valid::{ClientAuth, Protocol};
 
 raw_struct! {
     /// One listening address.
@@ -33,11 +33,21 @@ raw_struct! {
         cert: Text = required,
         /// PEM file with the private key.
         key: Text = required,
+        /// PEM file with the roots that certificates of clients are verified with. Without the key clients are asked for
+        /// none.
+        client_ca: Text,
+        /// Whether a client without a certificate is refused in the handshake (`required`) or by the routes that demand
+        /// one (`optional`). A certificate that `client_ca` has not signed is refused in any case.
+        client_auth: ClientAuth = "required",
     }
-    later { "client_ca" "client_auth" "certificates" "min_version" }
+    later { "certificates" "min_version" }
 }
 
 closed_enum! {
+    ClientAuth {
+        "required" => Self::Required,
+        "optional" => Self::Optional,
+    }
     Protocol {
         "http2" => Self::Http2,
         "http1" => Self::Http1,
@@ -48,13 +58,13 @@ closed_enum! {
 #[derive(Clone, Debug)]
 pub(crate) enum RawTls {
     Auto,
-    Files(RawTlsFiles),
+    Files(Box<RawTlsFiles>),
 }
 
 impl Decode for RawTls {
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
         match &node.value {
-            Value::Map(_) => RawTlsFiles::decode(node, cx).map(Self::Files),
+            Value::Map(_) => RawTlsFiles::decode(node, cx).map(|files| Self::Files(Box::new(files))),
             Value::Scalar(scalar) if scalar.text() == "auto" => Some(Self::Auto),
             Value::Scalar(scalar) => {
                 let problem = Diagnostic::error(Code::InvalidValue, format!("{} is not a TLS setting", scalar.shown()));

@@ -3,6 +3,7 @@
 //! The documentation of the fields is the reference manual: it is printed by the JSON Schema and by the generated
 //! `docs/configuration.md`. The `later` lists are the keys of the product that this version refuses.
 
+mod auth;
 mod envelope;
 mod listener;
 mod observability;
@@ -12,8 +13,9 @@ mod process;
 mod route;
 mod service;
 
+pub(crate) use auth::{RawAllow, RawApiKey, RawAuth, RawProvider, RawRouteAuth};
 pub(crate) use envelope::{Json, RawEnvelope};
-pub(crate) use listener::{RawListener, RawTls};
+pub(crate) use listener::{RawListener, RawTls, RawTlsFiles};
 pub(crate) use observability::{RawAccess, RawMetrics, RawObservability, RawTracing};
 pub(crate) use operate::{RawAdmin, RawClientIp, RawHealth, RawReadiness};
 pub(crate) use policy::{RawBackoff, RawBudget, RawHeaders, RawJson, RawMetadata, RawPolicy, RawRetry};
@@ -37,6 +39,8 @@ raw_struct! {
         listeners: Vec<Item<RawListener>>,
         /// How a client's address is found out.
         client_ip: RawClientIp,
+        /// Who is who: credentials, roles, and what backends are told of it.
+        auth: RawAuth,
         /// How the process stops.
         drain: RawDrain,
         /// Threads.
@@ -61,6 +65,6 @@ raw_struct! {
         system_routes: RawSystemRoutes,
     }
     later {
-        "redis" "auth" "realtime" "memory_limit" "limits" "merge_slashes"
+        "redis" "realtime" "memory_limit" "limits" "merge_slashes"
     }
 }

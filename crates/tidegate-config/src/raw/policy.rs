@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use super::RawRouteAuth;
 use crate::decode::{
     Bytes, Count, Cx, Decode, Field, Item, Name, Ratio, Table, Text, Time, closed_enum, did_you_mean, raw_struct,
 };
@@ -18,6 +19,10 @@ raw_struct! {
     /// Policies. They may stand under `defaults`, on a service and on a route; the nearest one wins, key by key, and
     /// `null` removes what is inherited.
     RawPolicy {
+        /// Whether a credential is needed: of `auth.default`, unless `auth` names other providers.
+        auth_required: bool = "false",
+        /// What is demanded of whoever asks.
+        auth: RawRouteAuth,
         /// Deadline of a request; for a stream, of its first message. `null`: none.
         timeout: Time = "15s",
         /// Longest silence between two messages of a stream. `null`: no limit.
@@ -55,7 +60,7 @@ raw_struct! {
         inner_wildcard: bool = "false",
     }
     later {
-        "auth" "auth_required" "rate_limits" "cors" "cache" "invalidate" "validate" "compress" "compression"
+        "rate_limits" "cors" "cache" "invalidate" "validate" "compress" "compression"
         "etag" "trailing_slash" "auto_mapping" "collision" "unexpected_body"
         "form_body" "enum_case" "enum_prefix" "query_maps" "query_plus" "field_mask" "status_from_metadata"
         "array_error" "ndjson_envelope" "sse" "stream_buffer" "max_concurrent" "shared"

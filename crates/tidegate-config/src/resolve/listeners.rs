@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use super::{File, Names, Resolver, name_of, place_of};
 use crate::decode::{Item, Text};
 use crate::diag::{Code, Place};
-use crate::raw::{RawListener, RawTls};
-use crate::valid::{Listener, Protocol, Tls};
+use crate::raw::{RawListener, RawTls, RawTlsFiles};
+use crate::valid::{ClientAuth, ClientCertificates, Listener, Protocol, Tls};
 
 impl Resolver<'_> {
     pub(super) fn listeners(&mut self, files: &[File], main: &File) -> Vec<Listener> {
@@ -40,6 +40,10 @@ impl Resolver<'_> {
             None => Some(vec![Protocol::Http2, Protocol::Http1]),
             Some(list) => self.distinct("protocols", list),
         };
+        let clients = match raw.tls.value() {
+            Some(RawTls::Files(files)) => self.client_certificates(files),
+            Some(RawTls::Auto) | None => None,
+        };
         let tls = match raw.tls.value() {
             None => Tls::None,
             Some(RawTls::Auto) => Tls::Auto,
@@ -51,7 +55,16 @@ impl Resolver<'_> {
             return None;
         }
         let name = raw.name.value()?.0.clone();
-        Some(Listener { name, place: item.place.clone(), address: address?, tls, protocols: protocols? })
+        Some(Listener { name, place: item.place.clone(), address: address?, tls, protocols: protocols?, clients })
+    }
+
+    fn client_certificates(&mut self, raw: &RawTlsFiles) -> Option<ClientCertificates> {
+        if let Some(auth) = raw.client_auth.set().filter(|_| raw.client_ca.is_missing()) {
+            let help = "it has the roots that they are verified with";
+            self.error_with(Code::MissingKey, &auth.place, "\"client_auth\" needs \"client_ca\"", help);
+        }
+        let ca = self.path(raw.client_ca.set()?);
+        Some(ClientCertificates { ca, auth: raw.client_auth.value().copied().unwrap_or(ClientAuth::Required) })
     }
 
     pub(super) fn address(&mut self, item: &Item<Text>) -> Option<SocketAddr> {

@@ -4,6 +4,8 @@
 //! Nothing here stops at a problem either. A part that is wrong is reported and left out; parts that refer to it by
 //! name still find the name, so one mistake is one message.
 
+mod access;
+mod auth;
 mod envelopes;
 mod listeners;
 mod names;
@@ -46,16 +48,19 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
     let mut resolver = Resolver { folders, problems };
     resolver.check_shape(files);
     let listeners = resolver.listeners(files, main);
+    let (auth, known_providers) = resolver.auth(main);
     let (envelopes, envelope_names) = resolver.envelopes(files);
     let defaults = main.raw.defaults.value();
     if let Some(defaults) = defaults {
         resolver.check_policy(defaults, &envelope_names);
+        resolver.check_route_access(defaults, &known_providers);
     }
-    let (services, known_services) = resolver.services(files, &envelope_names, defaults);
+    let (services, known_services) = resolver.services(files, &envelope_names, &known_providers, defaults);
     let system_routes = resolver.system_routes(main);
     let scope = routes::Scope {
         defaults,
         files,
+        providers: &known_providers,
         services: &known_services,
         envelopes: &envelopes,
         envelope_names: &envelope_names,
@@ -72,6 +77,7 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
         routes,
         defaults: policy::merge_values(&policy::Levels(levels), &envelope_names),
         envelopes,
+        auth,
         client_ip: resolver.client_ip(main),
         drain: resolver.drain(main),
         runtime: resolver.runtime(main),
@@ -128,6 +134,7 @@ impl Resolver<'_> {
         for File { raw, .. } in files.iter().skip(1) {
             let main_only = [
                 ("include", place_of(&raw.include)),
+                ("auth", place_of(&raw.auth)),
                 ("client_ip", place_of(&raw.client_ip)),
                 ("drain", place_of(&raw.drain)),
                 ("runtime", place_of(&raw.runtime)),

@@ -217,7 +217,7 @@ pub(super) enum Seen<'a, T> {
 }
 
 impl<'a, T> Seen<'a, T> {
-    fn of(field: &'a Field<T>) -> Self {
+    pub(super) fn of(field: &'a Field<T>) -> Self {
         match field {
             Field::Absent | Field::Invalid => Self::Absent,
             Field::Null(place) => Self::Removed(place),
@@ -227,7 +227,7 @@ impl<'a, T> Seen<'a, T> {
 }
 
 /// A key of a block: a removed block removes all its keys.
-fn nested<'a, B, T>(block: &'a Field<B>, key: impl FnOnce(&'a B) -> &'a Field<T>) -> Seen<'a, T> {
+pub(super) fn nested<'a, B, T>(block: &'a Field<B>, key: impl FnOnce(&'a B) -> &'a Field<T>) -> Seen<'a, T> {
     match block {
         Field::Absent | Field::Invalid => Seen::Absent,
         Field::Null(place) => Seen::Removed(place),
@@ -279,12 +279,12 @@ pub(super) struct Levels<'a>(pub(super) Vec<(Level, &'a RawPolicy)>);
 
 impl<'a> Levels<'a> {
     /// The nearest level that says something.
-    fn find<T>(&self, key: impl Fn(&'a RawPolicy) -> Seen<'a, T>) -> Option<(Level, Seen<'a, T>)> {
+    pub(super) fn find<T>(&self, key: impl Fn(&'a RawPolicy) -> Seen<'a, T>) -> Option<(Level, Seen<'a, T>)> {
         self.0.iter().map(|(level, policy)| (*level, key(policy))).find(|(_, seen)| !matches!(seen, Seen::Absent))
     }
 
     /// A key that `null` turns off; `default` holds if nobody says anything.
-    fn option<T: 'a, V>(
+    pub(super) fn option<T: 'a, V>(
         &self,
         key: impl Fn(&'a RawPolicy) -> Seen<'a, T>,
         value: impl FnOnce(&T) -> Option<V>,
@@ -298,7 +298,7 @@ impl<'a> Levels<'a> {
     }
 
     /// A key that always has a value; `null` goes back to the default.
-    fn value<T: 'a, V>(
+    pub(super) fn value<T: 'a, V>(
         &self,
         key: impl Fn(&'a RawPolicy) -> Seen<'a, T>,
         value: impl FnOnce(&T) -> V,

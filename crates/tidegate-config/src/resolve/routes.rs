@@ -2,6 +2,7 @@
 
 use tidegate_route::Template;
 
+use super::auth::KnownProviders;
 use super::policy::{Levels, is_token};
 use super::rpc::{Named, is_dotted, is_identifier, names_rpc};
 use super::services::{KnownServices, is_host};
@@ -17,6 +18,7 @@ use crate::valid::{
 pub(super) struct Scope<'a> {
     pub(super) defaults: Option<&'a RawPolicy>,
     pub(super) files: &'a [File],
+    pub(super) providers: &'a KnownProviders,
     pub(super) services: &'a KnownServices<'a>,
     pub(super) envelopes: &'a [Envelope],
     pub(super) envelope_names: &'a Names,
@@ -37,11 +39,14 @@ impl Resolver<'_> {
     fn route(&mut self, item: &Item<RawRoute>, scope: &Scope<'_>) -> Option<Route> {
         let raw = &item.value;
         self.check_policy(&raw.policy, scope.envelope_names);
+        self.check_route_access(&raw.policy, scope.providers);
         let service = raw.service.set().and_then(|name| self.refer("service", name, &scope.services.names));
         let mut levels = vec![(Level::Route, &raw.policy)];
         levels.extend(service.and_then(|index| scope.services.raw.get(index)).map(|raw| (Level::Service, &raw.policy)));
         levels.extend(scope.defaults.map(|defaults| (Level::Defaults, defaults)));
-        let policy = self.merge(&Levels(levels), scope.envelopes, scope.envelope_names, &item.place);
+        let levels = Levels(levels);
+        let access = self.route_access(&levels, scope.providers, &item.place);
+        let policy = self.merge(&levels, scope.envelopes, scope.envelope_names, &item.place);
         let methods = self.methods(raw);
         let hosts = self.hosts(&raw.hosts);
         let path = self.route_path(raw, &policy);
@@ -54,6 +59,7 @@ impl Resolver<'_> {
             methods: methods?,
             hosts: hosts?,
             action: action?,
+            access,
             policy,
         })
     }

@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::auth::KnownProviders;
 use super::rpc::names_rpc;
 use super::{File, Names, Resolver, place_of};
 use crate::decode::{Bytes, Field, Item, Name, Text, Time};
@@ -39,6 +40,7 @@ impl Resolver<'_> {
         &mut self,
         files: &'f [File],
         envelopes: &Names,
+        providers: &KnownProviders,
         defaults: Option<&RawPolicy>,
     ) -> (Vec<Service>, KnownServices<'f>) {
         let mut known = KnownServices { names: Names::new(), raw: Vec::new(), protocols: Vec::new() };
@@ -50,6 +52,7 @@ impl Resolver<'_> {
             }
             let Some(raw) = value.value() else { continue };
             self.check_policy(&raw.policy, envelopes);
+            self.check_route_access(&raw.policy, providers);
             let Some(service) = self.service(name, raw, files, defaults) else { continue };
             known.names.set_index(&name.value.0, services.len());
             known.raw.push(raw);

@@ -19,6 +19,26 @@ pub struct Listener {
     /// Allowed protocols in order of preference (the order of ALPN under TLS). Not empty, no repetition; without the
     /// key `[http2, http1]`. On clear text `http2` means HTTP/2 with prior knowledge.
     pub protocols: Vec<Protocol>,
+    /// Whether clients show certificates; `None`: they are not asked for any.
+    pub clients: Option<ClientCertificates>,
+}
+
+/// What is demanded of clients' certificates.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientCertificates {
+    /// PEM file with the roots.
+    pub ca: PathBuf,
+    /// Whether there must be one.
+    pub auth: ClientAuth,
+}
+
+/// Whether a client must show a certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientAuth {
+    /// The handshake fails without one.
+    Required,
+    /// Routes may demand one.
+    Optional,
 }
 
 /// Encryption of a listener.

@@ -5,6 +5,7 @@
 //! (descriptors, certificates, DNS) is checked later, by the gateway, which adds to the same
 //! [`Diagnostics`](crate::Diagnostics) through the places kept here.
 
+mod auth;
 mod client;
 mod envelope;
 mod listener;
@@ -17,9 +18,13 @@ mod resilience;
 mod route;
 mod service;
 
+pub use auth::{
+    Access, Allow, ApiKey, ApiKeys, Auth, Certificate, Check, CredentialSource, Forward, JwtRules, KeySource, Provider,
+    ProviderType, Role, Url,
+};
 pub use client::{ClientIp, Network};
 pub use envelope::{Envelope, Expression, Literal, Piece, Tree};
-pub use listener::{Listener, Protocol, Tls};
+pub use listener::{ClientAuth, ClientCertificates, Listener, Protocol, Tls};
 pub use observability::{
     AccessLog, AccessOutput, LogFormat, LogLevel, Logs, MetricsSettings, Observability, Otlp, OtlpProtocol, Tracing,
 };
@@ -57,6 +62,8 @@ pub struct Valid {
     pub envelopes: Vec<Envelope>,
     /// Who may speak for clients.
     pub client_ip: ClientIp,
+    /// Who is who.
+    pub auth: Auth,
     /// How the process stops.
     pub drain: Drain,
     /// Threads.

@@ -4,6 +4,7 @@ use tidegate_route::Template;
 
 use crate::diag::Place;
 
+use super::auth::Access;
 use super::policy::Policy;
 
 /// One entry of `routes`.
@@ -21,6 +22,8 @@ pub struct Route {
     pub hosts: Vec<String>,
     /// What is done.
     pub action: Action,
+    /// Who may ask.
+    pub access: Access,
     /// Merged policies.
     pub policy: Policy,
 }

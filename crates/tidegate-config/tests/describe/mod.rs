@@ -16,6 +16,9 @@ pub(crate) fn describe(valid: &Valid) -> String {
             "listener {} {} {:?} {:?} [{}]",
             listener.name, listener.address, listener.tls, listener.protocols, listener.place
         );
+        if let Some(clients) = &listener.clients {
+            let _ = writeln!(out, "  {clients:?}");
+        }
     }
     for service in &valid.services {
         let _ = writeln!(out, "service {} [{}]", service.name, service.place);
@@ -35,6 +38,17 @@ pub(crate) fn describe(valid: &Valid) -> String {
         if let Some(tls) = &service.tls {
             let _ = writeln!(out, "  {tls:?}");
         }
+    }
+    for provider in &valid.auth.providers {
+        let _ =
+            writeln!(out, "provider {} {:?} forward_token {}", provider.name, provider.from, provider.forward_token);
+        let _ = writeln!(out, "  {:?}", provider.check);
+    }
+    for role in &valid.auth.roles {
+        let _ = writeln!(out, "role {} includes {:?}", role.name, role.includes);
+    }
+    for forward in &valid.auth.forward {
+        let _ = writeln!(out, "forward {} is {}", forward.name, forward.claim);
     }
     for envelope in &valid.envelopes {
         let _ = writeln!(out, "envelope {} [{}]", envelope.name, envelope.place);
@@ -85,6 +99,17 @@ fn describe_route(route: &Route, valid: &Valid, out: &mut String) {
             let _ = writeln!(out, "  respond {} {:?} {body}", respond.status, respond.content_type);
         }
     }
+    let access = &route.access;
+    setting("auth.required", &access.required, out);
+    let named: Vec<&str> = access
+        .providers
+        .iter()
+        .filter_map(|at| valid.auth.providers.get(*at))
+        .map(|known| known.name.as_str())
+        .collect();
+    setting("auth.providers", &Setting { value: named, origin: access.providers.origin.clone() }, out);
+    setting("auth.allow", &access.allow, out);
+    setting("auth.methods", &access.methods, out);
     describe_policy(&route.policy, out);
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::heartbeat::Heartbeat;
 use crate::lifecycle::Lifecycle;
+use crate::policy::authn::keys::RemoteKeys;
 use crate::upstream::{BreakerState, Cluster};
 use crate::{time, version};
 
@@ -100,6 +101,9 @@ impl States {
     }
 }
 
+/// Keys that could not be fetched again for so long are a reason to look: three times as long as between two fetches.
+const KEYS_STALE: Duration = Duration::from_secs(1_800);
+
 /// Over the services of one snapshot.
 #[derive(Debug)]
 pub struct Health {
@@ -107,6 +111,8 @@ pub struct Health {
     heartbeat: Arc<Heartbeat>,
     /// In the order of the configuration.
     services: Vec<WatchedService>,
+    /// Keys of tokens that are fetched.
+    keys: Vec<Arc<RemoteKeys>>,
     detail: HealthDetail,
 }
 
@@ -156,9 +162,10 @@ impl Health {
         lifecycle: Arc<Lifecycle>,
         heartbeat: Arc<Heartbeat>,
         services: Vec<WatchedService>,
+        keys: Vec<Arc<RemoteKeys>>,
         detail: HealthDetail,
     ) -> Self {
-        Self { lifecycle, heartbeat, services, detail }
+        Self { lifecycle, heartbeat, services, keys, detail }
     }
 
     /// The process is about to stop.
@@ -231,7 +238,7 @@ impl Health {
         (!fails, document)
     }
 
-    /// Each service, and whether all of them pass. Names no address.
+    /// Each service and each set of fetched keys, and whether all of them pass. Names no address.
     fn checks(&self) -> (Map<String, Value>, bool) {
         let mut checks = Map::new();
         let mut all_pass = true;
@@ -251,6 +258,14 @@ impl Health {
                 members.insert("breaker".to_owned(), breaker.word().into());
             }
             checks.insert(format!("service:{}", service.name), check);
+        }
+        for keys in &self.keys {
+            let age = keys.fetched().map(|fetched| time::now().saturating_duration_since(fetched));
+            let pass = age.is_some_and(|age| age < KEYS_STALE);
+            all_pass &= pass;
+            let status = if pass { "pass" } else { "warn" };
+            let check = json!({"status": status, "age_s": age.map(|age| age.as_secs())});
+            checks.insert(format!("jwks:{}", keys.provider), check);
         }
         (checks, all_pass)
     }

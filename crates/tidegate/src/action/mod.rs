@@ -17,6 +17,7 @@ use tidegate_route::Captures;
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
+use crate::policy::authz::Pass;
 use crate::reject::{Reason, Reject};
 
 /// The action of a compiled route.
@@ -45,12 +46,13 @@ impl Action {
         if let Self::Transcode(transcode) = self { Some(transcode) } else { None }
     }
 
-    /// Runs it. `path` is the canonical path that `captures` point into.
+    /// Runs it for a request that was let in. `path` is the canonical path that `captures` point into.
     ///
     /// # Errors
     /// The refusal; nothing was sent to the client.
     pub async fn run(
         &self,
+        _pass: Pass,
         exchange: &std::sync::Arc<Exchange>,
         parts: Parts,
         body: RequestBody,

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use tidegate_config::Valid;
 use tidegate_config::valid::{
-    AccessOutput, Action, Descriptors, HealthDetail, Listener, LogFormat, OtlpProtocol, Required, Runtime,
-    RuntimeModel, Service, ServiceProtocol, Tls, Workers,
+    AccessOutput, Action, Check, Descriptors, HealthDetail, KeySource, Listener, LogFormat, OtlpProtocol, Provider,
+    Required, Runtime, RuntimeModel, Service, ServiceProtocol, Tls, Workers,
 };
 
 use crate::explain;
@@ -22,6 +22,7 @@ pub(super) fn document(snapshot: &Snapshot) -> Value {
         "admin": valid.admin.as_ref().map(|admin| {
             json!({"address": admin.address, "token": admin.token.as_ref().map(|_| HIDDEN)})
         }),
+        "auth": auth(valid),
         "client_ip": {"trusted_proxies": valid.client_ip.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>()},
         "drain": {"readiness_delay": duration(drain.readiness_delay), "timeout": duration(drain.timeout)},
         "runtime": runtime(valid.runtime),
@@ -31,6 +32,41 @@ pub(super) fn document(snapshot: &Snapshot) -> Value {
         "system_routes": valid.system_routes.iter().map(|(key, route)| (key, route.path.clone())).collect::<std::collections::BTreeMap<_, _>>(),
         "services": valid.services.iter().map(service).collect::<Vec<_>>(),
         "routes": routes(snapshot),
+    })
+}
+
+fn auth(valid: &Valid) -> Value {
+    let auth = &valid.auth;
+    let provider = |provider: &Provider| {
+        let check = match &provider.check {
+            Check::Jwt(rules) => json!({
+                "type": "jwt",
+                "issuer": rules.issuer,
+                "audience": rules.audience,
+                "algorithms": rules.algorithms,
+                "leeway": duration(rules.leeway),
+                "keys": match &rules.keys {
+                    KeySource::Secret { .. } => json!({"secret": HIDDEN}),
+                    KeySource::Pem(path) => json!({"public_key": path}),
+                    KeySource::File(path) => json!({"jwks": path}),
+                    KeySource::Url(url) => json!({"jwks": url.text}),
+                    KeySource::Discovery(_) => json!({"discovery": true}),
+                },
+            }),
+            Check::ApiKey(keys) => json!({"type": "api_key", "keys": keys.keys.len(), "keys_file": keys.file}),
+            Check::Mtls(certificates) => {
+                let names: Vec<&str> = certificates.iter().map(|known| known.name.as_str()).collect();
+                json!({"type": "mtls", "certificates": names})
+            }
+        };
+        (provider.name.clone(), check)
+    };
+    let forward = auth.forward.iter().map(|forward| (forward.name.clone(), json!(forward.claim)));
+    let roles = auth.roles.iter().map(|role| (role.name.clone(), json!(role.includes)));
+    json!({
+        "providers": auth.providers.iter().map(provider).collect::<serde_json::Map<_, _>>(),
+        "forward": forward.collect::<serde_json::Map<_, _>>(),
+        "roles": roles.collect::<serde_json::Map<_, _>>(),
     })
 }
 

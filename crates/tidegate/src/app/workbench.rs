@@ -52,6 +52,7 @@ impl Workbench {
             valid: &live.valid,
             hash: &live.hash,
             services: &live.services,
+            providers: &live.providers,
             process: &self.process,
             generation: snapshot.generation,
         });

@@ -1,4 +1,4 @@
-//! The part of `tidegate check --online` that asks the outside world: names, ports, endpoints, descriptors.
+//! The part of `tidegate check --online` that asks the outside world: names, ports, endpoints, descriptors, keys of tokens.
 //!
 //! Everything is asked in parallel, within bounds, on this thread; nothing is served and no method but reflection is
 //! called.
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use crate::app::workbench::Workbench;
 use crate::dial::{TlsClient, TlsError, connect, server_name};
 use crate::ids::WorkerId;
+use crate::jwks;
 use crate::snapshot::registry::{Running, SchemaOrigin};
 use crate::tasks;
 use crate::upstream::reflection::{FileSet, fetch};
@@ -34,6 +35,8 @@ enum Told {
     Endpoint(usize, Result<(), Diagnostic>),
     /// The service with this index told its descriptors, or not.
     Descriptors(usize, Result<FileSet, Diagnostic>),
+    /// Keys of tokens were fetched, or not.
+    Keys(Result<usize, Diagnostic>),
 }
 
 /// All problems that can only be seen from here. Afterwards `bench` knows the descriptors that were told.
@@ -55,8 +58,8 @@ pub(super) fn problems(bench: &mut Workbench) -> io::Result<Vec<Diagnostic>> {
     }
     for told in told {
         match told {
-            Told::Endpoint(_, Ok(())) => {}
-            Told::Endpoint(_, Err(problem)) => found.push(problem),
+            Told::Endpoint(_, Ok(())) | Told::Keys(Ok(_)) => {}
+            Told::Endpoint(_, Err(problem)) | Told::Keys(Err(problem)) => found.push(problem),
             Told::Descriptors(service, Ok(files)) => {
                 if let Err(problems) = bench.learn(service, &files) {
                     found.extend(problems.problems().iter().cloned());
@@ -109,6 +112,21 @@ async fn ask(bench: &Workbench) -> Vec<Told> {
             let question = descriptors(service.clone(), running.clone(), wanted.clone(), Arc::clone(&resolver));
             let late = untold(service, "not within 10 s");
             spawn(&permits, &tell, late, question, move |done| Told::Descriptors(index, done));
+        }
+    }
+    for provider in &live.providers {
+        if let Some(keys) = provider.remote_keys().cloned() {
+            let (resolver, place) = (Arc::clone(&resolver), provider.place.clone());
+            let failed = move |why: &str| {
+                let text = format!("the keys of {:?} cannot be fetched: {why}", keys.provider);
+                Diagnostic::error(Code::Jwks, text).at(&place)
+            };
+            let (late, keys) = (failed("not within 10 s"), provider.remote_keys().cloned());
+            let question = async move {
+                let Some(keys) = keys else { return Ok(0) };
+                jwks::probe(&keys, &resolver).await.map_err(|why| failed(&why))
+            };
+            spawn(&permits, &tell, late, question, Told::Keys);
         }
     }
     drop(tell);

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use tidegate_config::Valid;
+use tidegate_config::valid::Route;
 
 use super::{Format, load, offline, print};
 use crate::snapshot::CompiledRoute;
@@ -16,7 +18,8 @@ pub(super) fn run(path: &Path, format: Format) -> ExitCode {
         Ok(offline) => offline,
         Err(code) => return code,
     };
-    let rows: Vec<Row<'_>> = offline.snapshot.routes.iter().map(Row::of).collect();
+    let valid = &offline.snapshot.valid;
+    let rows: Vec<Row<'_>> = offline.snapshot.routes.iter().map(|route| Row::of(route, valid)).collect();
     print(&match format {
         Format::Text => table(&rows),
         // Texts and lists of texts: there is nothing that could fail.
@@ -44,7 +47,7 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn of(route: &'a CompiledRoute) -> Self {
+    fn of(route: &'a CompiledRoute, valid: &Valid) -> Self {
         Self {
             name: &route.name,
             methods: route.methods.as_deref(),
@@ -52,7 +55,7 @@ impl<'a> Row<'a> {
             path: route.template.as_str(),
             target: &route.target,
             service: (!route.service.is_empty()).then_some(&*route.service),
-            auth: None,
+            auth: route.index.and_then(|index| valid.routes.get(index)).and_then(|route| providers(route, valid)),
             limits: Vec::new(),
             cache: None,
             origin: &route.origin,
@@ -73,6 +76,14 @@ impl<'a> Row<'a> {
             self.origin.to_owned(),
         ]
     }
+}
+
+/// The providers of a route that needs a credential.
+fn providers(route: &Route, valid: &Valid) -> Option<String> {
+    let access = &route.access;
+    let name = |index: &usize| valid.auth.providers.get(*index).map(|provider| provider.name.as_str());
+    let names: Vec<&str> = access.providers.value.iter().filter_map(name).collect();
+    access.required.value.then(|| names.join(","))
 }
 
 fn table(rows: &[Row<'_>]) -> String {

@@ -32,6 +32,7 @@ use crate::action::transcode::Transcode;
 use crate::action::transcode::preflight::{Preflight, Step};
 use crate::exchange::{Exchange, Intake};
 use crate::head;
+use crate::identity::Identity;
 use crate::ids::{ConnInfo, ListenerId, WorkerId};
 use crate::reject::{Reason, Reject};
 use crate::snapshot::{CompiledRoute, Snapshot};
@@ -63,12 +64,19 @@ pub fn explain_as(snapshot: &Snapshot, question: &Question, standpoint: Standpoi
     let vetted = vetted(question, canonical.as_ref().err());
     // What is refused before routes are looked at is no near miss of any.
     let routed = vetted.is_ok();
+    let mut identity = None;
     let (route, flight, refusal) = match vetted {
         Err(reject) => unrouted(reject),
         Ok(parts) => match snapshot.choose(host, parts.method.as_str(), path, &mut captures) {
             Err(reject) => unrouted(Box::new(reject)),
             Ok(route) => {
-                let flight = fly(route, question, parts, path, &captures, standpoint);
+                let flight = match admitted(route, question, &parts, standpoint) {
+                    Ok(known) => {
+                        identity = known;
+                        fly(route, question, parts, path, &captures, standpoint)
+                    }
+                    Err(refusal) => Some(Preflight { refusal: Some(refusal), ..Preflight::default() }),
+                };
                 let refusal = flight.as_ref().and_then(|flight| flight.refusal.clone());
                 (Some(route), flight, refusal.map(|(_, reject)| (&*route.failure, reject)))
             }
@@ -78,7 +86,8 @@ pub fn explain_as(snapshot: &Snapshot, question: &Question, standpoint: Standpoi
     let (rejected, rejected_more) = if routed { near::rejected(snapshot, &asked, route) } else { (Vec::new(), 0) };
     let policies = |compiled| {
         let (valid, headers, flight) = (&*snapshot.valid, &question.headers, flight.as_ref());
-        policies::of(&policies::Context { valid, compiled, headers, flight, standpoint })
+        let identity = identity.as_deref();
+        policies::of(&policies::Context { valid, compiled, headers, flight, identity, standpoint })
     };
     Explanation {
         request: RequestView { method: question.method.to_string(), host: host.to_owned(), path: path.to_owned() },
@@ -97,7 +106,14 @@ pub fn explain_as(snapshot: &Snapshot, question: &Question, standpoint: Standpoi
 #[must_use]
 pub fn policies(snapshot: &Snapshot, compiled: &CompiledRoute) -> Vec<Policy> {
     let (valid, headers) = (&*snapshot.valid, &http::HeaderMap::new());
-    policies::of(&policies::Context { valid, compiled, headers, flight: None, standpoint: Standpoint::Running })
+    policies::of(&policies::Context {
+        valid,
+        compiled,
+        headers,
+        flight: None,
+        identity: None,
+        standpoint: Standpoint::Running,
+    })
 }
 
 /// The head as a listener leaves it, with a path that has a canonical form.
@@ -109,6 +125,23 @@ fn vetted(question: &Question, malformed: Option<&PathError>) -> Result<Parts, B
         Some(error) => Err(Box::new(Reject::bad_path(error))),
         None => Ok(parts),
     }
+}
+
+/// Who the request is from, by the credential in it, or the step that would refuse it and how.
+fn admitted(
+    route: &CompiledRoute,
+    question: &Question,
+    parts: &Parts,
+    standpoint: Standpoint,
+) -> Result<Option<Arc<Identity>>, (Step, Box<Reject>)> {
+    let request = Request::from_parts(parts.clone(), ());
+    let exchange = Exchange::begin(&nobody(question.tls), &request, &Intake::default());
+    route.access.judge(&exchange, parts).or_else(|reject| match reject.reason {
+        // Nobody has fetched any keys.
+        Reason::ConnectFailed if standpoint == Standpoint::Offline => Ok(None),
+        Reason::Forbidden => Err((Step::Authorisation, Box::new(reject))),
+        _ => Err((Step::Authentication, Box::new(reject))),
+    })
 }
 
 /// What the action would do before it sends anything; `None` for actions that send nothing.
@@ -142,6 +175,7 @@ fn nobody(tls: bool) -> Arc<ConnInfo> {
         listener: "explain".into(),
         listener_id: ListenerId::default(),
         tls,
+        certificate: std::sync::OnceLock::new(),
         ending: Arc::default(),
     })
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tidegate_config::Valid;
 use tidegate_config::units::{bytes_text, duration_text};
 use tidegate_config::valid::{
-    Action as ConfigAction, BalancingPolicy, Descriptors, EnumFormat, ErrorFormat, EscapedSlashes, FieldNames,
+    Action as ConfigAction, Allow, BalancingPolicy, Descriptors, EnumFormat, ErrorFormat, EscapedSlashes, FieldNames,
     GRPC_CODES, GrpcAction, HashOn, HeaderRules, HealthCheckType, Int64Format, MultiSegmentEscape, Policy, ProxyAction,
     RetryOn, Route, Service, ServiceProtocol, Setting, UnknownPolicy,
 };
@@ -19,6 +19,7 @@ use crate::action::Action;
 use crate::action::transcode::Transcode;
 use crate::action::transcode::preflight::{Preflight, Step};
 use crate::exchange::REQUEST_ID;
+use crate::identity::Identity;
 use crate::ids::RequestId;
 use crate::snapshot::CompiledRoute;
 use crate::upstream::{Cluster, Condition, EndpointView};
@@ -44,6 +45,8 @@ const fn entry(
 const POLICIES: &[Entry] = &[
     entry("client_ip", Stage::Early, &[], client_ip),
     entry("request_id", Stage::Early, &[], request_id),
+    entry("authentication", Stage::Request, &[Step::Authentication], authentication),
+    entry("authorisation", Stage::Request, &[Step::Authorisation], authorisation),
     entry("validation", Stage::Request, &[Step::Path, Step::Validation], validation),
     entry("deadline", Stage::Request, &[Step::Deadline], deadline),
     entry("metadata", Stage::Request, &[Step::Metadata], metadata),
@@ -64,6 +67,8 @@ pub(super) struct Context<'a> {
     pub(super) headers: &'a HeaderMap,
     /// What the request came to, where its action has steps.
     pub(super) flight: Option<&'a Preflight>,
+    /// Who it is from, if that is known.
+    pub(super) identity: Option<&'a Identity>,
     pub(super) standpoint: Standpoint,
 }
 
@@ -179,6 +184,55 @@ fn request_id(context: &Context<'_>, rows: &mut Rows) {
         Some(_) => ("new", Some("the one that was sent is not of the form [A-Za-z0-9._-]{1,128}".to_owned())),
     };
     rows.add_noted(json!(value), Origin::built_in(), note);
+}
+
+fn authentication(context: &Context<'_>, rows: &mut Rows) {
+    let Some(route) = table::route(context.valid, context.compiled) else { return };
+    let access = &route.access;
+    if !access.required.value {
+        // Where nobody is ever asked, there is nothing to tell.
+        if !context.valid.auth.providers.is_empty() || access.required.origin.place.is_some() {
+            rows.add(json!("none"), &access.required.origin);
+        }
+        return;
+    }
+    let name = |index: &usize| context.valid.auth.providers.get(*index).map(|provider| provider.name.as_str());
+    let names: Vec<&str> = access.providers.value.iter().filter_map(name).collect();
+    let note = context.identity.map(|identity| match &*identity.subject {
+        "" => format!("accepted by {}", identity.provider),
+        subject => format!("accepted by {}, subject {}", identity.provider, subject.escape_debug()),
+    });
+    // `auth.default` has no place of its own on a route: what demands it has.
+    let own = access.providers.origin.place.is_some();
+    rows.add_noted(json!(names), if own { &access.providers.origin } else { &access.required.origin }, note);
+}
+
+fn authorisation(context: &Context<'_>, rows: &mut Rows) {
+    let Some(route) = table::route(context.valid, context.compiled) else { return };
+    let access = &route.access;
+    if !access.required.value {
+        return;
+    }
+    let demand = |allow: &Allow| {
+        let mut demand = serde_json::Map::new();
+        for (key, list) in [("roles", &allow.roles), ("scopes", &allow.scopes)] {
+            if !list.is_empty() {
+                demand.insert(key.to_owned(), json!(list));
+            }
+        }
+        let claims: Vec<String> = allow.claims.iter().map(|(path, text)| format!("{path}={text}")).collect();
+        if !claims.is_empty() {
+            demand.insert("claims".to_owned(), json!(claims));
+        }
+        if demand.is_empty() { json!("everybody with a credential") } else { demand.into() }
+    };
+    match &access.allow.value {
+        Some(allow) => rows.add(demand(allow), &access.allow.origin),
+        None => rows.add(json!("everybody with a credential"), &access.required.origin),
+    }
+    for (method, allow) in &access.methods.value {
+        rows.add(json!({ method.as_str(): demand(allow) }), &access.methods.origin);
+    }
 }
 
 fn validation(context: &Context<'_>, rows: &mut Rows) {

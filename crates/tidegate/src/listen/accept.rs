@@ -162,6 +162,7 @@ impl<H: Handle> Acceptor<H> {
             listener: Arc::clone(&lane.listener.name),
             listener_id: lane.listener.series.id(),
             tls: live.tls.is_some(),
+            certificate: std::sync::OnceLock::new(),
             ending: Arc::clone(&lane.ending),
         };
         let Some(permit) = Permit::take(lane, live.settings.max_connections) else {

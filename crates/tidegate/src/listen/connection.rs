@@ -128,6 +128,9 @@ async fn serve_tls<H: Handle>(stream: TcpStream, conn: Arc<Conn<H>>) {
         Err(_) => return series.refused(worker, ConnectionRefusal::TlsTimeout),
     };
     series.handshake(worker, now().saturating_duration_since(begun));
+    if let Some(certificate) = tls::client_certificate(&stream) {
+        let _first = conn.info.certificate.set(certificate);
+    }
     let deadline = now() + conn.settings().timeouts.head;
     if tls::is_http2(&stream) {
         let _open = conn.opened(ConnectionType::Http2);

@@ -90,6 +90,8 @@ pub struct Settings {
     pub address: SocketAddr,
     /// Whether and how connections are encrypted.
     pub tls: valid::Tls,
+    /// Whether clients show certificates.
+    pub clients: Option<valid::ClientCertificates>,
     /// What may be spoken, best first. Not empty.
     pub protocols: Vec<valid::Protocol>,
     /// Bounds of request heads.
@@ -110,6 +112,7 @@ impl Settings {
             name: listener.name.as_str().into(),
             address: listener.address,
             tls: listener.tls.clone(),
+            clients: listener.clients.clone(),
             protocols: listener.protocols.clone(),
             head: HeadLimits::default(),
             http2: Http2Limits::default(),

@@ -131,6 +131,7 @@ fn settings(protocols: &[Protocol]) -> Settings {
         name: "test".into(),
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         tls: Tls::None,
+        clients: None,
         protocols: protocols.to_vec(),
         head: HeadLimits::default(),
         http2: Http2Limits::default(),
@@ -179,6 +180,7 @@ fn conn(scripted: &Arc<Scripted>, lane: &Arc<Lane>) -> Arc<Conn<Scripted>> {
         listener: "test".into(),
         listener_id: ListenerId::default(),
         tls: false,
+        certificate: std::sync::OnceLock::new(),
         ending: Arc::default(),
     };
     Conn::new(Arc::clone(scripted), info, lane.listener.live(), Arc::clone(lane))

@@ -8,14 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tidegate_config::valid::{Protocol, Tls};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tidegate_config::valid::{ClientAuth, ClientCertificates, Protocol, Tls};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::identity::ClientCertificate;
 use crate::time::unix_ms;
 
 use super::{Settings, devcert};
@@ -23,6 +26,9 @@ use super::{Settings, devcert};
 /// A development certificate that is shown is made anew when it has less than this left. Longer than a browser session,
 /// much shorter than its life.
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 86_400);
+
+/// Most names of a client's certificate that are looked at.
+const MAX_NAMES: usize = 64;
 
 /// Why a listener's certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +56,14 @@ pub enum TlsError {
         key: PathBuf,
         /// What is wrong with them.
         source: rustls::Error,
+    },
+    /// The roots of clients' certificates cannot be used.
+    #[error("{}: {source}", path.display())]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls::server::VerifierBuilderError,
     },
     /// The TLS library does not take the development certificate or has no randomness.
     #[error("TLS: {0}")]
@@ -86,14 +100,68 @@ impl Identity {
         self.chain.first().and_then(|leaf| validity::not_after(leaf))
     }
 
-    fn digest(&self) -> Digest {
+    /// `clients` are the roots of clients' certificates.
+    fn digest(&self, clients: Option<&Clients>) -> Digest {
         let mut context = Context::new(&SHA256);
+        for root in clients.iter().flat_map(|clients| &clients.roots) {
+            context.update(&root.len().to_be_bytes());
+            context.update(root);
+        }
+        context.update(match clients.map(|clients| clients.auth) {
+            None => b"none",
+            Some(ClientAuth::Required) => b"must",
+            Some(ClientAuth::Optional) => b"may ",
+        });
         for part in self.chain.iter().map(|certificate| &**certificate).chain([self.key.secret_der()]) {
             context.update(&part.len().to_be_bytes());
             context.update(part);
         }
         finish(context)
     }
+}
+
+/// What is demanded of clients' certificates.
+struct Clients {
+    path: PathBuf,
+    roots: Vec<CertificateDer<'static>>,
+    auth: ClientAuth,
+}
+
+impl Clients {
+    fn load(clients: &ClientCertificates) -> Result<Self, TlsError> {
+        let pem = |source| TlsError::Pem { path: clients.ca.clone(), source };
+        let roots = CertificateDer::pem_file_iter(&clients.ca).map_err(pem)?;
+        let roots = roots.collect::<Result<Vec<_>, _>>().map_err(pem)?;
+        if roots.is_empty() {
+            return Err(TlsError::NoCertificate { path: clients.ca.clone() });
+        }
+        Ok(Self { path: clients.ca.clone(), roots, auth: clients.auth })
+    }
+
+    fn verifier(self) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for root in self.roots {
+            roots.add(root)?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let builder = match self.auth {
+            ClientAuth::Required => builder,
+            ClientAuth::Optional => builder.allow_unauthenticated(),
+        };
+        builder.build().map_err(|source| TlsError::Roots { path: self.path, source })
+    }
+}
+
+/// The certificate that the client has shown and the handshake has verified.
+pub(super) fn client_certificate(stream: &TlsStream<TcpStream>) -> Option<ClientCertificate> {
+    let shown = stream.get_ref().1.peer_certificates()?.first()?;
+    let mut context = Context::new(&SHA256);
+    context.update(shown);
+    // Read by the library before, or there would have been no handshake.
+    let parsed = webpki::EndEntityCert::try_from(shown).ok()?;
+    let names = parsed.valid_uri_names().chain(parsed.valid_dns_names());
+    Some(ClientCertificate { thumbprint: finish(context), names: names.take(MAX_NAMES).map(Box::from).collect() })
 }
 
 /// A certificate that a listener shows, for people.
@@ -151,7 +219,8 @@ impl Acceptor {
                 devcert::identity(directory, address)?
             }
         };
-        let digest = identity.digest();
+        let clients = settings.clients.as_ref().map(Clients::load).transpose()?;
+        let digest = identity.digest(clients.as_ref());
         let made_for = (settings.tls == Tls::Auto).then_some(address);
         let certificate = CertificateView { files: settings.files(), not_after_unix_s: identity.not_after() };
         if let Some(present) = present
@@ -159,7 +228,8 @@ impl Acceptor {
         {
             return Ok(Some(Arc::clone(present)));
         }
-        let config = server_config(identity, &settings.protocols).map_err(|source| match &settings.tls {
+        let verifier = clients.map(Clients::verifier).transpose()?;
+        let config = server_config(identity, &settings.protocols, verifier).map_err(|source| match &settings.tls {
             Tls::Files { cert, key } => TlsError::Pair { cert: cert.clone(), key: key.clone(), source },
             Tls::Auto | Tls::None => TlsError::Unusable(source),
         })?;
@@ -209,13 +279,27 @@ fn warn_if_public(listener: &str, address: SocketAddr) {
 }
 
 /// The provider is named here, because a process with two of them compiled in panics when it has to guess.
-fn server_config(identity: Identity, protocols: &[Protocol]) -> Result<ServerConfig, rustls::Error> {
+fn server_config(
+    identity: Identity,
+    protocols: &[Protocol],
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
-        .with_single_cert(identity.chain, identity.key)?;
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    let asks_clients = clients.is_some();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+    };
+    let mut config = builder.with_single_cert(identity.chain, identity.key)?;
     config.alpn_protocols = alpn(protocols);
+    if asks_clients {
+        // A session that is resumed would carry a certificate whose end nobody looks at again.
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        return Ok(config);
+    }
     // Tickets are sealed with keys of this process, so any worker can resume any session without a shared store.
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     config.send_tls13_tickets = 1;

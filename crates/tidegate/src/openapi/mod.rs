@@ -19,6 +19,7 @@ mod ids;
 mod operation;
 mod paths;
 mod scalar;
+mod security;
 
 use serde_json::{Map, Value, json};
 use tidegate_config::Valid;
@@ -26,7 +27,7 @@ use tidegate_config::valid::{Route, Tls};
 
 use crate::action::Action;
 use crate::snapshot::{CompiledRoute, Snapshot};
-use components::Components;
+use components::{Components, set};
 use operation::Scene;
 use paths::Paths;
 
@@ -70,7 +71,9 @@ pub fn document(snapshot: &Snapshot, about: &About) -> Value {
     document.insert("servers".to_owned(), json!([{"url": "/"}]));
     document.insert("tags".to_owned(), tags(&rows, valid));
     document.insert("paths".to_owned(), paths.finish());
-    document.insert("components".to_owned(), json!({ "schemas": schemas }));
+    let mut shared = json!({ "schemas": schemas });
+    set(&mut shared, "securitySchemes", security::schemes(valid));
+    document.insert("components".to_owned(), shared);
     let unknown = unknown_services(&rows, valid);
     if !unknown.is_empty() {
         document.insert("x-tidegate-unknown-services".to_owned(), unknown.into());

@@ -9,7 +9,7 @@ use tidegate_transcode::{AnswerDescription, BindingDescription, BodyDescription,
 use super::components::{Components, World, fixed_bytes, paragraphs, set};
 use super::envelope::{self, Inside};
 use super::paths::{PathParameter, Source, Translated};
-use super::{Row, fixed};
+use super::{Row, fixed, security};
 use crate::action::Action;
 use crate::action::transcode::Transcode;
 
@@ -57,6 +57,7 @@ pub(super) fn describe(
     set(&mut operation, "operationId", Some(id.into()));
     let tag = row.tag();
     set(&mut operation, "tags", (!tag.is_empty()).then(|| json!([tag])));
+    set(&mut operation, "security", security::requirement(row.config, scene.valid));
     set(&mut operation, "servers", servers(scene, &row.compiled.hosts));
     let written = row.compiled.template.as_str();
     set(&mut operation, "x-tidegate-template", (written != template.path).then(|| written.into()));

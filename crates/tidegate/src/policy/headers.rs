@@ -52,6 +52,35 @@ impl HeaderRules {
     }
 }
 
+/// Names that only the gateway may send (`auth.forward`), beyond those that no client may ever send.
+#[derive(Debug, Default)]
+pub struct Reserved(Box<[HeaderName]>);
+
+impl Reserved {
+    /// Compiles checked names.
+    #[must_use]
+    pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        Self(names.filter(|name| !is_stripped(name)).filter_map(|name| HeaderName::try_from(name).ok()).collect())
+    }
+
+    /// Takes the names out of a client's headers, with `_` for `-` too: backends tend to read both alike.
+    pub fn take_from(&self, headers: &mut HeaderMap) {
+        if self.0.is_empty() {
+            return;
+        }
+        for name in &self.0 {
+            headers.remove(name);
+        }
+        let is_alike = |name: &str| {
+            name.contains('_') && self.0.iter().any(|reserved| reserved.as_str() == name.replace('_', "-"))
+        };
+        let alike: Vec<HeaderName> = headers.keys().filter(|name| is_alike(name.as_str())).cloned().collect();
+        for name in alike {
+            headers.remove(name);
+        }
+    }
+}
+
 /// Writes the fields of a request for an HTTP/1.1 backend to `out`, each with its line end, and gives the trace context
 /// that each attempt sends. The framing and the empty line are whoever's who knows the body.
 pub fn write_request(exchange: &Exchange, parts: &Parts, rules: &HeaderRules, out: &mut Vec<u8>) -> HeaderMap {
@@ -80,6 +109,9 @@ pub fn write_request(exchange: &Exchange, parts: &Parts, rules: &HeaderRules, ou
         cookies(headers, rules, out);
     }
     for (name, value) in &rules.put {
+        field(name, value, out);
+    }
+    for (name, value) in exchange.facts.identity().iter().flat_map(|identity| &identity.forward) {
         field(name, value, out);
     }
     field(&REQUEST_ID, &exchange.request_id_value(), out);
@@ -154,6 +186,7 @@ mod tests {
             listener: "a".into(),
             listener_id: ListenerId::default(),
             tls: false,
+            certificate: std::sync::OnceLock::new(),
             ending: Arc::default(),
         })
     }

@@ -87,8 +87,9 @@ impl MetadataRules {
         let headers = std::mem::take(&mut parts.headers);
         let named_by_connection = connection_names(&headers);
         let host = headers.get(http::header::HOST).cloned();
+        let told = exchange.facts.identity().map_or(0, |identity| identity.forward.len());
         let mut sorted = Sorted {
-            metadata: HeaderMap::with_capacity(headers.len() + OUR_NAMES + self.path_names.len() + room),
+            metadata: HeaderMap::with_capacity(headers.len() + OUR_NAMES + told + self.path_names.len() + room),
             timeout: None,
         };
         let mut bytes = 0_usize;
@@ -175,6 +176,9 @@ impl MetadataRules {
         metadata.insert(X_FORWARDED_METHOD, method_value(&parts.method));
         if let Ok(path) = HeaderValue::from_str(parts.uri.path()) {
             metadata.insert(X_FORWARDED_PATH, changing(path));
+        }
+        for (name, value) in exchange.facts.identity().iter().flat_map(|identity| &identity.forward) {
+            metadata.insert(name.clone(), value.clone());
         }
         for (name, value) in self.path_names.iter().zip(captures) {
             metadata.insert(name.clone(), changing(printable(value)));

@@ -1,5 +1,8 @@
 //! What a route demands of a request before its action runs, and what it lets through.
 
+pub mod access;
+pub mod authn;
+pub mod authz;
 pub mod headers;
 mod hygiene;
 pub mod metadata;

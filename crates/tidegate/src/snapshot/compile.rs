@@ -24,6 +24,9 @@ use crate::action::respond::Respond;
 use crate::action::system::{Kind, System};
 use crate::action::transcode::{Binding, Transcode};
 use crate::exchange::{Intake, TrustedProxies};
+use crate::policy::access::Access;
+use crate::policy::authn::Provider;
+use crate::policy::headers::Reserved;
 use crate::telemetry::labels::RouteLabels;
 use crate::telemetry::route::{Observe, RouteTelemetry};
 
@@ -35,6 +38,8 @@ pub struct Inputs<'a> {
     pub hash: &'a Arc<str>,
     /// In the order of the configuration.
     pub services: &'a [Running],
+    /// In the order of the configuration.
+    pub providers: &'a [Arc<Provider>],
     /// What the process has beside its configurations.
     pub process: &'a Process,
     /// Of the new snapshot.
@@ -68,8 +73,9 @@ fn health(inputs: &Inputs<'_>) -> Health {
         required: valid.readiness.require.contains(&Required::Service(index)),
         known: running.is_known(),
     });
+    let keys = inputs.providers.iter().filter_map(|provider| provider.remote_keys().cloned());
     let Process { lifecycle, heartbeat, .. } = inputs.process;
-    Health::new(Arc::clone(lifecycle), Arc::clone(heartbeat), services.collect(), valid.health_detail)
+    Health::new(Arc::clone(lifecycle), Arc::clone(heartbeat), services.collect(), keys.collect(), valid.health_detail)
 }
 
 struct Compiler<'a> {
@@ -305,6 +311,7 @@ impl Compiler<'_> {
             methods,
             service: service.into(),
             target: target.into(),
+            access: Access::compile(&route.access, self.inputs.providers),
             action,
             telemetry: self.telemetry(&route.name, service, rpc, template.as_str()),
             failure: Arc::new(failure),
@@ -364,6 +371,7 @@ impl Compiler<'_> {
             methods: Some(vec![method.to_owned()]),
             service: "".into(),
             target: name.replace('-', " ").into(),
+            access: Access::default(),
             action,
             failure: Arc::new(FailureStyle::plain(&name, Format::Problem)),
             telemetry: self.telemetry(&name, "", None, template.as_str()),
@@ -389,7 +397,8 @@ impl Compiler<'_> {
             sampler: self.observe.sampler,
             trusted_proxies: TrustedProxies::new(&valid.client_ip.trusted_proxies),
         };
-        Ok(Snapshot { generation, valid, hash, router, routes, unrouted, intake, health })
+        let reserved = Reserved::new(valid.auth.forward.iter().map(|forward| forward.name.as_str()));
+        Ok(Snapshot { generation, valid, hash, router, routes, unrouted, intake, reserved, health })
     }
 
     /// Builds the matcher; rows that lose against a path of the configuration are dropped first.

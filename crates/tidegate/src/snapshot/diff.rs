@@ -9,7 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidegate_config::Valid;
-use tidegate_config::valid::{Action, Descriptors, Envelope, Listener, Required, Route, Service};
+use tidegate_config::valid::{
+    Action, Auth, Check, Descriptors, Envelope, KeySource, Listener, Provider, Required, Route, Service,
+};
 
 /// Most changes that are kept in words; a configuration that was replaced by another has more than anybody reads.
 const MAX_CHANGES: usize = 500;
@@ -252,6 +254,7 @@ fn route(valid: &Valid, route: &Route) -> Described {
         hidden("hosts", &plain.hosts),
         shown("service", service.unwrap_or_else(|| "none".to_owned())),
         shown("envelope", envelope.unwrap_or_else(|| "none".to_owned())),
+        hidden("auth", &named_access(valid, route)),
         hidden("action", &plain.action),
         time("timeout", policy.timeout.value),
         time("stream_idle_timeout", policy.stream_idle_timeout.value),
@@ -271,6 +274,33 @@ fn envelope(envelope: &Envelope) -> Described {
 }
 
 /// The keys at the top that are no lists of named things.
+/// Providers by name: an index means another one when one is added before it.
+fn named_access(valid: &Valid, route: &Route) -> impl fmt::Debug {
+    let access = &route.access;
+    let name = |index: &usize| valid.auth.providers.get(*index).map(|provider| provider.name.clone());
+    let providers: Vec<Option<String>> = access.providers.value.iter().map(name).collect();
+    (access.required.value, providers, access.allow.value.clone(), access.methods.value.clone())
+}
+
+/// Secrets are compared, and never shown.
+fn auth(valid: &Valid) -> Vec<Field> {
+    let Auth { providers, forward, roles } = &valid.auth;
+    let secret = |provider: &Provider| match &provider.check {
+        Check::Jwt(rules) => match &rules.keys {
+            KeySource::Secret { secret, .. } => secret.expose().to_owned(),
+            KeySource::Pem(_) | KeySource::File(_) | KeySource::Url(_) | KeySource::Discovery(_) => String::new(),
+        },
+        Check::ApiKey(_) | Check::Mtls(_) => String::new(),
+    };
+    let secrets: Vec<String> = providers.iter().map(secret).collect();
+    vec![
+        hidden("providers", providers),
+        Field { key: "secret", text: secrets.join("\n"), shown: None },
+        hidden("forward", forward),
+        hidden("roles", roles),
+    ]
+}
+
 fn blocks(valid: &Valid) -> impl Iterator<Item = Described> {
     let Valid { observability, admin, readiness, .. } = valid;
     let required: Vec<&str> = readiness
@@ -310,6 +340,7 @@ fn blocks(valid: &Valid) -> impl Iterator<Item = Described> {
                 Field { key: "token", text: token.unwrap_or_default(), shown: None },
             ],
         ),
+        ("auth", auth(valid)),
         ("readiness", vec![hidden("require", &required)]),
         ("health", vec![hidden("detail", &valid.health_detail)]),
         ("system_routes", vec![hidden("paths", &valid.system_routes)]),

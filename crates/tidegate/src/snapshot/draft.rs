@@ -8,6 +8,7 @@ use tidegate_config::valid::{Descriptors, Service, Tls};
 use tidegate_config::{Code, Diagnostic, Diagnostics, Valid};
 
 use super::Snapshot;
+use super::auth;
 use super::compile::{self, Inputs as CompilerInputs};
 use super::inputs::{Digest, Inputs, Recorder};
 use super::registry::{Live, Process, Running};
@@ -50,10 +51,17 @@ pub fn build(valid: &Arc<Valid>, recorder: &Recorder, around: &Surroundings<'_>)
             Err(found) => found.into_iter().for_each(|problem| problems.push(problem)),
         }
     }
+    let providers = auth::providers(valid, recorder, around).unwrap_or_else(|found| {
+        found.into_iter().for_each(|problem| problems.push(problem));
+        Vec::new()
+    });
     for listener in &valid.listeners {
         if let Tls::Files { cert, key } = &listener.tls {
             recorder.digest(cert);
             recorder.digest(key);
+        }
+        if let Some(clients) = &listener.clients {
+            recorder.digest(&clients.ca);
         }
     }
     if problems.has_errors() {
@@ -65,10 +73,11 @@ pub fn build(valid: &Arc<Valid>, recorder: &Recorder, around: &Surroundings<'_>)
         valid,
         hash: &hash,
         services: &services,
+        providers: &providers,
         process: around.process,
         generation: around.generation,
     })?;
-    Ok(Draft { snapshot, live: Live { valid: Arc::clone(valid), hash, services }, inputs })
+    Ok(Draft { snapshot, live: Live { valid: Arc::clone(valid), hash, services, providers }, inputs })
 }
 
 /// The service as it will run: with the connections from before if nothing that shapes them has changed.

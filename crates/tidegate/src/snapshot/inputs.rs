@@ -38,6 +38,12 @@ impl Digest {
         Self(digest)
     }
 
+    /// The digest itself.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// The first 16 hexadecimal digits: enough to tell configurations apart, short enough to be read out.
     #[must_use]
     pub fn short(&self) -> Arc<str> {

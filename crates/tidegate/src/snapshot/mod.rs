@@ -1,5 +1,6 @@
 //! Everything that was compiled from one configuration. Never changed after it is published.
 
+mod auth;
 pub mod compile;
 pub mod diff;
 pub mod draft;
@@ -19,6 +20,8 @@ use crate::action::Action;
 use crate::action::failure::FailureStyle;
 use crate::action::health::Health;
 use crate::exchange::Intake;
+use crate::policy::access::Access;
+use crate::policy::headers::Reserved;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::route::RouteTelemetry;
 
@@ -39,6 +42,8 @@ pub struct Snapshot {
     pub unrouted: Unrouted,
     /// What is settled of each request before its route is sought.
     pub intake: Intake,
+    /// Names of headers that clients may not send to backends.
+    pub reserved: Reserved,
     /// Of the process, with the services of this configuration.
     pub health: Arc<Health>,
 }
@@ -110,6 +115,8 @@ pub struct CompiledRoute {
     pub service: Box<str>,
     /// What is done, in words: `shop.v1.OrderService/GetOrder`, `respond 200`, `system health`.
     pub target: Box<str>,
+    /// Who may use it.
+    pub access: Access,
     /// What is done.
     pub action: Action,
     /// How refusals are written.

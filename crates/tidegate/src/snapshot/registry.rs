@@ -17,6 +17,7 @@ use crate::action::health::Current;
 use crate::action::metrics::Page;
 use crate::heartbeat::Heartbeat;
 use crate::lifecycle::Lifecycle;
+use crate::policy::authn::Provider;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Live as Named;
 use crate::time;
@@ -58,6 +59,8 @@ pub struct Live {
     pub hash: Arc<str>,
     /// In the order of the configuration.
     pub services: Vec<Running>,
+    /// Who checks credentials, in the order of the configuration.
+    pub providers: Vec<Arc<Provider>>,
 }
 
 /// A service as it runs. Cheap to clone.
@@ -122,6 +125,7 @@ impl Registry {
         let named = Named {
             routes: snapshot.routes.iter().map(|route| Arc::clone(&route.telemetry.series)).collect(),
             services: live.services.iter().map(|running| Arc::clone(running.cluster.series())).collect(),
+            auth: live.providers.iter().map(|provider| Arc::clone(&provider.series)).collect(),
             listeners: listeners.map(|listener| metrics.listener(&listener.name.as_str().into())).collect(),
         };
         metrics.retain(&named, time::now());

@@ -134,6 +134,7 @@ fn line<'a>(finished: &'a Finished<'_>) -> AccessLine<'a> {
     let exchange = finished.exchange;
     let parsed = exchange.is_parsed;
     let labels = &finished.route.labels;
+    let identity = exchange.facts.identity();
     let named = |name: &'a str| (!name.is_empty()).then_some(name);
     AccessLine {
         unix_ms: time::unix_ms(),
@@ -159,6 +160,8 @@ fn line<'a>(finished: &'a Finished<'_>) -> AccessLine<'a> {
         overhead: finished.overhead(),
         upstream: finished.upstream,
         attempts: (finished.attempts > 0).then_some(finished.attempts),
+        auth_provider: identity.map(|identity| &*identity.provider),
+        subject: identity.map(|identity| identity.subject.as_bytes()).filter(|subject| !subject.is_empty()),
         user_agent: exchange.user_agent.as_ref().map(|agent| agent.as_bytes()),
         ..AccessLine::default()
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_testkit::peer::closed_port;
 use tidegate_testkit::program::{Output, output};
+use tidegate_testkit::tokens::{Issuer, Signer};
 use tidegate_testkit::{Peer, Script, gateway, shop, tls};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
@@ -173,4 +174,20 @@ routes:
     let said = check(&routes("defaults: { timeout: 2m }"), &["--format", "json"]).await;
     let json: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!((&json["problems"][0]["path"], &json["ok"]), (&json!("defaults.timeout"), &json!(true)));
+}
+
+#[tokio::test]
+async fn keys_of_tokens_are_asked_for() {
+    let issuer = Issuer::start(&[&Signer::new("one")]).await;
+    let yaml = |url: &str| {
+        format!(
+            "auth: {{ default: [main], providers: {{ main: {{ type: jwt, jwks: \"{url}\" }} }} }}
+routes: [{{ name: a, path: /a, respond: {{ text: a }}, auth_required: true }}]
+"
+        )
+    };
+    expect(&yaml(&format!("{}/jwks.json", issuer.url())), 0, &[]).await;
+    expect(&yaml(&format!("http://{}/jwks.json", closed_port())), 1, &["error jwks_failed"]).await;
+    issuer.rotate(&[]);
+    expect(&yaml(&format!("{}/jwks.json", issuer.url())), 1, &["error jwks_failed"]).await;
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking, as the tests do")]
 
 mod admin;
+mod auth;
 mod backends;
 mod check;
 mod contract;

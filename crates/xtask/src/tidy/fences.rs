@@ -41,6 +41,7 @@ pub(crate) const FENCES: &[Fence] = &[
     fence("h2", &["tidegate/src/listen/http2", "tidegate/src/upstream/"], "HTTP/2 of clients and of backends"),
     fence("rustls", &["tidegate/src/dial", "tidegate/src/listen/tls", "tidegate/src/listen/devcert"], "TLS"),
     fence("tokio_rustls", &["tidegate/src/dial", "tidegate/src/listen/tls"], "TLS on sockets"),
+    fence("webpki", &["tidegate/src/listen/tls"], "names of clients' certificates"),
     fence("rustls_native_certs", &["tidegate/src/dial"], "root certificates of the system"),
     fence(
         "aws_lc_rs",

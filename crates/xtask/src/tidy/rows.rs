@@ -30,7 +30,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         number: 0,
         modules: &["body", "ending", "identity", "ids", "tasks", "time", "trace", "version"],
-        beside: &[("ids", "ending")],
+        beside: &[("ids", "ending"), ("ids", "identity")],
         remark: "plain types; `time` is the only place that reads a clock, `tasks` the only one that spawns",
     },
     Row {
@@ -62,15 +62,16 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         number: 8,
-        modules: &["admin", "export", "listen", "refresh", "reload", "scrape"],
+        modules: &["admin", "export", "jwks", "listen", "refresh", "reload", "scrape"],
         beside: &[
             ("admin", "listen"),
             ("admin", "reload"),
+            ("refresh", "jwks"),
             ("reload", "listen"),
             ("reload", "refresh"),
             ("scrape", "listen"),
         ],
-        remark: "where clients connect; where new descriptors and new configurations come in; the page of metrics; where spans go; operators",
+        remark: "where clients connect; where new descriptors, new keys of tokens and new configurations come in; the page of metrics; where spans go; operators",
     },
     Row { number: 9, modules: &["app", "cli"], beside: &[("cli", "app")], remark: "`cli` uses `app`" },
 ];

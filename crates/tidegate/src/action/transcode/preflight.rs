@@ -31,6 +31,10 @@ pub struct Preflight {
 /// The step that refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Who asks.
+    Authentication,
+    /// Whether whoever asks may.
+    Authorisation,
     /// Values of the path cannot be decoded.
     Path,
     /// Content type, content coding, length or presence of a body.

@@ -7,6 +7,7 @@
 //!
 //! Every family is a row of [`table`]; `docs/metrics.md` is made from it.
 
+mod auth;
 mod budget;
 mod cell;
 mod config;
@@ -25,6 +26,7 @@ mod service;
 pub mod table;
 mod totals;
 
+pub use auth::AuthSeries;
 pub use cell::Counter;
 pub use config::{ConfigSeries, Reload};
 pub use format::Format;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::ids::{ListenerId, PerWorker, WorkerId};
 use crate::telemetry::labels::RouteLabels;
 
+use super::auth::AuthSeries;
 use super::budget::Budget;
 use super::cell::Counter;
 use super::config::ConfigSeries;
@@ -36,6 +37,7 @@ pub struct Metrics {
     pub(super) unrouted: Arc<RouteSeries>,
     pub(super) services: Named<Arc<str>, ServiceSeries>,
     pub(super) listeners: Named<Arc<str>, ListenerSeries>,
+    pub(super) auth: Named<Arc<str>, AuthSeries>,
     next_listener: AtomicU32,
     pub(super) lags: PerWorker<Mutex<Lags>>,
     /// Reloads.
@@ -53,6 +55,8 @@ pub struct Live {
     pub services: Vec<Arc<ServiceSeries>>,
     /// Of all its listeners.
     pub listeners: Vec<Arc<ListenerSeries>>,
+    /// Of all its providers of authentication.
+    pub auth: Vec<Arc<AuthSeries>>,
 }
 
 impl Metrics {
@@ -68,6 +72,7 @@ impl Metrics {
             unrouted: Arc::new(RouteSeries::new("".into(), "".into(), slots, Arc::clone(&budget))),
             services: Named::new(),
             listeners: Named::new(),
+            auth: Named::new(),
             next_listener: AtomicU32::new(0),
             lags: PerWorker::new(slots, |_| Mutex::default()),
             config: ConfigSeries::new(),
@@ -122,6 +127,12 @@ impl Metrics {
         })
     }
 
+    /// The series of a provider of authentication.
+    #[must_use]
+    pub fn auth(&self, name: &Arc<str>) -> Arc<AuthSeries> {
+        self.auth.find(Arc::clone(name), |name| AuthSeries::new(Arc::clone(name)))
+    }
+
     /// Gives a method that a route names a label of its own.
     pub fn name_method(&self, method: &str) {
         self.methods.name(method);
@@ -143,6 +154,7 @@ impl Metrics {
         self.routes.retain(&live.routes, now);
         self.services.retain(&live.services, now);
         self.listeners.retain(&live.listeners, now);
+        self.auth.retain(&live.auth, now);
         self.sweep(now);
     }
 
@@ -150,6 +162,7 @@ impl Metrics {
     pub fn sweep(&self, now: Instant) {
         self.routes.sweep(now, RouteSeries::is_empty);
         self.services.sweep(now, ServiceSeries::is_empty);
+        self.auth.sweep(now, AuthSeries::is_empty);
         if self.listeners.sweep(now, |_| false) {
             self.forget_listeners();
         }

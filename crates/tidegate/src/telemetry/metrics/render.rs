@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::auth::AuthSeries;
 use super::budget::Budget;
 use super::config::Reload;
 use super::encode::Page;
@@ -44,6 +45,7 @@ impl Metrics {
         write_certificates(&mut page, observed);
         write_attempts(&mut page, &self.services.all());
         write_services(&mut page, observed);
+        write_auth(&mut page, &self.auth.all());
         self.write_config(&mut page);
         self.write_own(&mut page, observed);
         write_process(&mut page, observed);
@@ -265,6 +267,32 @@ fn write_attempts(page: &mut Page, services: &[Arc<ServiceSeries>]) {
             if count > 0 && service.admit(service::Key::Refresh(index)) {
                 refreshes.integer(&[&service.name, result], count);
             }
+        }
+    }
+}
+
+fn write_auth(page: &mut Page, providers: &[Arc<AuthSeries>]) {
+    let mut decisions = page.family(&families::AUTH_DECISIONS);
+    for provider in providers {
+        let allowed = provider.allowed_count();
+        if allowed > 0 {
+            decisions.integer(&[&provider.name, "allow", ""], allowed);
+        }
+        for (reason, count) in provider.denied_counts().filter(|(_, count)| *count > 0) {
+            decisions.integer(&[&provider.name, "deny", reason], count);
+        }
+    }
+    let mut refreshes = page.family(&families::JWKS_REFRESHES);
+    for provider in providers {
+        for (result, count) in provider.refreshes().into_iter().flatten() {
+            refreshes.integer(&[&provider.name, result], count);
+        }
+    }
+    let mut successes = page.family(&families::JWKS_LAST_SUCCESS);
+    for provider in providers {
+        let unix_ms = provider.last_success_unix_ms();
+        if unix_ms > 0 {
+            successes.seconds(&[&provider.name], unix_ms.saturating_mul(1_000_000));
         }
     }
 }

@@ -132,6 +132,12 @@ families! {
         "Different descriptor sets that the backends of the service have answered with";
     SCHEMA_REFRESHES: Counter, "tidegate_schema_refreshes_total" ["service" "result"]
         "Times that descriptors were asked for; result is unchanged, applied, rejected or failed";
+    AUTH_DECISIONS: Counter, "tidegate_auth_decisions_total" ["provider" "result" "reason"]
+        "Requests on routes that need a credential; result is allow or deny, and those without any count at the first provider of their route";
+    JWKS_REFRESHES: Counter, "tidegate_jwks_refreshes_total" ["provider" "result"]
+        "Times that keys of tokens were fetched; result is success or failure";
+    JWKS_LAST_SUCCESS: Gauge, "tidegate_jwks_last_success_timestamp_seconds" ["provider"]
+        "When keys of tokens were last fetched, in seconds since 1970";
     CONFIG_RELOADS: Counter, "tidegate_config_reloads_total" ["result"]
         "Reloads of the configuration; result is unchanged, applied, rejected or needs_restart";
     CONFIG_LAST_RELOAD_SUCCESSFUL: Gauge, "tidegate_config_last_reload_successful" []

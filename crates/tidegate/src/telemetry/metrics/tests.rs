@@ -80,6 +80,7 @@ fn eventful(names: &[&str]) -> (Metrics, Observed, Vec<Gauged>) {
         listener.handshake(worker(1), Duration::from_millis(3));
         fill_route(&metrics, &metrics.route(&labels(&name, &name)), listener.id());
         fill_service(&metrics.service(&name));
+        fill_auth(&metrics.auth(&name));
         observed.services.push(service_state(&name));
         observed.certificates.push(Certificate { name, not_after: 1_800_000_000 + index });
     }
@@ -93,6 +94,13 @@ fn eventful(names: &[&str]) -> (Metrics, Observed, Vec<Gauged>) {
     metrics.loop_lag(worker(0), Duration::from_micros(150));
     metrics.loop_lag(worker(1), Duration::from_secs(2));
     (metrics, observed, open)
+}
+
+fn fill_auth(series: &AuthSeries) {
+    series.allowed();
+    series.denied(Reason::AuthExpired);
+    series.refreshed(true, 1_700_000_000_000);
+    series.refreshed(false, 1_700_000_001_000);
 }
 
 fn other(metrics: &Metrics) -> MethodId {

@@ -64,6 +64,7 @@ fn begin(request: &Request<()>) -> Arc<Exchange> {
         listener: "public".into(),
         listener_id: ListenerId::default(),
         tls: true,
+        certificate: std::sync::OnceLock::new(),
         ending: Arc::default(),
     };
     Exchange::begin(&Arc::new(conn), request, &Intake { sampler: Some(Sampler::new(1.0)), ..Intake::default() })

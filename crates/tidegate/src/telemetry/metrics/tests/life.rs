@@ -131,6 +131,7 @@ fn what_leaves_the_configuration_loses_its_series_five_minutes_later() {
             routes: vec![metrics.route(&labels(&name, "s"))],
             services: vec![metrics.service(&name)],
             listeners: vec![metrics.listener(&name)],
+            auth: Vec::new(),
         };
         fill_route(&metrics, &live.routes[0], live.listeners[0].id());
         fill_service(&live.services[0]);
@@ -171,7 +172,7 @@ fn a_route_that_comes_back_in_time_goes_on_counting() {
     let live = |route: Option<Arc<RouteSeries>>| Live {
         routes: route.into_iter().collect(),
         listeners: vec![Arc::clone(&listener)],
-        services: Vec::new(),
+        ..Live::default()
     };
     metrics.retain(&live(Some(count())), start);
     metrics.retain(&live(None), start);
