@@ -203,3 +203,20 @@ proptest! {
         prop_assert_eq!(verified.map(|claims| claims.expires), wanted);
     }
 }
+
+/// Why it is not what the gateway reads tokens with (docs/adr/012). If this fails, it has learnt something.
+#[test]
+fn the_other_library_is_more_lenient() {
+    let other = |token: &str| {
+        let validation = validation(jsonwebtoken::Algorithm::HS256, &Rules::default());
+        jsonwebtoken::decode::<Value>(token, &DecodingKey::from_secret(SECRET), &validation)
+            .map(|decoded| decoded.claims)
+    };
+    let ours = |token: &str| verify(token, &verifying(Algorithm::HS256)).err();
+    let critical = crate::made::raw(r#"{"alg":"HS256","crit":["unknown"],"unknown":1}"#, "{}");
+    assert_eq!(other(&critical).ok(), Some(json!({})));
+    assert_eq!(ours(&critical), Some(Refusal::UnknownExtension("crit")));
+    let twice = crate::made::raw(r#"{"alg":"HS256"}"#, r#"{"role":"viewer","role":"admin"}"#);
+    assert_eq!(other(&twice).ok(), Some(json!({"role": "admin"})));
+    assert_eq!(ours(&twice), Some(Refusal::DuplicateMember(tidegate_jwt::Part::Claims)));
+}

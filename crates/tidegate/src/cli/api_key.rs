@@ -18,6 +18,9 @@ const RANDOM: usize = 32;
 /// Characters of a prefix: a request's key may have 256.
 const MAX_PREFIX: usize = 32;
 
+/// Where the entry belongs.
+const COMMENT: &str = "# for `keys` of a provider of `type: api_key`, or for its `keys_file`";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
     /// Make a random key. It is printed once and kept nowhere; the configuration gets its SHA-256.
@@ -62,7 +65,7 @@ fn random(prefix: &str) -> anyhow::Result<String> {
     Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)))
 }
 
-/// The key, then what goes into the configuration, as YAML.
+/// The key, then what goes into the configuration.
 fn text(key: &str, id: Option<&str>, roles: &[String]) -> String {
     let mut hash = String::new();
     for byte in digest(&SHA256, key.as_bytes()).as_ref() {
@@ -70,12 +73,13 @@ fn text(key: &str, id: Option<&str>, roles: &[String]) -> String {
         let _ = write!(hash, "{byte:02x}");
     }
     let id = id.map_or_else(|| format!("key-{}", hash.get(..8).unwrap_or_default()), str::to_owned);
-    // JSON is YAML, and quotes what would be something else without.
-    let mut entry = format!("id: {}", Value::from(id));
+    // JSON is YAML too: one line for both.
+    let mut entry = format!("\"id\": {}", Value::from(id));
     if !roles.is_empty() {
-        let _ = write!(entry, ", roles: {}", Value::from(roles));
+        let roles: Vec<String> = roles.iter().map(|role| Value::from(role.as_str()).to_string()).collect();
+        let _ = write!(entry, ", \"roles\": [{}]", roles.join(", "));
     }
-    format!("{key}\n\n# below `keys` of a provider of `type: api_key`\n\"{hash}\": {{ {entry} }}\n")
+    format!("{key}\n\n{COMMENT}\n\"{hash}\": {{ {entry} }}\n")
 }
 
 #[cfg(test)]
@@ -86,10 +90,10 @@ mod tests {
     fn the_key_is_printed_with_its_hash() {
         let roles = ["operator".to_owned(), "on: call".to_owned()];
         let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        let head = "abc\n\n# below `keys` of a provider of `type: api_key`\n";
-        let all = format!("{head}\"{hash}\": {{ id: \"partner-1\", roles: [\"operator\",\"on: call\"] }}\n");
+        let head = format!("abc\n\n{COMMENT}\n");
+        let all = format!("{head}\"{hash}\": {{ \"id\": \"partner-1\", \"roles\": [\"operator\", \"on: call\"] }}\n");
         assert_eq!(text("abc", Some("partner-1"), &roles), all);
-        assert_eq!(text("abc", None, &[]), format!("{head}\"{hash}\": {{ id: \"key-ba7816bf\" }}\n"));
+        assert_eq!(text("abc", None, &[]), format!("{head}\"{hash}\": {{ \"id\": \"key-ba7816bf\" }}\n"));
     }
 
     #[test]

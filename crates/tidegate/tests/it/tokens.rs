@@ -187,6 +187,9 @@ async fn wrong_usage_is_exit_code_two() {
         &["token", "mint", "--secret-file", "secret", "--claim", "novalue"],
         &["token", "verify", "--secret-file", "secret"],
         &["token", "verify", "a.b.c"],
+        &["token", "mint", "-c", "tidegate.yaml"],
+        &["token", "mint", "--provider", "local"],
+        &["token", "mint", "-c", "tidegate.yaml", "--provider", "local", "--key", "rsa.pem"],
         &["token", "verify", "a.b.c", "--key", "rsa_public.pem", "--jwks", "jwks.json"],
         &["api-key"],
         &["api-key", "new", "--prefix", "a b"],
@@ -208,5 +211,68 @@ async fn an_api_key_is_printed_once_with_what_the_configuration_gets() {
     assert!(comment.starts_with("# "));
     let (hash, rest) = entry.strip_prefix('"').unwrap().split_once('"').unwrap();
     assert!(hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase()));
-    assert_eq!(rest, ": { id: \"partner-1\", roles: [\"operator\",\"viewer\"] }");
+    assert_eq!(rest, ": { \"id\": \"partner-1\", \"roles\": [\"operator\", \"viewer\"] }");
+}
+
+/// A configuration with providers of all kinds, which `check` accepts.
+fn configured(folder: &TempDir, entry: &str) {
+    let yaml = format!(
+        "version: 1
+auth:
+  default: [local]
+  providers:
+    local: {{ type: jwt, algorithms: [HS384, HS256], secret: \"{SECRET}\", issuer: us, audience: [orders, bills], typ: at+jwt, roles_claim: realm.roles }}
+    pem: {{ type: jwt, algorithms: [PS256], public_key: rsa_public.pem }}
+    url: {{ type: jwt, algorithms: [RS256], jwks: \"https://id.example.com/jwks.json\" }}
+    partner: {{ type: api_key, keys: {{ {entry} }} }}
+listeners: [{{ name: main, address: \"127.0.0.1:0\" }}]
+routes: [{{ name: ping, path: /ping, method: GET, auth_required: true, respond: {{ status: 204 }} }}]
+"
+    );
+    std::fs::write(folder.path().join("tidegate.yaml"), yaml).unwrap();
+}
+
+#[tokio::test]
+async fn key_and_rules_come_from_a_provider() {
+    let folder = folder();
+    let made = run(&folder, &["api-key", "new", "--id", "on: call", "--roles", "operator"]).await;
+    configured(&folder, made.stdout.lines().last().unwrap());
+    let checked = run(&folder, &["check", "-c", "tidegate.yaml"]).await;
+    assert_eq!(checked.code, 0, "{}", checked.stdout);
+    let local = ["-c", "tidegate.yaml", "--provider", "local"];
+    let token = mint(&folder, &[&local[..], &["--roles", "admin"]].concat()).await;
+    let (code, shown, stderr) = verify(&folder, &token, &local).await;
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert_eq!(shown["header"], json!({"alg": "HS384", "typ": "at+jwt"}));
+    let claims = &shown["claims"];
+    assert_eq!((&claims["iss"], &claims["aud"]), (&json!("us"), &json!("orders")));
+    assert_eq!(claims["realm"], json!({"roles": ["admin"]}));
+    // What is given counts, in both commands.
+    let token = mint(&folder, &[&local[..], &["--issuer", "them", "--alg", "HS256"]].concat()).await;
+    let (code, shown, _) = verify(&folder, &token, &local).await;
+    assert_eq!((code, shown["why"].as_str()), (1, Some("`iss` is not the expected one")));
+    assert_eq!(verify(&folder, &token, &[&local[..], &["--issuer", "them"]].concat()).await.0, 0);
+    let token = mint(&folder, &["--key", "rsa.pem", "--alg", "PS256"]).await;
+    assert_eq!(verify(&folder, &token, &["-c", "tidegate.yaml", "--provider", "pem"]).await.0, 0);
+}
+
+#[tokio::test]
+async fn providers_that_cannot_help_are_told() {
+    let folder = folder();
+    configured(&folder, "");
+    let public = "error: the provider has public keys, and whoever signs has the private one: give it with `--key`\n";
+    for (provider, wanted) in [
+        ("none", "error: the configuration has no provider `none`\n"),
+        ("partner", "error: provider `partner` is not of `type: jwt`\n"),
+        ("pem", public),
+        ("url", public),
+    ] {
+        let output = run(&folder, &["token", "mint", "-c", "tidegate.yaml", "--provider", provider]).await;
+        assert_eq!((output.code, output.stderr.as_str()), (1, wanted), "{provider}");
+    }
+    let (code, _, stderr) = verify(&folder, "a.b.c", &["-c", "tidegate.yaml", "--provider", "url"]).await;
+    assert!(code == 1 && stderr.contains("`--jwks`"), "{stderr}");
+    std::fs::write(folder.path().join("tidegate.yaml"), "version: 1\nauths: {}\n").unwrap();
+    let output = run(&folder, &["token", "mint", "-c", "tidegate.yaml", "--provider", "local"]).await;
+    assert!(output.code == 78 && output.stderr.contains("unknown key \"auths\""), "{}", output.stderr);
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{ArgGroup, Args};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use tidegate_config::valid::JwtRules;
 use tidegate_jwt::{Algorithm, SigningKey};
 
 use super::keys::{self, FromSecret};
+use super::provider::{self, FromProvider};
 use crate::time;
 
 /// What `exp` is without `--expires`.
@@ -17,6 +19,8 @@ const DEFAULT_LIFE: Duration = Duration::from_secs(3600);
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("keys").required(true))]
 pub(in crate::cli) struct Wanted {
+    #[command(flatten)]
+    provider: FromProvider,
     #[command(flatten)]
     secret: FromSecret,
     /// Private key in PEM: RSA, EC or Ed25519.
@@ -37,7 +41,7 @@ pub(in crate::cli) struct Wanted {
     /// `aud`; several make a list.
     #[arg(long, value_delimiter = ',')]
     audience: Vec<String>,
-    /// Claim `roles`, a list.
+    /// Claim `roles`, a list; where the provider's `roles_claim` says, if there is one.
     #[arg(long, value_delimiter = ',')]
     roles: Vec<String>,
     /// Another claim, several times if need be. What is JSON counts as such, everything else as text: `--claim level=5`,
@@ -56,27 +60,33 @@ fn claim(text: &str) -> Result<(String, Value), String> {
 }
 
 pub(super) fn token(wanted: &Wanted) -> anyhow::Result<String> {
-    let key = match (wanted.secret.read()?, &wanted.key) {
-        (Some(secret), _) => {
+    let rules = wanted.provider.rules()?;
+    let key = match (&rules, wanted.secret.read()?, &wanted.key) {
+        (Some(rules), _, _) => provider::signing_key(rules, wanted.alg)?,
+        (None, Some(secret), _) => {
             let algorithm = wanted.alg.unwrap_or(Algorithm::HS256);
             SigningKey::from_secret(secret.expose().as_bytes(), algorithm, wanted.secret.weak_secret)?
         }
-        (None, Some(path)) => {
+        (None, None, Some(path)) => {
             let pem = keys::contents(path)?;
             SigningKey::from_pem(&pem, wanted.alg).with_context(|| path.display().to_string())?
         }
-        (None, None) => anyhow::bail!("a key is needed"),
+        (None, None, None) => anyhow::bail!("a key is needed"),
     };
     let mut header = Map::new();
-    header.extend(wanted.kid.clone().map(|kid| ("kid".to_owned(), Value::from(kid))));
-    let claims = claims(wanted, time::unix_ms() / 1000)?;
+    let typ = rules.as_ref().and_then(|rules| rules.typ.clone());
+    for (name, text) in [("kid", wanted.kid.clone()), ("typ", typ)] {
+        header.extend(text.map(|text| (name.to_owned(), Value::from(text))));
+    }
+    let claims = claims(wanted, rules.as_ref(), time::unix_ms() / 1000)?;
     let token = tidegate_jwt::mint(&header, &claims, &key)?;
     ensure!(token.len() <= tidegate_jwt::MAX_TOKEN, "the token would be longer than 8 KiB, which nobody takes");
     Ok(token)
 }
 
-/// The claims of a token that is made at `now`, in seconds since 1970.
-fn claims(wanted: &Wanted, now: u64) -> anyhow::Result<Map<String, Value>> {
+/// The claims of a token that is made at `now`, in seconds since 1970. What `rules` want is there if nothing else was
+/// asked for.
+fn claims(wanted: &Wanted, rules: Option<&JwtRules>, now: u64) -> anyhow::Result<Map<String, Value>> {
     let mut claims = Map::new();
     let mut set = |name: &str, value: Value| {
         ensure!(claims.insert(name.to_owned(), value).is_none(), "claim `{name}` is given twice");
@@ -93,7 +103,8 @@ fn claims(wanted: &Wanted, now: u64) -> anyhow::Result<Map<String, Value>> {
         several => set("aud", several.into())?,
     }
     if !wanted.roles.is_empty() {
-        set("roles", wanted.roles.as_slice().into())?;
+        let (name, value) = at_path(rules.map_or("roles", |rules| &rules.roles_claim), json!(wanted.roles));
+        set(name, value)?;
     }
     let end = |life: Duration| Value::from(now.saturating_add(life.as_secs()));
     if let Some(life) = wanted.expires {
@@ -102,10 +113,27 @@ fn claims(wanted: &Wanted, now: u64) -> anyhow::Result<Map<String, Value>> {
     for (name, value) in &wanted.claims {
         set(name, value.clone())?;
     }
-    claims.entry("iat").or_insert_with(|| now.into());
-    claims.entry("exp").or_insert_with(|| end(DEFAULT_LIFE));
+    let issuer = rules.and_then(|rules| rules.issuer.as_deref());
+    let audience = rules.and_then(|rules| rules.audience.first());
+    let defaults = [
+        ("iat", Some(Value::from(now))),
+        ("exp", Some(end(DEFAULT_LIFE))),
+        ("iss", issuer.map(Value::from)),
+        ("aud", audience.map(|audience| Value::from(audience.as_str()))),
+    ];
+    for (name, value) in defaults {
+        if let Some(value) = value {
+            claims.entry(name).or_insert(value);
+        }
+    }
     claims.retain(|_, value| !value.is_null());
     Ok(claims)
+}
+
+/// The claim of the top level that has `value` at a dotted path. A name with a slash, such as a URL, is no path.
+fn at_path(path: &str, value: Value) -> (&str, Value) {
+    let Some((first, rest)) = path.split_once('.').filter(|_| !path.contains('/')) else { return (path, value) };
+    (first, rest.rsplit('.').fold(value, |inner, name| json!({ name: inner })))
 }
 
 #[cfg(test)]
@@ -123,7 +151,7 @@ mod tests {
 
     fn of(arguments: &[&str]) -> anyhow::Result<Value> {
         let line = Line::try_parse_from([&["mint", "--secret-env", "S"], arguments].concat())?;
-        claims(&line.wanted, 1_000).map(Value::Object)
+        claims(&line.wanted, None, 1_000).map(Value::Object)
     }
 
     #[test]
@@ -152,6 +180,15 @@ mod tests {
         let expired = of(&["--claim", "exp=1", "--claim", "iat=null"]).unwrap();
         assert_eq!(expired, json!({"exp": 1}));
         assert_eq!(of(&["--claim", "exp=null"]).unwrap(), json!({"iat": 1000}));
+    }
+
+    #[test]
+    fn roles_stand_where_the_provider_looks_for_them() {
+        let at = |path| at_path(path, json!(["a"]));
+        assert_eq!(at("roles"), ("roles", json!(["a"])));
+        assert_eq!(at("realm_access.roles"), ("realm_access", json!({"roles": ["a"]})));
+        assert_eq!(at("a.b.c"), ("a", json!({"b": {"c": ["a"]}})));
+        assert_eq!(at("https://example.com/roles"), ("https://example.com/roles", json!(["a"])));
     }
 
     #[test]

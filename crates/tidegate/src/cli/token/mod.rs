@@ -2,6 +2,7 @@
 
 mod keys;
 mod mint;
+mod provider;
 mod verify;
 
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::{exit, load, print};
+use provider::InvalidConfiguration;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
@@ -43,6 +45,10 @@ pub(super) fn run(action: &Action) -> ExitCode {
         }),
     };
     done.unwrap_or_else(|error| {
+        if let Some(InvalidConfiguration(problems)) = error.downcast_ref() {
+            load::report(problems);
+            return ExitCode::from(exit::CONFIG);
+        }
         load::complain(&format!("{error:#}"));
         ExitCode::from(exit::FAILED)
     })

@@ -6,9 +6,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
+use tidegate_config::valid::JwtRules;
 use tidegate_jwt::{Algorithm, KeySet, MAX_TOKEN, Refusal, Rules, Symmetric};
 
 use super::keys::{self, FromSecret};
+use super::provider::{self, FromProvider};
 use crate::cli::load;
 use crate::time;
 
@@ -17,6 +19,8 @@ use crate::time;
 pub(in crate::cli) struct Asked {
     /// The token; `-` is standard input. A leading `Bearer ` does not count.
     token: String,
+    #[command(flatten)]
+    provider: FromProvider,
     #[command(flatten)]
     secret: FromSecret,
     /// Public keys or certificates in PEM.
@@ -37,10 +41,13 @@ pub(in crate::cli) struct Asked {
     /// What `typ` of the header has to be.
     #[arg(long)]
     typ: Option<String>,
-    /// By how much clocks may differ.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = keys::duration)]
-    leeway: Duration,
+    /// By how much clocks may differ; without it 30 s.
+    #[arg(long, value_name = "DURATION", value_parser = keys::duration)]
+    leeway: Option<Duration>,
 }
+
+/// As `leeway` of a provider has it.
+const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 
 /// What is printed.
 pub(super) struct Verdict {
@@ -50,18 +57,29 @@ pub(super) struct Verdict {
 }
 
 pub(super) fn verdict(asked: &Asked) -> anyhow::Result<Verdict> {
-    let keys = key_set(asked)?;
-    let rules = Rules {
-        issuer: asked.issuer.clone(),
-        audience: asked.audience.clone(),
-        leeway: asked.leeway.as_secs(),
-        typ: asked.typ.clone(),
-        require_exp: true,
-    };
+    let provider = asked.provider.rules()?;
+    let keys = key_set(asked, provider.as_ref())?;
+    let rules = rules(asked, provider.as_ref());
     let token = token(&asked.token)?;
     let token = token.trim_ascii();
     let token = token.strip_prefix(b"Bearer ").unwrap_or(token);
     Ok(judge(token, &keys, &rules, time::unix_ms() / 1000))
+}
+
+/// What was asked for, else what the provider wants.
+fn rules(asked: &Asked, provider: Option<&JwtRules>) -> Rules {
+    let own = provider.map_or(DEFAULT_LEEWAY, |rules| rules.leeway);
+    let audience = match provider {
+        Some(rules) if asked.audience.is_empty() => &rules.audience,
+        Some(_) | None => &asked.audience,
+    };
+    Rules {
+        issuer: asked.issuer.clone().or_else(|| provider?.issuer.clone()),
+        audience: audience.clone(),
+        leeway: asked.leeway.unwrap_or(own).as_secs(),
+        typ: asked.typ.clone().or_else(|| provider?.typ.clone()),
+        require_exp: true,
+    }
 }
 
 fn token(given: &str) -> anyhow::Result<Vec<u8>> {
@@ -72,7 +90,10 @@ fn token(given: &str) -> anyhow::Result<Vec<u8>> {
     Ok(given.as_bytes().to_vec())
 }
 
-fn key_set(asked: &Asked) -> anyhow::Result<KeySet> {
+fn key_set(asked: &Asked, provider: Option<&JwtRules>) -> anyhow::Result<KeySet> {
+    if let Some(rules) = provider {
+        return provider::key_set(rules);
+    }
     let algorithms = if asked.alg.is_empty() { &Algorithm::ALL[..] } else { &asked.alg };
     if let Some(secret) = asked.secret.read()? {
         return Ok(KeySet::from_secret(secret.expose().as_bytes(), algorithms, asked.secret.weak_secret)?);
