@@ -151,3 +151,123 @@ fn thumbprint(members: &Map<String, Value>) -> Result<Option<[u8; 32]>, Refusal>
     let bytes = value.as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
     bytes.and_then(|bytes| bytes.try_into().ok()).map(Some).ok_or_else(|| wrong("cnf"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: u64 = 1_700_000_000;
+
+    #[expect(clippy::needless_pass_by_value, reason = "a literal")]
+    fn check(claims: Value, rules: &Rules) -> Result<Claims, Refusal> {
+        Claims::check(claims.as_object().cloned().unwrap_or_default(), rules, NOW)
+    }
+
+    #[test]
+    fn times_have_their_leeway_and_no_more() {
+        let rules = Rules { leeway: 30, ..Rules::default() };
+        for (claims, wanted) in [
+            (json!({"exp": NOW + 1}), None),
+            (json!({"exp": NOW - 29}), None),
+            (json!({"exp": NOW - 30}), Some(Refusal::Expired)),
+            (json!({"exp": 0}), Some(Refusal::Expired)),
+            (json!({"exp": -1}), Some(Refusal::Expired)),
+            (json!({"exp": -1e300}), Some(Refusal::Expired)),
+            (json!({"exp": 1e300}), None),
+            (json!({"exp": u64::MAX}), None),
+            (json!({"nbf": NOW + 30}), None),
+            (json!({"nbf": NOW + 31}), Some(Refusal::NotYetValid)),
+            (json!({"nbf": 30.5 + NOW as f64}), Some(Refusal::NotYetValid)),
+            (json!({"nbf": -5}), None),
+            (json!({"iat": NOW + 30}), None),
+            (json!({"iat": NOW + 31}), Some(Refusal::IssuedInFuture)),
+            (json!({"iat": 1e300}), Some(Refusal::IssuedInFuture)),
+            (json!({"iat": 0.0}), None),
+        ] {
+            assert_eq!(check(claims.clone(), &rules).err(), wanted, "{claims}");
+        }
+    }
+
+    #[test]
+    fn a_fraction_of_a_second_counts() {
+        let rules = Rules::default();
+        let at = |exp: f64| check(json!({"exp": exp}), &rules).map(|claims| claims.expires);
+        assert_eq!(at(NOW as f64), Err(Refusal::Expired));
+        assert_eq!(at(NOW as f64 + 0.5), Ok(Some(NOW + 1)));
+        assert_eq!(at(NOW as f64 - 0.5), Err(Refusal::Expired));
+    }
+
+    #[test]
+    fn members_of_a_wrong_type_are_refused_even_if_no_rule_asks() {
+        for name in ["exp", "nbf", "iat"] {
+            for value in [json!("1900000000"), json!(null), json!(true), json!([1]), json!({})] {
+                assert_eq!(check(json!({name: value}), &Rules::default()), Err(wrong(name)), "{name} {value}");
+            }
+        }
+        for (name, value) in [
+            ("iss", json!(1)),
+            ("iss", json!(["ours"])),
+            ("iss", json!(null)),
+            ("sub", json!(17)),
+            ("aud", json!(1)),
+            ("aud", json!(null)),
+            ("aud", json!({"ours": 1})),
+            ("aud", json!(["ours", 1])),
+            ("cnf", json!("a")),
+            ("cnf", json!({"x5t#S256": "AAAA"})),
+            ("cnf", json!({"x5t#S256": 1})),
+        ] {
+            assert_eq!(check(json!({name: value}), &Rules::default()), Err(wrong(name)), "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn the_expiry_may_be_left_out_only_where_it_may() {
+        assert_eq!(check(json!({}), &Rules::default()).map(|claims| claims.expires), Ok(None));
+        let rules = Rules { require_exp: true, ..Rules::default() };
+        assert_eq!(check(json!({}), &rules), Err(Refusal::NoExpiry));
+    }
+
+    #[test]
+    fn issuer_and_audience_are_exact() {
+        let rules =
+            Rules { issuer: Some("https://id/".into()), audience: vec!["a".into(), "b".into()], ..Rules::default() };
+        for (claims, wanted) in [
+            (json!({"iss": "https://id/", "aud": "b"}), None),
+            (json!({"iss": "https://id/", "aud": ["x", "a"]}), None),
+            (json!({"iss": "https://id/", "aud": ["x"]}), Some(Refusal::WrongAudience)),
+            (json!({"iss": "https://id/", "aud": []}), Some(Refusal::WrongAudience)),
+            (json!({"iss": "https://id/", "aud": "a b"}), Some(Refusal::WrongAudience)),
+            (json!({"iss": "https://id/", "aud": "A"}), Some(Refusal::WrongAudience)),
+            (json!({"iss": "https://id/"}), Some(Refusal::WrongAudience)),
+            (json!({"iss": "https://id", "aud": "a"}), Some(Refusal::WrongIssuer)),
+            (json!({"iss": "HTTPS://id/", "aud": "a"}), Some(Refusal::WrongIssuer)),
+            (json!({"aud": "a"}), Some(Refusal::WrongIssuer)),
+        ] {
+            assert_eq!(check(claims.clone(), &rules).err(), wanted, "{claims}");
+        }
+        assert!(check(json!({"iss": "any", "aud": ["any"]}), &Rules::default()).is_ok());
+    }
+
+    #[test]
+    fn a_token_may_be_bound_to_a_certificate() {
+        // SHA-256 of nothing.
+        let thumbprint = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU";
+        let claims = check(json!({"cnf": {"x5t#S256": thumbprint}}), &Rules::default());
+        assert_eq!(claims.map(|claims| claims.thumbprint), Ok(Some(certificate_thumbprint(b""))));
+        let other = check(json!({"cnf": {"jkt": "AAAA"}}), &Rules::default());
+        assert_eq!(other.map(|claims| claims.thumbprint), Ok(None));
+    }
+
+    #[test]
+    fn types_are_media_types() {
+        for (one, other) in [("JWT", "jwt"), ("at+jwt", "application/at+JWT"), ("Application/jwt", "JWT")] {
+            assert!(same_type(one, other) && same_type(other, one), "{one} {other}");
+        }
+        for (one, other) in [("JWT", "at+jwt"), ("", "JWT"), ("application/", "JWT"), ("text/jwt", "jwt")] {
+            assert!(!same_type(one, other), "{one} {other}");
+        }
+    }
+}

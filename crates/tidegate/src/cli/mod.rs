@@ -1,6 +1,7 @@
 //! The command line: parse, do, turn the outcome into an exit code.
 
 mod admin;
+mod api_key;
 mod check;
 mod explain;
 mod healthcheck;
@@ -12,6 +13,7 @@ mod openapi;
 mod routes;
 mod run;
 mod schema;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -99,6 +101,16 @@ enum Command {
         #[command(flatten)]
         target: healthcheck::Target,
     },
+    /// Make and judge JSON Web Tokens; for development.
+    Token {
+        #[command(subcommand)]
+        action: token::Action,
+    },
+    /// Make keys for clients.
+    ApiKey {
+        #[command(subcommand)]
+        action: api_key::Action,
+    },
     /// Print version, revision and compiler.
     Version {
         /// How it is printed.
@@ -133,6 +145,8 @@ pub fn main() -> ExitCode {
         Command::Schema { format } => schema::run(format),
         Command::Openapi { config, about } => openapi::run(&config.path, about),
         Command::Healthcheck { target } => healthcheck::run(&target),
+        Command::Token { action } => token::run(&action),
+        Command::ApiKey { action } => api_key::run(&action),
         Command::Version { format } => print_version(format),
     }
 }

@@ -30,6 +30,7 @@ mod routing;
 mod service_manager;
 mod streams;
 mod survival;
+mod tokens;
 mod traces;
 mod tutorial;
 mod unary;
