@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{Request, Response};
 use tidegate_route::{CanonicalOptions, Captures, canonicalize};
 
@@ -19,7 +20,7 @@ pub async fn run<'s>(
     snapshot: &'s Arc<Snapshot>,
     exchange: &Arc<Exchange>,
     request: Request<RequestBody>,
-    on_route: impl FnOnce(&'s CompiledRoute),
+    on_route: impl FnOnce(&'s CompiledRoute, &Parts),
 ) -> Result<Response<ResponseBody>, Reject> {
     let (parts, body) = request.into_parts();
     let uri = parts.uri.clone();
@@ -27,8 +28,11 @@ pub async fn run<'s>(
     let path = path.map_err(|error| Reject::bad_path(&error))?;
     let mut captures = Captures::new();
     let host = uri.host().unwrap_or_else(|| host_header(&parts.headers));
-    let route = snapshot.choose(host, parts.method.as_str(), path.as_str(), &mut captures)?;
-    on_route(route);
+    let route = snapshot.choose_for(host, &parts.method, &parts.headers, path.as_str(), &mut captures)?;
+    on_route(route, &parts);
+    if let Some(answer) = route.cors.as_ref().and_then(|cors| cors.preflight(&parts)) {
+        return answer;
+    }
     route.action.run(exchange, parts, body, path.as_str(), &captures).await
 }
 

@@ -4,6 +4,7 @@
 //! `docs/configuration.md`. The `later` lists are the keys of the product that this version refuses.
 
 mod envelope;
+mod guard;
 mod listener;
 mod observability;
 mod operate;
@@ -13,6 +14,7 @@ mod route;
 mod service;
 
 pub(crate) use envelope::{Json, RawEnvelope};
+pub(crate) use guard::{RawCors, RawValidate};
 pub(crate) use listener::{RawListener, RawTls};
 pub(crate) use observability::{RawAccess, RawMetrics, RawObservability, RawTracing};
 pub(crate) use operate::{RawAdmin, RawClientIp, RawHealth, RawReadiness};

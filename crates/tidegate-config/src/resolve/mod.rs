@@ -4,6 +4,7 @@
 //! Nothing here stops at a problem either. A part that is wrong is reported and left out; parts that refer to it by
 //! name still find the name, so one mistake is one message.
 
+mod cors;
 mod envelopes;
 mod listeners;
 mod names;
@@ -19,6 +20,7 @@ mod router;
 mod routes;
 mod rpc;
 mod services;
+mod validate;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -65,12 +67,15 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
     let levels = defaults.map(|defaults| (Level::Defaults, defaults)).into_iter().collect();
     let observability = resolver.observability(main);
     resolver.check_system_routes(&routes, &system_routes, observability.metrics.public_path.as_ref());
+    let mut defaults = policy::merge_values(&policy::Levels(levels), &envelope_names);
+    resolver.check_cors_credentials(&defaults);
+    resolver.place_schema(&mut defaults);
     Some(Valid {
         files: files.iter().map(|file| Arc::clone(&file.name)).collect(),
         listeners,
         services,
         routes,
-        defaults: policy::merge_values(&policy::Levels(levels), &envelope_names),
+        defaults,
         envelopes,
         client_ip: resolver.client_ip(main),
         drain: resolver.drain(main),

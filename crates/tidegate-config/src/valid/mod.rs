@@ -6,6 +6,7 @@
 //! [`Diagnostics`](crate::Diagnostics) through the places kept here.
 
 mod client;
+mod cors;
 mod envelope;
 mod listener;
 mod observability;
@@ -16,8 +17,10 @@ mod process;
 mod resilience;
 mod route;
 mod service;
+mod validate;
 
 pub use client::{ClientIp, Network};
+pub use cors::{AllowedOrigin, Cors};
 pub use envelope::{Envelope, Expression, Literal, Piece, Tree};
 pub use listener::{Listener, Protocol, Tls};
 pub use observability::{
@@ -38,6 +41,7 @@ pub use route::{
     Action, Body, GrpcAction, Methods, ProxyAction, Respond, Rewrite, RewritePart, Route, RoutePath, RpcSelector,
 };
 pub use service::{Connections, Descriptors, Endpoint, Keepalive, Service, ServiceProtocol, UpstreamTls};
+pub use validate::Validate;
 
 /// The whole configuration. Lists are in the order of the files: the main file first, then each included file.
 #[derive(Clone, Debug)]

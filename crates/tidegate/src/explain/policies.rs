@@ -2,7 +2,7 @@
 //!
 //! A new policy is a line in [`POLICIES`] and a function below that adds its settings.
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use tidegate_config::Valid;
 use tidegate_config::units::{bytes_text, duration_text};
@@ -44,6 +44,7 @@ const fn entry(
 const POLICIES: &[Entry] = &[
     entry("client_ip", Stage::Early, &[], client_ip),
     entry("request_id", Stage::Early, &[], request_id),
+    entry("cors", Stage::Early, &[Step::Cors], cors),
     entry("validation", Stage::Request, &[Step::Path, Step::Validation], validation),
     entry("deadline", Stage::Request, &[Step::Deadline], deadline),
     entry("metadata", Stage::Request, &[Step::Metadata], metadata),
@@ -61,6 +62,7 @@ const POLICIES: &[Entry] = &[
 pub(super) struct Context<'a> {
     pub(super) valid: &'a Valid,
     pub(super) compiled: &'a CompiledRoute,
+    pub(super) method: &'a Method,
     pub(super) headers: &'a HeaderMap,
     /// What the request came to, where its action has steps.
     pub(super) flight: Option<&'a Preflight>,
@@ -179,6 +181,20 @@ fn request_id(context: &Context<'_>, rows: &mut Rows) {
         Some(_) => ("new", Some("the one that was sent is not of the form [A-Za-z0-9._-]{1,128}".to_owned())),
     };
     rows.add_noted(json!(value), Origin::built_in(), note);
+}
+
+fn cors(context: &Context<'_>, rows: &mut Rows) {
+    let Some(compiled) = &context.compiled.cors else { return };
+    let route = table::route(context.valid, context.compiled);
+    let cors = &route.map_or(&context.valid.defaults, |route| &route.policy).cors;
+    let note = compiled.note(context.method, context.headers);
+    let origins: Vec<String> = cors.allow_origins.value.iter().map(ToString::to_string).collect();
+    rows.add_noted(json!({"allow_origins": origins}), &cors.allow_origins.origin, note.map(str::to_owned));
+    rows.add_if_set(&cors.allow_methods, |methods| json!({"allow_methods": methods}));
+    rows.add_if_set(&cors.allow_headers, |headers| json!({"allow_headers": headers}));
+    rows.add_if_set(&cors.expose_headers, |headers| json!({"expose_headers": headers}));
+    rows.add_if_set(&cors.allow_credentials, |on| json!({"allow_credentials": on}));
+    rows.add_if_set(&cors.max_age, |age| json!({"max_age": age.map(duration_text)}));
 }
 
 fn validation(context: &Context<'_>, rows: &mut Rows) {

@@ -1,5 +1,6 @@
 //! What a route demands of a request before its action runs, and what it lets through.
 
+pub mod cors;
 pub mod headers;
 mod hygiene;
 pub mod metadata;

@@ -24,6 +24,7 @@ use crate::action::respond::Respond;
 use crate::action::system::{Kind, System};
 use crate::action::transcode::{Binding, Transcode};
 use crate::exchange::{Intake, TrustedProxies};
+use crate::policy::cors::Cors;
 use crate::telemetry::labels::RouteLabels;
 use crate::telemetry::route::{Observe, RouteTelemetry};
 
@@ -302,6 +303,7 @@ impl Compiler<'_> {
             name: route.name.as_str().into(),
             origin: route.place.to_string().into(),
             hosts: route.hosts.clone(),
+            cors: Cors::compile(&route.policy.cors, methods.as_deref()).map(Arc::new),
             methods,
             service: service.into(),
             target: target.into(),
@@ -361,6 +363,7 @@ impl Compiler<'_> {
         let route = CompiledRoute {
             origin: place.as_ref().map_or_else(|| "built in".into(), |place| place.to_string().into()),
             hosts: Vec::new(),
+            cors: Cors::compile(&self.inputs.valid.defaults.cors, Some(&[method.to_owned()])).map(Arc::new),
             methods: Some(vec![method.to_owned()]),
             service: "".into(),
             target: name.replace('-', " ").into(),
@@ -376,7 +379,11 @@ impl Compiler<'_> {
 
     fn finish(mut self) -> Result<Snapshot, Diagnostics> {
         let failure = FailureStyle::plain("", self.format(&self.inputs.valid.defaults));
-        let unrouted = Unrouted { failure, telemetry: self.telemetry("", "", None, "") };
+        let unrouted = Unrouted {
+            failure,
+            telemetry: self.telemetry("", "", None, ""),
+            cors: Cors::compile(&self.inputs.valid.defaults.cors, None),
+        };
         let router = self.router();
         if self.problems.has_errors() {
             return Err(self.problems);

@@ -11,6 +11,7 @@ pub mod schemas;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderMap, Method};
 use tidegate_config::Valid;
 use tidegate_route::{Captures, Find, Router, Template};
 use tokio::time::sleep;
@@ -19,6 +20,7 @@ use crate::action::Action;
 use crate::action::failure::FailureStyle;
 use crate::action::health::Health;
 use crate::exchange::Intake;
+use crate::policy::cors::{self, Cors};
 use crate::reject::{Reason, Reject};
 use crate::telemetry::route::RouteTelemetry;
 
@@ -50,6 +52,8 @@ pub struct Unrouted {
     pub failure: FailureStyle,
     /// By which names they are counted and logged: none.
     pub telemetry: Arc<RouteTelemetry>,
+    /// Which pages may read that there is nothing.
+    pub cors: Option<Cors>,
 }
 
 /// How often a snapshot that was replaced is looked at.
@@ -64,6 +68,44 @@ pub async fn retire(replaced: Arc<Snapshot>) {
 }
 
 impl Snapshot {
+    /// As [`Snapshot::choose`], but a preflight belongs to the route of the method that it asks for, if that route knows
+    /// about origins; if no route has this method, to one of those that the path has.
+    ///
+    /// # Errors
+    /// As [`Snapshot::choose`].
+    pub fn choose_for(
+        &self,
+        host: &str,
+        method: &Method,
+        headers: &HeaderMap,
+        path: &str,
+        captures: &mut Captures,
+    ) -> Result<&CompiledRoute, Reject> {
+        let asked = cors::preflight_method(method, headers).and_then(|asked| asked.to_str().ok());
+        if let Some(asked) = asked
+            && let Some(route) = self.preflighted(host, asked, path, captures)
+        {
+            return Ok(route);
+        }
+        self.choose(host, method.as_str(), path, captures)
+    }
+
+    fn preflighted(&self, host: &str, asked: &str, path: &str, captures: &mut Captures) -> Option<&CompiledRoute> {
+        let number = match self.router.find(host, asked, path, captures) {
+            Find::Route(number) => Some(number),
+            Find::NotFound => None,
+            Find::MethodNotAllowed(allow) => {
+                let allow = allow.to_string();
+                let mut others = allow.split(',').map(str::trim);
+                others.find_map(|other| match self.router.find(host, other, path, captures) {
+                    Find::Route(number) => Some(number),
+                    Find::MethodNotAllowed(_) | Find::NotFound => None,
+                })
+            }
+        };
+        self.route(number?).filter(|route| route.cors.is_some())
+    }
+
     /// The route for a request, and in `captures` where its variables lie in `path`, which is canonical.
     ///
     /// # Errors
@@ -116,6 +158,8 @@ pub struct CompiledRoute {
     pub failure: Arc<FailureStyle>,
     /// By which names its requests are counted and logged.
     pub telemetry: Arc<RouteTelemetry>,
+    /// Which pages of other origins may use it; `None`: that is no matter of the gateway.
+    pub cors: Option<Arc<Cors>>,
     /// Index of the route of the configuration that it comes from; `None` for what is built in.
     pub index: Option<usize>,
 }

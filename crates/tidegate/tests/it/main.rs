@@ -7,6 +7,7 @@ mod backends;
 mod check;
 mod contract;
 mod conversions;
+mod cors;
 mod deadlines;
 mod descriptors;
 mod drain;

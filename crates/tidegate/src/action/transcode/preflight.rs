@@ -31,6 +31,8 @@ pub struct Preflight {
 /// The step that refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// A page of another origin asks for what it may not have.
+    Cors,
     /// Values of the path cannot be decoded.
     Path,
     /// Content type, content coding, length or presence of a body.
