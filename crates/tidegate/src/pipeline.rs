@@ -33,6 +33,10 @@ pub async fn run<'s>(
     if let Some(answer) = route.cors.as_ref().and_then(|cors| cors.preflight(&parts)) {
         return answer;
     }
+    let body = match &route.validate {
+        Some(demands) => Box::pin(demands.check(exchange, &parts, body)).await?,
+        None => body,
+    };
     route.action.run(exchange, parts, body, path.as_str(), &captures).await
 }
 

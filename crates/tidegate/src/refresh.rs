@@ -232,6 +232,7 @@ impl Learner {
             valid: &live.valid,
             hash: &live.hash,
             services: &live.services,
+            bodies: &live.bodies,
             process: &self.registry.process,
             generation,
         });

@@ -16,11 +16,3 @@ pub struct Validate {
     /// Deepest nesting of a body that is checked against a schema: 1 to 100, which is the default.
     pub max_json_depth: Setting<u32>,
 }
-
-impl Validate {
-    /// Whether anything is demanded.
-    #[must_use]
-    pub fn is_on(&self) -> bool {
-        self.content_types.value.is_some() || !self.required_headers.value.is_empty() || self.schema.value.is_some()
-    }
-}

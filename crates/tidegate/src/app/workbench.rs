@@ -52,6 +52,7 @@ impl Workbench {
             valid: &live.valid,
             hash: &live.hash,
             services: &live.services,
+            bodies: &live.bodies,
             process: &self.process,
             generation: snapshot.generation,
         });

@@ -125,6 +125,9 @@ fn fly(
         let refusal = answer.err().map(|reject| (Step::Cors, Box::new(reject)));
         return Some(Preflight { refusal, ..Preflight::default() });
     }
+    if let Some(reject) = route.validate.as_ref().and_then(|demands| demands.announced(&parts).err()) {
+        return Some(Preflight { refusal: Some((Step::Validation, Box::new(reject))), ..Preflight::default() });
+    }
     if let Some(transcode) = route.action.transcode() {
         let exchange =
             Exchange::begin(&nobody(question.tls), &Request::from_parts(parts.clone(), ()), &Intake::default());

@@ -198,6 +198,7 @@ fn cors(context: &Context<'_>, rows: &mut Rows) {
 }
 
 fn validation(context: &Context<'_>, rows: &mut Rows) {
+    demands(context, rows);
     let Some(backend) = context.backend() else { return };
     let max_body = &backend.route.policy.max_body;
     let plan = backend.transcode.map(Transcode::plan);
@@ -224,6 +225,18 @@ fn validation(context: &Context<'_>, rows: &mut Rows) {
     };
     rows.add(json!({"content_types": types}), Origin::built_in());
     rows.add(json!({"content_encoding": "identity"}), Origin::built_in());
+}
+
+/// What `validate` says, as far as it is for this route.
+fn demands(context: &Context<'_>, rows: &mut Rows) {
+    let Some(route) = table::route(context.valid, context.compiled) else { return };
+    let rules = &route.policy.validate;
+    rows.add_if_set(&rules.required_headers, |names| json!({"required_headers": names}));
+    if context.proxied().is_some() {
+        rows.add_if_set(&rules.content_types, |types| json!({"content_types": types}));
+        rows.add_if_set(&rules.schema, |path| json!({"schema": path}));
+        rows.add_if_set(&rules.max_json_depth, |depth| json!({"max_json_depth": depth}));
+    }
 }
 
 fn deadline(context: &Context<'_>, rows: &mut Rows) {

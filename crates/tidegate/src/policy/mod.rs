@@ -5,3 +5,4 @@ pub mod headers;
 mod hygiene;
 pub mod metadata;
 pub mod timeout;
+pub mod validate;

@@ -12,6 +12,7 @@ use tidegate_config::{Code, Diagnostic, Diagnostics, Place, Valid};
 use tidegate_route::{Methods, RouteSpec, Router, RouterBuilder, Template, TemplateOptions};
 use tidegate_transcode::Schema;
 
+use super::bodies::Bodies;
 use super::registry::{Process, Running};
 use super::{CompiledRoute, Snapshot, Unrouted};
 use crate::action::Action;
@@ -25,6 +26,7 @@ use crate::action::system::{Kind, System};
 use crate::action::transcode::{Binding, Transcode};
 use crate::exchange::{Intake, TrustedProxies};
 use crate::policy::cors::Cors;
+use crate::policy::validate::Validate;
 use crate::telemetry::labels::RouteLabels;
 use crate::telemetry::route::{Observe, RouteTelemetry};
 
@@ -36,6 +38,8 @@ pub struct Inputs<'a> {
     pub hash: &'a Arc<str>,
     /// In the order of the configuration.
     pub services: &'a [Running],
+    /// Schemas that routes demand of bodies.
+    pub bodies: &'a Bodies,
     /// What the process has beside its configurations.
     pub process: &'a Process,
     /// Of the new snapshot.
@@ -303,6 +307,7 @@ impl Compiler<'_> {
             name: route.name.as_str().into(),
             origin: route.place.to_string().into(),
             hosts: route.hosts.clone(),
+            validate: self.validate(route),
             cors: Cors::compile(&route.policy.cors, methods.as_deref()).map(Arc::new),
             methods,
             service: service.into(),
@@ -314,6 +319,14 @@ impl Compiler<'_> {
             template,
         };
         self.rows.push(Row { route: compiled, place: Some(route.place.clone()), annotated: false });
+    }
+
+    /// Content types and schemas are for bodies that pass as they are; other actions check their own.
+    fn validate(&self, route: &Route) -> Option<Box<Validate>> {
+        let proxied = matches!(route.action, ConfigAction::Proxy(_));
+        let path = route.policy.validate.schema.value.as_ref().filter(|_| proxied);
+        let schema = path.and_then(|path| self.inputs.bodies.get(path));
+        Validate::compile(&route.policy, schema, proxied, &self.inputs.process.wheels).map(Box::new)
     }
 
     fn telemetry(&self, route: &str, service: &str, rpc: Option<&str>, template: &str) -> Arc<RouteTelemetry> {
@@ -363,6 +376,7 @@ impl Compiler<'_> {
         let route = CompiledRoute {
             origin: place.as_ref().map_or_else(|| "built in".into(), |place| place.to_string().into()),
             hosts: Vec::new(),
+            validate: None,
             cors: Cors::compile(&self.inputs.valid.defaults.cors, Some(&[method.to_owned()])).map(Arc::new),
             methods: Some(vec![method.to_owned()]),
             service: "".into(),

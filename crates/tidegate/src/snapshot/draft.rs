@@ -8,6 +8,7 @@ use tidegate_config::valid::{Descriptors, Service, Tls};
 use tidegate_config::{Code, Diagnostic, Diagnostics, Valid};
 
 use super::Snapshot;
+use super::bodies::Bodies;
 use super::compile::{self, Inputs as CompilerInputs};
 use super::inputs::{Digest, Inputs, Recorder};
 use super::registry::{Live, Process, Running};
@@ -50,6 +51,7 @@ pub fn build(valid: &Arc<Valid>, recorder: &Recorder, around: &Surroundings<'_>)
             Err(found) => found.into_iter().for_each(|problem| problems.push(problem)),
         }
     }
+    let bodies = Bodies::read(valid, recorder, &mut problems);
     for listener in &valid.listeners {
         if let Tls::Files { cert, key } = &listener.tls {
             recorder.digest(cert);
@@ -65,10 +67,11 @@ pub fn build(valid: &Arc<Valid>, recorder: &Recorder, around: &Surroundings<'_>)
         valid,
         hash: &hash,
         services: &services,
+        bodies: &bodies,
         process: around.process,
         generation: around.generation,
     })?;
-    Ok(Draft { snapshot, live: Live { valid: Arc::clone(valid), hash, services }, inputs })
+    Ok(Draft { snapshot, live: Live { valid: Arc::clone(valid), hash, services, bodies: Arc::new(bodies) }, inputs })
 }
 
 /// The service as it will run: with the connections from before if nothing that shapes them has changed.

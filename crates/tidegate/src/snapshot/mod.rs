@@ -1,5 +1,6 @@
 //! Everything that was compiled from one configuration. Never changed after it is published.
 
+pub mod bodies;
 pub mod compile;
 pub mod diff;
 pub mod draft;
@@ -21,6 +22,7 @@ use crate::action::failure::FailureStyle;
 use crate::action::health::Health;
 use crate::exchange::Intake;
 use crate::policy::cors::{self, Cors};
+use crate::policy::validate::Validate;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::route::RouteTelemetry;
 
@@ -160,6 +162,8 @@ pub struct CompiledRoute {
     pub telemetry: Arc<RouteTelemetry>,
     /// Which pages of other origins may use it; `None`: that is no matter of the gateway.
     pub cors: Option<Arc<Cors>>,
+    /// What a request must be; `None` if nothing is demanded.
+    pub validate: Option<Box<Validate>>,
     /// Index of the route of the configuration that it comes from; `None` for what is built in.
     pub index: Option<usize>,
 }

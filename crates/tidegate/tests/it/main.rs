@@ -33,3 +33,4 @@ mod traces;
 mod tutorial;
 mod unary;
 mod uploads;
+mod validation;
