@@ -5,8 +5,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Most values (elements, members, objects and arrays) of one body: what validating them costs stays within a few
-/// milliseconds.
+/// Most values (elements, members, objects and arrays) of one body: it bounds what validating
+/// one costs its worker.
 pub(super) const MAX_VALUES: usize = 20_000;
 
 /// Why bytes are not taken as JSON.
