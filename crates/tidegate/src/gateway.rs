@@ -12,6 +12,7 @@ use crate::body::{AnyBody, RequestBody};
 use crate::exchange::{Exchange, REQUEST_ID};
 use crate::ids::ConnInfo;
 use crate::pipeline;
+use crate::policy::cors;
 use crate::reject::{Reason, Reject};
 use crate::snapshot::Snapshot;
 use crate::tasks;
@@ -57,15 +58,17 @@ impl Gateway {
         let exchange = Exchange::begin(conn, &request, &snapshot.intake);
         let mut running = Running::begin(&exchange, &self.telemetry);
         let mut style = &snapshot.unrouted.failure;
-        let run = pipeline::run(&snapshot, &exchange, request, |route| {
+        let mut origin = snapshot.unrouted.cors.as_ref().map(|cors| cors.asked(request.method(), request.headers()));
+        let run = pipeline::run(&snapshot, &exchange, request, |route, head| {
             // Now and not at the end: a client that does not wait for it has asked this route, too.
             running.routed(&route.telemetry);
             style = &*route.failure;
+            origin = route.cors.as_ref().map(|cors| cors.asked(&head.method, &head.headers));
         });
         let ran = tasks::guard("request", run).await;
         running.routed_or(&snapshot.unrouted.telemetry);
         let result = ran.unwrap_or_else(|tasks::Panicked| Err(Reject::new(Reason::Internal)));
-        answer(running, style, &exchange, result)
+        answer(running, style, &exchange, origin.as_ref(), result)
     }
 
     /// Renders a refusal that was made before there was a request that could be routed; `request` is its head, if it
@@ -79,7 +82,7 @@ impl Gateway {
         let style = FailureStyle::plain("", Format::Problem);
         let mut running = Running::begin(&exchange, &self.telemetry);
         running.routed_or(&self.snapshot.load().unrouted.telemetry);
-        answer(running, &style, &exchange, Err(reject))
+        answer(running, &style, &exchange, None, Err(reject))
     }
 }
 
@@ -88,12 +91,16 @@ fn answer(
     running: Running,
     style: &FailureStyle,
     exchange: &Exchange,
+    origin: Option<&cors::Asked<'_>>,
     result: Result<Response<AnyBody>, Reject>,
 ) -> Response<AnswerBody> {
-    let (response, reason) = match result {
+    let (mut response, reason) = match result {
         Ok(response) => (response, None),
         Err(reject) => (refused(style, exchange, &reject), Some(reject.reason)),
     };
+    if let Some(origin) = origin {
+        origin.decorate(&mut response);
+    }
     let response = finish(exchange, response);
     let status = response.status().as_u16();
     response.map(|body| running.answered(status, reason, body))

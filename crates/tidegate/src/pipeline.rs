@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{Request, Response};
 use tidegate_route::{CanonicalOptions, Captures, canonicalize};
 
@@ -19,7 +20,7 @@ pub async fn run<'s>(
     snapshot: &'s Arc<Snapshot>,
     exchange: &Arc<Exchange>,
     request: Request<RequestBody>,
-    on_route: impl FnOnce(&'s CompiledRoute),
+    on_route: impl FnOnce(&'s CompiledRoute, &Parts),
 ) -> Result<Response<ResponseBody>, Reject> {
     let (mut parts, body) = request.into_parts();
     let uri = parts.uri.clone();
@@ -29,19 +30,26 @@ pub async fn run<'s>(
     };
     let mut captures = Captures::new();
     let host = uri.host().unwrap_or_else(|| host_header(&parts.headers));
-    let route = match snapshot.choose(host, parts.method.as_str(), path.as_str(), &mut captures) {
+    let route = match snapshot.choose_for(host, &parts.method, &parts.headers, path.as_str(), &mut captures) {
         Ok(route) => route,
         Err(reject) => return unrouted(snapshot, exchange, &parts.headers, reject).await,
     };
-    on_route(route);
+    on_route(route, &parts);
     snapshot.reserved.take_from(&mut parts.headers);
     if let Some(asking) = route.limits.admit_early(exchange, &parts.headers)? {
         asking.await?;
+    }
+    if let Some(answer) = route.cors.as_ref().and_then(|cors| cors.preflight(&parts)) {
+        return answer;
     }
     let pass = route.access.admit(exchange, &mut parts).await?;
     if let Some(asking) = route.limits.admit_late(exchange, &parts.headers)? {
         asking.await?;
     }
+    let body = match &route.validate {
+        Some(demands) => Box::pin(demands.check(exchange, &parts, body)).await?,
+        None => body,
+    };
     route.action.run(pass, exchange, parts, body, path.as_str(), &captures).await
 }
 

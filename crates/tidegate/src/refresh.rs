@@ -242,6 +242,7 @@ impl Learner {
             hash: &live.hash,
             services: &live.services,
             providers: &live.providers,
+            bodies: &live.bodies,
             process: &self.registry.process,
             generation,
         });

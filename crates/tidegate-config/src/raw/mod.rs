@@ -5,6 +5,7 @@
 
 mod auth;
 mod envelope;
+mod guard;
 mod limits;
 mod listener;
 mod observability;
@@ -16,6 +17,7 @@ mod service;
 
 pub(crate) use auth::{RawAllow, RawApiKey, RawAuth, RawProvider, RawRouteAuth};
 pub(crate) use envelope::{Json, RawEnvelope};
+pub(crate) use guard::{RawCors, RawValidate};
 pub(crate) use limits::{RawRateLimit, RawRedis};
 pub(crate) use listener::{RawListener, RawTls, RawTlsFiles};
 pub(crate) use observability::{RawAccess, RawMetrics, RawObservability, RawTracing};

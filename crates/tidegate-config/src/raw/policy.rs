@@ -10,6 +10,7 @@ use crate::decode::{
 };
 use crate::diag::{Code, Diagnostic};
 use crate::node::{Node, Value};
+use crate::raw::{RawCors, RawValidate};
 use crate::valid::{
     EnumFormat, ErrorFormat, EscapedSlashes, FieldNames, GRPC_CODES, Int64Format, MultiSegmentEscape, StreamFormat,
     UnknownPolicy,
@@ -60,9 +61,13 @@ raw_struct! {
         multi_segment_escape: MultiSegmentEscape = "keep_slash",
         /// Allows one `**` before the last segment of a path.
         inner_wildcard: bool = "false",
+        /// Which pages of other origins may use it.
+        cors: RawCors,
+        /// What a request must be.
+        validate: RawValidate,
     }
     later {
-        "cors" "cache" "invalidate" "validate" "compress" "compression"
+        "cache" "invalidate" "compress" "compression"
         "etag" "trailing_slash" "auto_mapping" "collision" "unexpected_body"
         "form_body" "enum_case" "enum_prefix" "query_maps" "query_plus" "field_mask" "status_from_metadata"
         "array_error" "ndjson_envelope" "sse" "stream_buffer" "max_concurrent" "shared"

@@ -6,6 +6,7 @@
 
 mod access;
 mod auth;
+mod cors;
 mod envelopes;
 mod limits;
 mod listeners;
@@ -22,6 +23,7 @@ mod router;
 mod routes;
 mod rpc;
 mod services;
+mod validate;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -71,12 +73,15 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
     let levels = defaults.map(|defaults| (Level::Defaults, defaults)).into_iter().collect();
     let observability = resolver.observability(main);
     resolver.check_system_routes(&routes, &system_routes, observability.metrics.public_path.as_ref());
+    let mut defaults = policy::merge_values(&policy::Levels(levels), &envelope_names);
+    resolver.check_cors_credentials(&defaults);
+    resolver.place_schema(&mut defaults);
     Some(Valid {
         files: files.iter().map(|file| Arc::clone(&file.name)).collect(),
         listeners,
         services,
         routes,
-        defaults: policy::merge_values(&policy::Levels(levels), &envelope_names),
+        defaults,
         envelopes,
         auth,
         client_ip: resolver.client_ip(main),

@@ -74,6 +74,12 @@ impl Resolver<'_> {
         for headers in [raw.request_headers.value(), raw.response_headers.value()].into_iter().flatten() {
             self.check_headers(headers);
         }
+        if let Some(cors) = raw.cors.value() {
+            self.check_cors(cors);
+        }
+        if let Some(validate) = raw.validate.value() {
+            self.check_validate(validate);
+        }
         for item in raw.ignore_query.value().into_iter().flatten() {
             if item.value.0.is_empty() {
                 self.error(Code::InvalidValue, &item.place, "an empty query key");
@@ -164,7 +170,9 @@ impl Resolver<'_> {
         names: &Names,
         route: &Place,
     ) -> Policy {
-        let policy = merge_values(levels, names);
+        let mut policy = merge_values(levels, names);
+        self.check_cors_credentials(&policy);
+        self.place_schema(&mut policy);
         self.check_error_envelope(&policy, levels, envelopes, route);
         policy
     }
@@ -192,7 +200,7 @@ fn texts(list: &[Item<Text>]) -> Vec<String> {
     list.iter().map(|item| item.value.0.clone()).collect()
 }
 
-fn lower(list: &[Item<Text>]) -> Vec<String> {
+pub(super) fn lower(list: &[Item<Text>]) -> Vec<String> {
     list.iter().map(|item| item.value.0.to_ascii_lowercase()).collect()
 }
 
@@ -273,6 +281,8 @@ pub(super) fn merge_values(levels: &Levels<'_>, names: &Names) -> Policy {
         response_headers: levels.headers(|policy| &policy.response_headers),
         escaped_slashes: levels.value(|p| Seen::of(&p.escaped_slashes), |what| *what, EscapedSlashes::Reject),
         inner_wildcard: levels.value(|p| Seen::of(&p.inner_wildcard), |on| *on, false),
+        cors: levels.cors(),
+        validate: levels.validate(),
     }
 }
 

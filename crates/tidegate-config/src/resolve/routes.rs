@@ -56,6 +56,7 @@ impl Resolver<'_> {
         let path = self.route_path(raw, &policy);
         let template = path.as_ref().and_then(Option::as_ref).map(|path| &path.template);
         let action = self.action(item, service, scope, template);
+        self.check_validate_route(raw, matches!(action, None | Some(Action::Proxy(_))));
         Some(Route {
             name: raw.name.value()?.0.clone(),
             place: item.place.clone(),

@@ -7,6 +7,7 @@
 
 mod auth;
 mod client;
+mod cors;
 mod envelope;
 mod limits;
 mod listener;
@@ -18,12 +19,14 @@ mod process;
 mod resilience;
 mod route;
 mod service;
+mod validate;
 
 pub use auth::{
     Access, Allow, ApiKey, ApiKeys, Auth, Certificate, Check, CredentialSource, Forward, JwtRules, KeySource, Provider,
     ProviderType, Role, Url,
 };
 pub use client::{ClientIp, Network};
+pub use cors::{AllowedOrigin, Cors};
 pub use envelope::{Envelope, Expression, Literal, Piece, Tree};
 pub use limits::{LimitKey, LimitStore, OnStoreError, RateLimit, Redis};
 pub use listener::{ClientAuth, ClientCertificates, Listener, Protocol, Tls};
@@ -45,6 +48,7 @@ pub use route::{
     Action, Body, GrpcAction, Methods, ProxyAction, Respond, Rewrite, RewritePart, Route, RoutePath, RpcSelector,
 };
 pub use service::{Connections, Descriptors, Endpoint, Keepalive, Service, ServiceProtocol, UpstreamTls};
+pub use validate::Validate;
 
 /// The whole configuration. Lists are in the order of the files: the main file first, then each included file.
 #[derive(Clone, Debug)]

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::cors::Cors;
 use super::limits::RateLimit;
 use super::origin::{Origin, Setting};
 use super::resilience::Retry;
+use super::validate::Validate;
 
 /// What governs the requests of one route.
 #[derive(Clone, PartialEq, Debug)]
@@ -46,6 +48,10 @@ pub struct Policy {
     pub escaped_slashes: Setting<EscapedSlashes>,
     /// Whether one `**` may stand before the last segment of a template.
     pub inner_wildcard: Setting<bool>,
+    /// Which pages of other origins may use it.
+    pub cors: Cors,
+    /// What a request must be.
+    pub validate: Validate,
 }
 
 /// How failures are written (`errors.format`).

@@ -53,6 +53,7 @@ impl Workbench {
             hash: &live.hash,
             services: &live.services,
             providers: &live.providers,
+            bodies: &live.bodies,
             process: &self.process,
             generation: snapshot.generation,
         });

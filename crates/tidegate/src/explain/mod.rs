@@ -67,7 +67,7 @@ pub fn explain_as(snapshot: &Snapshot, question: &Question, standpoint: Standpoi
     let mut identity = None;
     let (route, flight, refusal) = match vetted {
         Err(reject) => unrouted(reject),
-        Ok(parts) => match snapshot.choose(host, parts.method.as_str(), path, &mut captures) {
+        Ok(parts) => match snapshot.choose_for(host, &parts.method, &parts.headers, path, &mut captures) {
             Err(reject) => unrouted(Box::new(reject)),
             Ok(route) => {
                 let flight = match admitted(route, question, &parts, standpoint) {
@@ -85,9 +85,9 @@ pub fn explain_as(snapshot: &Snapshot, question: &Question, standpoint: Standpoi
     let asked = near::Asked { host, method: question.method.as_str(), path };
     let (rejected, rejected_more) = if routed { near::rejected(snapshot, &asked, route) } else { (Vec::new(), 0) };
     let policies = |compiled| {
-        let (valid, headers, flight) = (&*snapshot.valid, &question.headers, flight.as_ref());
-        let identity = identity.as_deref();
-        policies::of(&policies::Context { valid, compiled, headers, flight, identity, standpoint })
+        let (valid, method, headers) = (&*snapshot.valid, &question.method, &question.headers);
+        let (flight, identity) = (flight.as_ref(), identity.as_deref());
+        policies::of(&policies::Context { valid, compiled, method, headers, flight, identity, standpoint })
     };
     Explanation {
         request: RequestView { method: question.method.to_string(), host: host.to_owned(), path: path.to_owned() },
@@ -105,10 +105,11 @@ pub fn explain_as(snapshot: &Snapshot, question: &Question, standpoint: Standpoi
 /// The policies of a route in their order, whoever asks.
 #[must_use]
 pub fn policies(snapshot: &Snapshot, compiled: &CompiledRoute) -> Vec<Policy> {
-    let (valid, headers) = (&*snapshot.valid, &http::HeaderMap::new());
+    let (valid, method, headers) = (&*snapshot.valid, &http::Method::GET, &http::HeaderMap::new());
     policies::of(&policies::Context {
         valid,
         compiled,
+        method,
         headers,
         flight: None,
         identity: None,
@@ -153,6 +154,13 @@ fn fly(
     captures: &Captures,
     standpoint: Standpoint,
 ) -> Option<Preflight> {
+    if let Some(answer) = route.cors.as_ref().and_then(|cors| cors.preflight(&parts)) {
+        let refusal = answer.err().map(|reject| (Step::Cors, Box::new(reject)));
+        return Some(Preflight { refusal, ..Preflight::default() });
+    }
+    if let Some(reject) = route.validate.as_ref().and_then(|demands| demands.announced(&parts).err()) {
+        return Some(Preflight { refusal: Some((Step::Validation, Box::new(reject))), ..Preflight::default() });
+    }
     if let Some(transcode) = route.action.transcode() {
         let exchange =
             Exchange::begin(&nobody(question.tls), &Request::from_parts(parts.clone(), ()), &Intake::default());

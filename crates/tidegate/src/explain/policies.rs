@@ -4,7 +4,7 @@
 
 mod limits;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use tidegate_config::Valid;
 use tidegate_config::units::{bytes_text, duration_text};
@@ -48,6 +48,7 @@ const POLICIES: &[Entry] = &[
     entry("client_ip", Stage::Early, &[], client_ip),
     entry("request_id", Stage::Early, &[], request_id),
     entry("limits", Stage::Early, &[], limits::early),
+    entry("cors", Stage::Early, &[Step::Cors], cors),
     entry("authentication", Stage::Request, &[Step::Authentication], authentication),
     entry("authorisation", Stage::Request, &[Step::Authorisation], authorisation),
     entry("limits", Stage::Request, &[], limits::late),
@@ -68,6 +69,7 @@ const POLICIES: &[Entry] = &[
 pub(super) struct Context<'a> {
     pub(super) valid: &'a Valid,
     pub(super) compiled: &'a CompiledRoute,
+    pub(super) method: &'a Method,
     pub(super) headers: &'a HeaderMap,
     /// What the request came to, where its action has steps.
     pub(super) flight: Option<&'a Preflight>,
@@ -239,7 +241,22 @@ fn authorisation(context: &Context<'_>, rows: &mut Rows) {
     }
 }
 
+fn cors(context: &Context<'_>, rows: &mut Rows) {
+    let Some(compiled) = &context.compiled.cors else { return };
+    let route = table::route(context.valid, context.compiled);
+    let cors = &route.map_or(&context.valid.defaults, |route| &route.policy).cors;
+    let note = compiled.note(context.method, context.headers);
+    let origins: Vec<String> = cors.allow_origins.value.iter().map(ToString::to_string).collect();
+    rows.add_noted(json!({"allow_origins": origins}), &cors.allow_origins.origin, note.map(str::to_owned));
+    rows.add_if_set(&cors.allow_methods, |methods| json!({"allow_methods": methods}));
+    rows.add_if_set(&cors.allow_headers, |headers| json!({"allow_headers": headers}));
+    rows.add_if_set(&cors.expose_headers, |headers| json!({"expose_headers": headers}));
+    rows.add_if_set(&cors.allow_credentials, |on| json!({"allow_credentials": on}));
+    rows.add_if_set(&cors.max_age, |age| json!({"max_age": age.map(duration_text)}));
+}
+
 fn validation(context: &Context<'_>, rows: &mut Rows) {
+    demands(context, rows);
     let Some(backend) = context.backend() else { return };
     let max_body = &backend.route.policy.max_body;
     let plan = backend.transcode.map(Transcode::plan);
@@ -266,6 +283,18 @@ fn validation(context: &Context<'_>, rows: &mut Rows) {
     };
     rows.add(json!({"content_types": types}), Origin::built_in());
     rows.add(json!({"content_encoding": "identity"}), Origin::built_in());
+}
+
+/// What `validate` says, as far as it is for this route.
+fn demands(context: &Context<'_>, rows: &mut Rows) {
+    let Some(route) = table::route(context.valid, context.compiled) else { return };
+    let rules = &route.policy.validate;
+    rows.add_if_set(&rules.required_headers, |names| json!({"required_headers": names}));
+    if context.proxied().is_some() {
+        rows.add_if_set(&rules.content_types, |types| json!({"content_types": types}));
+        rows.add_if_set(&rules.schema, |path| json!({"schema": path}));
+        rows.add_if_set(&rules.max_json_depth, |depth| json!({"max_json_depth": depth}));
+    }
 }
 
 fn deadline(context: &Context<'_>, rows: &mut Rows) {

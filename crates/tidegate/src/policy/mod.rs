@@ -3,8 +3,10 @@
 pub mod access;
 pub mod authn;
 pub mod authz;
+pub mod cors;
 pub mod headers;
 mod hygiene;
 pub mod limits;
 pub mod metadata;
 pub mod timeout;
+pub mod validate;

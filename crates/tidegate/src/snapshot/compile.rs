@@ -12,6 +12,7 @@ use tidegate_config::{Code, Diagnostic, Diagnostics, Place, Valid};
 use tidegate_route::{Methods, RouteSpec, Router, RouterBuilder, Template, TemplateOptions};
 use tidegate_transcode::Schema;
 
+use super::bodies::Bodies;
 use super::registry::{Process, Running};
 use super::{CompiledRoute, Snapshot, Unrouted};
 use crate::action::Action;
@@ -26,8 +27,10 @@ use crate::action::transcode::{Binding, Transcode};
 use crate::exchange::{Intake, TrustedProxies};
 use crate::policy::access::Access;
 use crate::policy::authn::Provider;
+use crate::policy::cors::Cors;
 use crate::policy::headers::Reserved;
 use crate::policy::limits::{self, Limits};
+use crate::policy::validate::Validate;
 use crate::redis::Redis;
 use crate::telemetry::labels::RouteLabels;
 use crate::telemetry::route::{Observe, RouteTelemetry};
@@ -42,6 +45,8 @@ pub struct Inputs<'a> {
     pub services: &'a [Running],
     /// In the order of the configuration.
     pub providers: &'a [Arc<Provider>],
+    /// Schemas that routes demand of bodies.
+    pub bodies: &'a Bodies,
     /// What the process has beside its configurations.
     pub process: &'a Process,
     /// Of the new snapshot.
@@ -320,6 +325,8 @@ impl Compiler<'_> {
             name: route.name.as_str().into(),
             origin: route.place.to_string().into(),
             hosts: route.hosts.clone(),
+            validate: self.validate(route),
+            cors: Cors::compile(&route.policy.cors, methods.as_deref()).map(Arc::new),
             methods,
             service: service.into(),
             target: target.into(),
@@ -338,6 +345,14 @@ impl Compiler<'_> {
         let Process { limiter, telemetry, .. } = self.inputs.process;
         let around = limits::Surroundings { limiter, metrics: &telemetry.metrics, redis: self.redis.as_ref() };
         Limits::compile(&policy.rate_limits, route, around)
+    }
+
+    /// Content types and schemas are for bodies that pass as they are; other actions check their own.
+    fn validate(&self, route: &Route) -> Option<Box<Validate>> {
+        let proxied = matches!(route.action, ConfigAction::Proxy(_));
+        let path = route.policy.validate.schema.value.as_ref().filter(|_| proxied);
+        let schema = path.and_then(|path| self.inputs.bodies.get(path));
+        Validate::compile(&route.policy, schema, proxied, &self.inputs.process.wheels).map(Box::new)
     }
 
     fn telemetry(&self, route: &str, service: &str, rpc: Option<&str>, template: &str) -> Arc<RouteTelemetry> {
@@ -387,6 +402,8 @@ impl Compiler<'_> {
         let route = CompiledRoute {
             origin: place.as_ref().map_or_else(|| "built in".into(), |place| place.to_string().into()),
             hosts: Vec::new(),
+            validate: None,
+            cors: Cors::compile(&self.inputs.valid.defaults.cors, Some(&[method.to_owned()])).map(Arc::new),
             methods: Some(vec![method.to_owned()]),
             service: "".into(),
             target: name.replace('-', " ").into(),
@@ -405,7 +422,8 @@ impl Compiler<'_> {
     fn finish(mut self) -> Result<Snapshot, Diagnostics> {
         let failure = FailureStyle::plain("", self.format(&self.inputs.valid.defaults));
         let limits = self.limits(&self.inputs.valid.defaults, "");
-        let unrouted = Unrouted { failure, telemetry: self.telemetry("", "", None, ""), limits };
+        let cors = Cors::compile(&self.inputs.valid.defaults.cors, None);
+        let unrouted = Unrouted { failure, telemetry: self.telemetry("", "", None, ""), limits, cors };
         let router = self.router();
         if self.problems.has_errors() {
             return Err(self.problems);

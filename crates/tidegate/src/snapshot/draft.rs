@@ -9,6 +9,7 @@ use tidegate_config::{Code, Diagnostic, Diagnostics, Valid};
 
 use super::Snapshot;
 use super::auth;
+use super::bodies::Bodies;
 use super::compile::{self, Inputs as CompilerInputs};
 use super::inputs::{Digest, Inputs, Recorder};
 use super::registry::{Live, Process, Running};
@@ -55,6 +56,7 @@ pub fn build(valid: &Arc<Valid>, recorder: &Recorder, around: &Surroundings<'_>)
         found.into_iter().for_each(|problem| problems.push(problem));
         Vec::new()
     });
+    let bodies = Bodies::read(valid, recorder, &mut problems);
     for listener in &valid.listeners {
         if let Tls::Files { cert, key } = &listener.tls {
             recorder.digest(cert);
@@ -74,10 +76,12 @@ pub fn build(valid: &Arc<Valid>, recorder: &Recorder, around: &Surroundings<'_>)
         hash: &hash,
         services: &services,
         providers: &providers,
+        bodies: &bodies,
         process: around.process,
         generation: around.generation,
     })?;
-    Ok(Draft { snapshot, live: Live { valid: Arc::clone(valid), hash, services, providers }, inputs })
+    let live = Live { valid: Arc::clone(valid), hash, services, providers, bodies: Arc::new(bodies) };
+    Ok(Draft { snapshot, live, inputs })
 }
 
 /// The service as it will run: with the connections from before if nothing that shapes them has changed.

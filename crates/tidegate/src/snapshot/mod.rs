@@ -1,6 +1,7 @@
 //! Everything that was compiled from one configuration. Never changed after it is published.
 
 mod auth;
+pub mod bodies;
 pub mod compile;
 pub mod diff;
 pub mod draft;
@@ -12,6 +13,7 @@ pub mod schemas;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderMap, Method};
 use tidegate_config::Valid;
 use tidegate_route::{Captures, Find, Router, Template};
 use tokio::time::sleep;
@@ -21,8 +23,10 @@ use crate::action::failure::FailureStyle;
 use crate::action::health::Health;
 use crate::exchange::Intake;
 use crate::policy::access::Access;
+use crate::policy::cors::{self, Cors};
 use crate::policy::headers::Reserved;
 use crate::policy::limits::Limits;
+use crate::policy::validate::Validate;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::route::RouteTelemetry;
 
@@ -58,6 +62,8 @@ pub struct Unrouted {
     pub telemetry: Arc<RouteTelemetry>,
     /// Those of `defaults`: a request without a route pays too.
     pub limits: Limits,
+    /// Which pages may read that there is nothing.
+    pub cors: Option<Cors>,
 }
 
 /// How often a snapshot that was replaced is looked at.
@@ -72,6 +78,44 @@ pub async fn retire(replaced: Arc<Snapshot>) {
 }
 
 impl Snapshot {
+    /// As [`Snapshot::choose`], but a preflight belongs to the route of the method that it asks for, if that route knows
+    /// about origins; if no route has this method, to one of those that the path has.
+    ///
+    /// # Errors
+    /// As [`Snapshot::choose`].
+    pub fn choose_for(
+        &self,
+        host: &str,
+        method: &Method,
+        headers: &HeaderMap,
+        path: &str,
+        captures: &mut Captures,
+    ) -> Result<&CompiledRoute, Reject> {
+        let asked = cors::preflight_method(method, headers).and_then(|asked| asked.to_str().ok());
+        if let Some(asked) = asked
+            && let Some(route) = self.preflighted(host, asked, path, captures)
+        {
+            return Ok(route);
+        }
+        self.choose(host, method.as_str(), path, captures)
+    }
+
+    fn preflighted(&self, host: &str, asked: &str, path: &str, captures: &mut Captures) -> Option<&CompiledRoute> {
+        let number = match self.router.find(host, asked, path, captures) {
+            Find::Route(number) => Some(number),
+            Find::NotFound => None,
+            Find::MethodNotAllowed(allow) => {
+                let allow = allow.to_string();
+                let mut others = allow.split(',').map(str::trim);
+                others.find_map(|other| match self.router.find(host, other, path, captures) {
+                    Find::Route(number) => Some(number),
+                    Find::MethodNotAllowed(_) | Find::NotFound => None,
+                })
+            }
+        };
+        self.route(number?).filter(|route| route.cors.is_some())
+    }
+
     /// The route for a request, and in `captures` where its variables lie in `path`, which is canonical.
     ///
     /// # Errors
@@ -133,6 +177,10 @@ pub struct CompiledRoute {
     pub telemetry: Arc<RouteTelemetry>,
     /// How often clients may ask.
     pub limits: Limits,
+    /// Which pages of other origins may use it; `None`: that is no matter of the gateway.
+    pub cors: Option<Arc<Cors>>,
+    /// What a request must be; `None` if nothing is demanded.
+    pub validate: Option<Box<Validate>>,
     /// Index of the route of the configuration that it comes from; `None` for what is built in.
     pub index: Option<usize>,
 }

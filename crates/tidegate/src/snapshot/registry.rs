@@ -11,6 +11,7 @@ use tidegate_config::Valid;
 use tidegate_transcode::Schema;
 
 use super::Snapshot;
+use super::bodies::Bodies;
 use super::freshness::Freshness;
 use super::inputs::Digest;
 use crate::action::health::Current;
@@ -64,6 +65,8 @@ pub struct Live {
     pub services: Vec<Running>,
     /// Who checks credentials, in the order of the configuration.
     pub providers: Vec<Arc<Provider>>,
+    /// Schemas that its routes demand of bodies: files that are read with the configuration alone.
+    pub bodies: Arc<Bodies>,
 }
 
 /// A service as it runs. Cheap to clone.

@@ -35,6 +35,8 @@ pub enum Step {
     Authentication,
     /// Whether whoever asks may.
     Authorisation,
+    /// A page of another origin asks for what it may not have.
+    Cors,
     /// Values of the path cannot be decoded.
     Path,
     /// Content type, content coding, length or presence of a body.
