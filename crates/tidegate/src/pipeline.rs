@@ -37,6 +37,7 @@ pub async fn run<'s>(
     if let Some(asking) = route.limits.admit_early(exchange, &parts.headers)? {
         asking.await?;
     }
+    // Whoever finds out who asks, and whether they may, stands here.
     if let Some(asking) = route.limits.admit_late(exchange, &parts.headers)? {
         asking.await?;
     }
