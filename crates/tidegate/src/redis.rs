@@ -25,6 +25,9 @@ use crate::{tasks, time};
 /// The log hears of failures once in this time.
 const LOG_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a probe waits at least.
+const PING_TIMEOUT: Duration = Duration::from_millis(250);
+
 /// Why Redis has not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -162,8 +165,11 @@ impl Redis {
     pub async fn ping(&self) -> Result<(), StoreError> {
         let connection = self.door.connect().await.map_err(StoreError::Connect)?;
         let mut multiplexed = connection.handle();
-        let asked = redis::cmd("PING").query_async::<String>(&mut multiplexed).await;
-        asked.map(drop).map_err(|error| StoreError::Answer(error.to_string().into()))
+        let ping = redis::cmd("PING");
+        // Nobody waits for it, so it may take its time.
+        let asked = timeout(self.timeout.max(PING_TIMEOUT), ping.query_async::<String>(&mut multiplexed)).await;
+        let answer = asked.map_err(|_| StoreError::TimedOut)?;
+        answer.map(drop).map_err(|error| StoreError::Answer(error.to_string().into()))
     }
 
     async fn ask(
@@ -237,8 +243,7 @@ impl Redis {
 
 /// Asks once whether Redis is back; requests do without it meanwhile.
 async fn probe(redis: Arc<Redis>) {
-    let asked = timeout(redis.timeout.max(Duration::from_millis(250)), redis.ping()).await;
-    match asked.unwrap_or(Err(StoreError::TimedOut)) {
+    match redis.ping().await {
         Ok(()) => redis.succeeded(),
         Err(error) => redis.failed(&error),
     }
@@ -247,4 +252,78 @@ async fn probe(redis: Arc<Redis>) {
 /// Now, as the breaker counts: nanoseconds since the start, never 0.
 fn now_ns() -> u64 {
     u64::try_from(time::since_start(time::now()).as_nanos()).unwrap_or(u64::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tidegate_config::Place;
+
+    use super::*;
+
+    static ECHO: Script = Script::new("return { tonumber(ARGV[1]), #KEYS }");
+
+    fn settings(address: SocketAddr, line: u32) -> valid::Redis {
+        valid::Redis {
+            host: address.ip().to_string(),
+            port: address.port(),
+            tls: false,
+            user: None,
+            password: None,
+            database: 0,
+            timeout: Duration::from_secs(5),
+            place: Place { file: "a.yaml".into(), line, column: 1, end_column: 2, path: "redis.url".into() },
+        }
+    }
+
+    async fn ask(redis: &Arc<Redis>) -> Result<Vec<i64>, StoreError> {
+        redis.run(WorkerId::new(0), &ECHO, &["a".to_owned()], &[7]).await
+    }
+
+    #[test]
+    fn a_client_stays_while_its_settings_do_and_somebody_has_it() {
+        let clients = Clients::default();
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let first = clients.get(&settings(address, 1), 1).unwrap();
+        let moved = clients.get(&settings(address, 2), 1).unwrap();
+        assert!(Arc::ptr_eq(&first, &moved), "another line is no other Redis");
+        let slower = valid::Redis { timeout: Duration::from_secs(6), ..settings(address, 1) };
+        assert!(!Arc::ptr_eq(&first, &clients.get(&slower, 1).unwrap()));
+        let gone = Arc::downgrade(&first);
+        drop((first, moved));
+        assert!(gone.upgrade().is_none(), "nobody holds what is gone");
+    }
+
+    #[tokio::test]
+    async fn after_three_failures_nobody_asks_until_a_probe_was_answered() {
+        let address = tidegate_testkit::peer::closed_port();
+        let redis = Arc::new(Redis::new(&settings(address, 1), 1).unwrap());
+        for _ in 0..3 {
+            assert!(matches!(ask(&redis).await, Err(StoreError::Connect(_))));
+        }
+        assert_eq!(ask(&redis).await, Err(StoreError::Open));
+        assert!(redis.is_out());
+        // As if somebody had asked in the background.
+        redis.succeeded();
+        assert!(matches!(ask(&redis).await, Err(StoreError::Connect(_))));
+    }
+
+    #[tokio::test]
+    async fn many_requests_share_one_connection_and_a_broken_one_is_replaced() {
+        let server = tidegate_testkit::Redis::start().await;
+        let redis = Arc::new(Redis::new(&settings(server.address(), 1), 1).unwrap());
+        let (a, b, c) = tokio::join!(ask(&redis), ask(&redis), ask(&redis));
+        assert_eq!([a, b, c], [const { [7, 1] }; 3].map(|answer| Ok(answer.to_vec())));
+        let clients = async || server.command(&["CLIENT", "LIST"]).await.matches("addr=").count();
+        // The one who asks is one of them; an address stands in a line twice.
+        assert_eq!(clients().await, 2 * 2);
+        server.command(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+        let mut failures = 0;
+        while ask(&redis).await.is_err() {
+            failures += 1;
+            assert!(failures <= 2, "one failure at most tells of the end of a connection");
+        }
+        assert!(redis.ping().await.is_ok());
+    }
 }

@@ -29,7 +29,7 @@ pub use self::state::Limiter;
 use self::key::{Asker, KeyMaker};
 use self::settle::Seen;
 use crate::exchange::{Exchange, LimitLabel};
-use crate::identity::{CredentialKind, KeyRate};
+use crate::identity::{CredentialKind, Identity, KeyRate};
 use crate::redis::Redis;
 use crate::reject::Reject;
 use crate::telemetry::metrics::{LimitCounter, LimitSeries, Metrics};
@@ -205,13 +205,13 @@ impl Limit {
             Some(bucket) => Place::Fixed(bucket),
             None => Place::Keyed(self.key.local(asker)),
         };
-        let quota = self.own_rate(asker).map_or(self.quota, |rate| self.quota_of(rate));
+        let quota = self.own_rate(asker.identity).map_or(self.quota, |rate| self.quota_of(rate));
         Claim { cost: self.cost, is_enforced: self.is_enforced, ..Claim::new(place, quota) }
     }
 
     /// The rate that an API key has of its own, where that counts.
-    fn own_rate(&self, asker: &Asker<'_>) -> Option<KeyRate> {
-        let identity = asker.identity.filter(|identity| identity.kind == CredentialKind::ApiKey)?;
+    fn own_rate(&self, identity: Option<&Arc<Identity>>) -> Option<KeyRate> {
+        let identity = identity.filter(|identity| identity.kind == CredentialKind::ApiKey)?;
         identity.rate.filter(|_| self.by_api_key)
     }
 

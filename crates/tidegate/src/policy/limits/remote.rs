@@ -71,6 +71,7 @@ impl Stage {
     ) -> Result<(), Reject> {
         let keys: Vec<String> = asks.iter().map(|ask| ask.limit.key.remote(&asker)).collect();
         let arguments: Vec<u64> = asks.iter().flat_map(Ask::arguments).collect();
+        let asked = nanos(time::now());
         let answer = redis.run(exchange.worker(), &SCRIPT, &keys, &arguments).await;
         let Ok((passes, states)) = answer.and_then(|answer| read(&answer, asks.len())) else {
             return self.without(exchange, &asker, claims);
@@ -81,7 +82,8 @@ impl Stage {
         if !passes {
             for (ask, one) in asks.iter().zip(&seen) {
                 if let Some(wait) = one.wait.filter(|_| ask.limit.is_enforced) {
-                    self.limiter.denied(ask.local, wait, now);
+                    // From when it was asked: rather once too often than a client that is kept out for too long.
+                    self.limiter.denied(ask.local, wait, asked);
                 }
             }
             return settle(exchange, now, false, seen);

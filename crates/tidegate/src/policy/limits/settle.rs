@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidegate_resilience::{Claim, Debt, Nanos, Quota};
 
-use super::{Asker, Limit, own_burst};
+use super::{Limit, own_burst};
 use crate::exchange::{Exchange, LimitLabel, Standing};
 use crate::reject::{Reason, Reject};
 use crate::telemetry::metrics::{LimitCounter, LimitDecision};
@@ -103,9 +103,7 @@ pub(super) fn settle<'a>(
 impl Seen<'_> {
     /// As the limit is for this request: an API key may have a rate of its own.
     fn label(&self, exchange: &Exchange) -> Arc<LimitLabel> {
-        let headers = http::HeaderMap::new();
-        let asker = Asker { ip: exchange.client.ip, identity: exchange.facts.identity(), headers: &headers };
-        match self.limit.own_rate(&asker) {
+        match self.limit.own_rate(exchange.facts.identity()) {
             None => Arc::clone(&self.limit.label),
             Some(rate) => {
                 let window_s = rate.per_ns.div_ceil(1_000_000_000);
