@@ -10,9 +10,12 @@ FUZZ_SECONDS ?= 60
 .PHONY: run test check lint fmt deny doc unit bench fuzz docs golden conformance
 
 ## Build and run the main job on embedded defaults: the core engine and the gateway on 127.0.0.1:8080.
+## EXAMPLE=s1-trading-http or EXAMPLE=s2-config-grpc runs another example, with the demo services.
+EXAMPLE ?= s0-market-data
+BACKEND = $(if $(filter s0-market-data,$(EXAMPLE)),core-engine,demo-services)
 run:
-	$(CARGO) build --locked --profile fast -p tidegate -p core-engine
-	./examples/run.sh target/fast
+	$(CARGO) build --locked --profile fast -p tidegate -p $(BACKEND)
+	./examples/run.sh target/fast $(EXAMPLE)
 
 ## The whole gate.
 test: fmt lint deny unit doc

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Starts the core engine on 127.0.0.1:50052 and the gateway on 127.0.0.1:8080 with the configuration of
-# examples/s0-market-data, says what to try, and ends both on Ctrl-C or TERM. `make run` builds and calls it.
+# Starts the backends of an example and the gateway on 127.0.0.1:8080 with its configuration, says what to try, and ends
+# all on Ctrl-C or TERM. `make run` builds and calls it.
 #
-#   examples/run.sh BINDIR
+#   examples/run.sh BINDIR [EXAMPLE]        s0-market-data, s1-trading-http or s2-config-grpc
 set -euo pipefail
 # Each child in a process group of its own, so that Ctrl-C reaches this script alone and the gateway gets one signal:
 # a second one would cut open requests.
 set -m
 
-bin=$(cd "${1:?usage: examples/run.sh BINDIR}" && pwd)
+bin=$(cd "${1:?usage: examples/run.sh BINDIR [EXAMPLE]}" && pwd)
 cd "$(dirname "$0")/.."
-readonly engine_port=50052 gateway_port=8080 admin_port=9901
+readonly example=${2:-s0-market-data} gateway_port=8080 admin_port=9901
 readonly gateway=http://127.0.0.1:$gateway_port admin=http://127.0.0.1:$admin_port
 readonly patience_s=20
 
@@ -19,10 +19,25 @@ fail() {
   exit "${2:-1}"
 }
 
+# Ports of the example's backends, and the program that has them.
+case $example in
+  s0-market-data) ports=(50052) backends=(core-engine) ;;
+  s1-trading-http)
+    ports=({8101..8107})
+    backends=(demo-services --only market-data,orders,strategies,account,risk,configuration,dashboard)
+    ;;
+  s2-config-grpc)
+    ports=(50051 {50053..50056})
+    backends=(demo-services --only user-service,order-service,position-service,wallet-service,market-data-service
+      --token-secret the-token-secret-of-the-s2-example)
+    ;;
+  *) fail "there is no example \"$example\" to run: s0-market-data, s1-trading-http, s2-config-grpc" 2 ;;
+esac
+
 children=()
 end() {
   trap - EXIT INT TERM
-  # The gateway first: it may still need the engine for what runs.
+  # The gateway first: it may still need its backends for what runs.
   local index
   for ((index = ${#children[@]} - 1; index >= 0; index--)); do
     kill -TERM "${children[index]}" 2>/dev/null || true
@@ -33,19 +48,19 @@ trap end EXIT
 trap 'exit 0' INT TERM
 
 # Before anything is started, for afterwards it could be our own child that answers.
-for port in $engine_port $gateway_port $admin_port; do
+for port in "${ports[@]}" $gateway_port $admin_port; do
   if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
     fail "port $port of 127.0.0.1 is taken by another program" 69
   fi
 done
 
 start() {
-  [ -x "$1" ] || fail "$1 is not there: run \`make run\`, or build tidegate and core-engine first"
+  [ -x "$1" ] || fail "$1 is not there: run \`make run\`, or build tidegate, core-engine and demo-services first"
   "$@" &
   children+=($!)
 }
-start "$bin/core-engine"
-start "$bin/tidegate" run -c examples/s0-market-data/tidegate.yaml
+start "$bin/${backends[0]}" "${backends[@]:1}"
+start "$bin/tidegate" run -c "examples/$example/tidegate.yaml"
 
 deadline=$((SECONDS + patience_s))
 until "$bin/tidegate" healthcheck --url "$gateway/health/readiness" --timeout-ms 500 >/dev/null 2>&1; do
@@ -55,6 +70,14 @@ until "$bin/tidegate" healthcheck --url "$gateway/health/readiness" --timeout-ms
   ((SECONDS < deadline)) || fail "the gateway was not ready within $patience_s s"
   sleep 0.1
 done
+
+if [ "$example" != s0-market-data ]; then
+  echo
+  echo "Ready. What to try is in examples/$example/README.md; the dashboard: $admin/"
+  echo "Ctrl-C ends all."
+  wait -n "${children[@]}" || fail "a program has ended with code $?"
+  exit 0
+fi
 
 cat <<EOF
 

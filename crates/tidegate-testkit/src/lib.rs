@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod collector;
+pub mod demo;
 pub mod engine;
 pub mod gateway;
 pub mod peer;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 pub use client::{Answer, End, Request, delete, get, post};
 pub use collector::Collector;
+pub use demo::Demo;
 pub use engine::Engine;
 pub use gateway::{Gateway, ask_admin};
 pub use peer::{Peer, Script};
