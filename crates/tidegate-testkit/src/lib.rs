@@ -15,6 +15,7 @@ pub mod program;
 pub mod shop;
 pub mod tls;
 pub mod web;
+pub mod websocket;
 
 use std::future::Future;
 use std::time::Duration;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use tidegate_route::{CanonicalOptions, Captures, canonicalize};
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
-use crate::reject::Reject;
+use crate::reject::{Reason, Reject};
 use crate::snapshot::{CompiledRoute, Snapshot};
 
 /// Runs a request through the policies and the action of its route. `on_route` is told the route as soon as it is known;
@@ -29,7 +29,17 @@ pub async fn run<'s>(
     let host = uri.host().unwrap_or_else(|| host_header(&parts.headers));
     let route = snapshot.choose(host, parts.method.as_str(), path.as_str(), &mut captures)?;
     on_route(route);
+    check_socket(exchange, &body, route)?;
     route.action.run(exchange, parts, body, path.as_str(), &captures).await
+}
+
+/// Over HTTP/2 a request for a WebSocket is no `GET` that an action without one could answer (RFC 8441, section 5).
+fn check_socket(exchange: &Exchange, body: &RequestBody, route: &CompiledRoute) -> Result<(), Reject> {
+    let asks = matches!(body, RequestBody::Socket(_)) && exchange.version == Version::HTTP_2;
+    if !asks || route.action.takes_sockets() {
+        return Ok(());
+    }
+    Err(Reject::new(Reason::MethodNotAllowed).detail("no WebSocket is spoken here"))
 }
 
 fn host_header(headers: &http::HeaderMap) -> &str {

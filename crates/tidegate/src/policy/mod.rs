@@ -4,3 +4,4 @@ pub mod headers;
 mod hygiene;
 pub mod metadata;
 pub mod timeout;
+pub mod websocket;

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, StatusCode};
 use tidegate_resilience::Tried;
 
 use super::attempt::{Attempt, Caller, Came};
 use super::call::CallDeadline;
 use super::endpoint::Endpoint;
-use super::h1::{self, BadBody, Begun, Download, Fault, NoWire, Outcome, Replay, Sent, Watch};
+use super::h1::{self, BadBody, Begun, Download, Fault, NoWire, Outcome, Replay, Sent, Tunnel, Watch};
 use super::retry::{self, Failed, Retries, RetryPlan};
 use super::{Cluster, MAX_UNSENT};
-use crate::body::{BodyError, RequestBody, ResponseBody};
+use crate::body::{BodyError, BodyStream, RequestBody, ResponseBody};
 use crate::dial::DialError;
 use crate::exchange::Exchange;
 use crate::reject::{Reason, Reject};
@@ -47,6 +47,17 @@ pub struct Outgoing<'a> {
     pub ring_key: Option<u64>,
     /// When it is sent once more.
     pub retry: &'a RetryPlan,
+    /// It asks for a WebSocket: the `Sec-WebSocket-Accept` of a backend that grants it.
+    pub accept: Option<String>,
+}
+
+/// What a request for a tunnel came to.
+#[derive(Debug)]
+pub enum Upgraded {
+    /// The backend has agreed, with these headers.
+    Tunnel(HeaderMap, Box<Tunnel>),
+    /// It has answered otherwise.
+    Answer(Response<ResponseBody>),
 }
 
 /// Why there is no answer.
@@ -159,6 +170,37 @@ impl Cluster {
         outgoing: Outgoing<'_>,
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, ForwardError> {
+        let (begun, attempt, body) = self.ask(exchange, &outgoing, body).await?;
+        Ok(self.respond(exchange, &outgoing, begun, body, attempt))
+    }
+
+    /// The same for a request that asks for a tunnel. `client` is what the client sends through it; no byte of that is
+    /// asked for before a backend has agreed, and nothing is tried again after that.
+    ///
+    /// # Errors
+    /// As [`Cluster::forward`].
+    pub async fn upgrade(
+        &self,
+        exchange: &Arc<Exchange>,
+        outgoing: Outgoing<'_>,
+        client: BodyStream,
+    ) -> Result<Upgraded, ForwardError> {
+        let (begun, mut attempt, body) = self.ask(exchange, &outgoing, RequestBody::Empty).await?;
+        if begun.head.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Upgraded::Answer(self.respond(exchange, &outgoing, begun, body, attempt)));
+        }
+        attempt.came(Came::Http(101));
+        let watch = self.watch(exchange, &outgoing, 101, attempt);
+        Ok(Upgraded::Tunnel(begun.head.headers, Box::new(Tunnel::open(begun.answer, client, watch))))
+    }
+
+    /// Attempts until one has the head of an answer, or no other may follow.
+    async fn ask(
+        &self,
+        exchange: &Arc<Exchange>,
+        outgoing: &Outgoing<'_>,
+        body: RequestBody,
+    ) -> Result<(Begun, Attempt, Replay), ForwardError> {
         let seat = self.bulkhead.enter().await.ok_or(ForwardError::Overloaded)?;
         let idempotent = outgoing.method.is_idempotent();
         outgoing.retry.requested(&self.resilience);
@@ -166,7 +208,7 @@ impl Cluster {
         let mut body = Replay::new(body, outgoing.max_body, idempotent || retries.repeats());
         let mut tries = Tries::new(retries, idempotent);
         loop {
-            let wait = match self.attempt(exchange, &outgoing, &mut body, &tries).await {
+            let wait = match self.attempt(exchange, outgoing, &mut body, &tries).await {
                 Ok((begun, mut attempt)) => {
                     let status = begun.head.status.as_u16();
                     attempt.settle(Came::Http(status));
@@ -175,7 +217,7 @@ impl Cluster {
                         self.counted(&tries.retries, status < 500);
                         // How long the client reads is not to keep others out.
                         drop(seat);
-                        return Ok(self.respond(exchange, &outgoing, begun, body, attempt));
+                        return Ok((begun, attempt, body));
                     };
                     tries.failed(attempt.place(), ForwardError::Status { status });
                     discard(begun, attempt);
@@ -254,6 +296,7 @@ impl Cluster {
             more: &more,
             length: outgoing.length,
             is_head: outgoing.method == Method::HEAD,
+            accept: outgoing.accept.as_deref(),
             fresh: tries.resent > 0,
         };
         let ends = outgoing.retry.attempt_ends(begun, outgoing.deadline);
@@ -330,19 +373,23 @@ impl Cluster {
             attempt.came(Came::Http(status));
             ResponseBody::full(bytes)
         } else {
-            let watch = Watch {
-                exchange: Arc::clone(exchange),
-                attempt,
-                status,
-                wheel: Arc::clone(self.wheels.get(exchange.worker())),
-                idle_timeout: outgoing.idle_timeout,
-            };
+            let watch = self.watch(exchange, outgoing, status, attempt);
             ResponseBody::stream(Download::new(answer, decoder, body, watch))
         };
         let mut response = Response::new(response_body);
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
         response
+    }
+
+    fn watch(&self, exchange: &Arc<Exchange>, outgoing: &Outgoing<'_>, status: u16, attempt: Attempt) -> Watch {
+        Watch {
+            exchange: Arc::clone(exchange),
+            attempt,
+            status,
+            wheel: Arc::clone(self.wheels.get(exchange.worker())),
+            idle_timeout: outgoing.idle_timeout,
+        }
     }
 }
 

@@ -35,8 +35,8 @@ pub use self::call::{
 pub use self::checks::keep_checked;
 use self::endpoint::{Endpoint, EndpointSettings, Keepalive};
 pub use self::endpoint::{EndpointState, EndpointView};
-pub use self::forward::{ForwardError, Outgoing};
-pub use self::h1::{BadBody, Fault};
+pub use self::forward::{ForwardError, Outgoing, Upgraded};
+pub use self::h1::{BadBody, Fault, Tunnel};
 use self::h2_pool::OpenError;
 use self::resilience::Resilience;
 pub use self::resilience::{BreakerState, Condition};

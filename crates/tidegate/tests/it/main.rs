@@ -29,6 +29,7 @@ mod service_manager;
 mod streams;
 mod survival;
 mod traces;
+mod tunnel;
 mod tutorial;
 mod unary;
 mod uploads;

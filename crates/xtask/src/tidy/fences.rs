@@ -51,6 +51,7 @@ pub(crate) const FENCES: &[Fence] = &[
             "tidegate/src/dial",
             "tidegate/src/listen/tls",
             "tidegate/src/policy/authn",
+            "tidegate/src/policy/websocket",
             "tidegate/src/upstream/reflection",
             "tidegate/src/snapshot/inputs",
         ],

@@ -121,7 +121,7 @@ fn fill_route(metrics: &Metrics, route: &RouteSeries, listener: ListenerId) {
     }
 }
 
-fn fill_service(service: &ServiceSeries) {
+fn fill_service(service: &Arc<ServiceSeries>) {
     for code in [Code::Ok, Code::Ok, Code::Unavailable] {
         service.attempted(worker(0), code, Duration::from_millis(1));
     }
@@ -132,6 +132,7 @@ fn fill_service(service: &ServiceSeries) {
     }
     service.ejected(Ejection::ConsecutiveErrors);
     service.ejected(Ejection::HealthCheck);
+    let _closed = service.tunnel();
     service.retried(true);
     service.retried(false);
     service.budget_exhausted();
