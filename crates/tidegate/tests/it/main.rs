@@ -22,6 +22,7 @@ mod metadata;
 mod openapi;
 mod program;
 mod proxy;
+mod proxy_h2;
 mod refusals;
 mod reload;
 mod routing;

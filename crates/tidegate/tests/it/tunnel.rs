@@ -378,6 +378,7 @@ async fn a_stream_that_is_reset_ends_its_tunnel_and_a_dead_backend_its_stream() 
     let (mut running, backend) = tokio::join!(asked, accept(&listener));
     assert_eq!(running.head().await.unwrap().0, 200);
     drop(backend);
+    assert!(running.piece().await.unwrap().is_none_or(|last| last.is_empty()));
     assert_eq!(running.piece().await.unwrap(), None);
     gateway.stop().await;
 }
@@ -435,6 +436,7 @@ async fn a_drain_says_goodbye_and_loses_nothing() {
     // The answers to it, which end both.
     assert!(soon(first.next()).await.is_none_or(|end| end.is_err()));
     assert!(soon(second.next()).await.is_none_or(|end| end.is_err()));
+    drop((first, second));
     let (ended, _) = gateway.ended().await;
     assert_eq!(ended, tidegate::app::Ended::Drained);
     eventually("the backend sees both ends", async || backend.open() == 0).await;
@@ -449,10 +451,10 @@ async fn a_reload_disturbs_no_tunnel() {
     let mut first = websocket::http1(gateway.address(), "/").await;
     let mut second = websocket::http2(&mut connection, "/").await;
     gateway.apply(&config(other.address(), "")).await;
-    for _ in 0..2 {
+    for round in 0..2 {
         echo(&mut first, Message::text("a")).await;
         echo(&mut second, Message::text("b")).await;
-        gateway.apply(&(config(other.address(), "") + "# again\n")).await;
+        gateway.apply(&(config(other.address(), "") + &format!("# {round}\n"))).await;
     }
     assert_eq!((backend.open(), other.open()), (2, 0));
     let mut third = websocket::http1(gateway.address(), "/").await;

@@ -19,7 +19,7 @@ use crate::ids::WorkerId;
 use crate::upstream::endpoint::Endpoint;
 
 /// Interim answers (1xx) before the final one.
-const MAX_INTERIM: u32 = 8;
+pub(in crate::upstream) const MAX_INTERIM: u32 = 8;
 
 /// A request without its body.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,8 @@ pub(in crate::upstream) enum Outcome {
     /// The connection was lost. `untouched`: it had waited, and not a byte of an answer came, so most probably the backend
     /// closed it before it saw the request.
     Lost { error: io::Error, untouched: bool },
+    /// The request was lost, and the backend has declared that it did not act on it.
+    Unseen(io::Error),
     /// What came is no answer.
     Malformed(Fault),
     /// The client's body cannot be sent.

@@ -81,6 +81,8 @@ pub(in crate::upstream) enum NoWire {
         dialled: bool,
     },
     Shutdown,
+    /// No stream became free in time.
+    Full,
 }
 
 impl Pool {
@@ -255,7 +257,7 @@ async fn connect(endpoint: &Arc<Endpoint>, worker: WorkerId) -> Result<Lease, No
     let mut dialling = Dialling { endpoint: Some(endpoint), worker, begun };
     let attempt = async {
         let addresses = endpoint.addresses().await;
-        dial::connect(&addresses, endpoint.tls(), endpoint.connect_timeout).await
+        dial::connect(&addresses, endpoint.tls_http1(), endpoint.connect_timeout).await
     };
     let connected = match timeout(endpoint.connect_timeout, attempt).await {
         Ok(connected) => connected,
