@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 pub use futures_util;
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 pub use tokio_tungstenite::WebSocketStream;
@@ -88,10 +88,18 @@ async fn accept(listener: TcpListener, open: Arc<AtomicUsize>) {
 /// # Panics
 /// If it is not opened.
 pub async fn http1(address: SocketAddr, path: &str) -> WebSocketStream<TcpStream> {
-    let request = format!("ws://{address}{path}").into_client_request().expect("a request");
     let stream = soon(TcpStream::connect(address)).await.expect("the gateway listens");
     stream.set_nodelay(true).expect("an option of TCP");
-    soon(tokio_tungstenite::client_async(request, stream)).await.expect("a WebSocket").0
+    over(stream, path).await
+}
+
+/// The same over a connection that is there already.
+///
+/// # Panics
+/// If it is not opened.
+pub async fn over<Io: AsyncRead + AsyncWrite + Unpin>(io: Io, path: &str) -> WebSocketStream<Io> {
+    let request = format!("ws://localhost{path}").into_client_request().expect("a request");
+    soon(tokio_tungstenite::client_async(request, io)).await.expect("a WebSocket").0
 }
 
 /// Opens a WebSocket over HTTP/2.

@@ -92,7 +92,11 @@ fn describe_route(route: &Route, valid: &Valid, out: &mut String) {
         Action::Proxy(proxy) => {
             let service = valid.services.get(proxy.service).map_or("?", |service| &service.name);
             let rewrite = proxy.rewrite.as_ref().map(|rewrite| &rewrite.path);
-            let _ = writeln!(out, "  proxy {service} rewrite {rewrite:?}{}", if proxy.websocket { " websocket" } else { "" });
+            let _ = writeln!(
+                out,
+                "  proxy {service} rewrite {rewrite:?}{}",
+                if proxy.websocket { " websocket" } else { "" }
+            );
         }
         Action::Respond(respond) => {
             let body = String::from_utf8_lossy(&respond.body);

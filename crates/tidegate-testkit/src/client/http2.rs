@@ -118,7 +118,6 @@ impl Running {
     ///
     /// # Panics
     /// Before the head was read.
-    #[must_use]
     pub fn split(self) -> (SendStream<Bytes>, RecvStream) {
         (self.body, self.stream.expect("the head comes first"))
     }

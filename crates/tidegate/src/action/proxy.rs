@@ -65,7 +65,7 @@ impl Proxy {
             idle_timeout: policy.stream_idle_timeout.value,
             max_body: policy.max_body.value,
             retry: RetryPlan::compile(&policy.retry),
-            websocket: action.websocket.then(|| match policy.stream_idle_timeout.origin.level {
+            websocket: action.websocket.then_some(match policy.stream_idle_timeout.origin.level {
                 Level::BuiltIn => Some(SOCKET_IDLE),
                 Level::Defaults | Level::Service | Level::Route => policy.stream_idle_timeout.value,
             }),

@@ -30,7 +30,6 @@ struct Backend {
 struct Shared {
     heard: Mutex<Vec<Parts>>,
     asked: Mutex<HashMap<String, usize>>,
-    connections: AtomicUsize,
     open: AtomicUsize,
     sent: AtomicUsize,
 }
@@ -61,15 +60,9 @@ impl Backend {
     fn heard(&self) -> usize {
         self.shared.heard.lock().len()
     }
-
-    #[expect(dead_code)]
-    fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::SeqCst)
-    }
 }
 
 async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, streams: u32, shared: Arc<Shared>) {
-    shared.connections.fetch_add(1, Ordering::SeqCst);
     let mut builder = h2::server::Builder::new();
     builder.max_concurrent_streams(streams);
     let Ok(mut connection) = builder.handshake::<_, Bytes>(io).await else { return };
@@ -101,8 +94,17 @@ async fn answer(request: http::Request<RecvStream>, mut respond: SendResponse<By
         "/reset" => respond.send_reset(Reason::INTERNAL_ERROR),
         "/early" => {
             let mut out = respond.send_response(head(413), false).unwrap();
+            // Dropping the body unread resets the stream, with NO_ERROR, once all of this is out.
             out.send_data(Bytes::from_static(b"too much"), true).unwrap();
-            respond.send_reset(Reason::NO_ERROR);
+        }
+        "/count" => {
+            let mut length = 0;
+            while let Some(Ok(data)) = body.data().await {
+                let _gone = body.flow_control().release_capacity(data.len());
+                length += data.len();
+            }
+            let mut out = respond.send_response(head(200), false).unwrap();
+            out.send_data(length.to_string().into(), true).unwrap();
         }
         "/silent" => {
             let _reset = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
@@ -206,8 +208,8 @@ async fn a_request_passes_as_one_of_http2() {
 async fn bodies_and_trailers_flow_both_ways() {
     let (backend, gateway) = both(", max_body: 8MiB").await;
     for length in [0, 1, 5_000, 3_000_000] {
-        for answer in gateway.send_both(&post("/echo", vec![b'x'; length])).await {
-            assert_eq!((answer.status, answer.body.len(), answer.end), (200, length, End::Clean));
+        for answer in gateway.send_both(&post("/count", vec![b'x'; length])).await {
+            assert_eq!((answer.status, answer.text(), answer.end), (200, length.to_string().as_str(), End::Clean));
         }
         assert_eq!(backend.shared.heard.lock().last().unwrap().headers["content-length"], length.to_string());
     }
@@ -226,8 +228,6 @@ async fn bodies_and_trailers_flow_both_ways() {
         data
     };
     assert_eq!(rest, "de");
-    let asked = get("/echo").header("te", "trailers");
-    assert_eq!(gateway.send(&asked).await.trailers["x-length"], "0");
     let head = Request::new("HEAD", "/none");
     for answer in gateway.send_both(&head).await {
         assert_eq!(answer.status, 204);

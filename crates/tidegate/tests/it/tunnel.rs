@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use tidegate_testkit::client::{End, Http1};
+use tidegate_testkit::client::{End, Http1, Http2};
 use tidegate_testkit::web::{bytes, ok};
 use tidegate_testkit::websocket::futures_util::{SinkExt as _, StreamExt as _};
 use tidegate_testkit::websocket::{self, CloseCode, Echo, Message, WebSocketStream, derive_accept_key};
-use tidegate_testkit::{Gateway, Heard, Part, Web, eventually, get, soon};
+use tidegate_testkit::{Gateway, Heard, Part, Web, eventually, get, soon, tls};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -133,6 +133,27 @@ async fn messages_of_any_size_pass_both_ways() {
     soon(second.close(None)).await.unwrap();
     assert!(matches!(soon(first.next()).await, Some(Ok(Message::Close(_)))));
     assert!(matches!(soon(second.next()).await, Some(Ok(Message::Close(_)))));
+    eventually("the backend sees both ends", async || backend.open() == 0).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn over_tls_it_is_the_same() {
+    let backend = Echo::start().await;
+    let gateway = Gateway::start(
+        &(config(backend.address(), "") + "listeners: [{ name: main, address: \"127.0.0.1:0\", tls: auto }]\n"),
+    );
+    let certificate = gateway.certificates().join("development.crt");
+    let plain = tls::connect(gateway.address(), &certificate, &["http/1.1"]).await.unwrap();
+    let mut first = Box::pin(websocket::over(plain, "/a")).await;
+    let both = tls::connect(gateway.address(), &certificate, &["h2"]).await.unwrap();
+    let mut connection = Http2::over(both, "https").await;
+    let mut second = websocket::http2(&mut connection, "/b").await;
+    for length in [1, 1_048_576] {
+        echo(&mut first, Message::binary(vec![7; length])).await;
+        echo(&mut second, Message::binary(vec![7; length])).await;
+    }
+    drop((first, second));
     eventually("the backend sees both ends", async || backend.open() == 0).await;
     gateway.stop().await;
 }
