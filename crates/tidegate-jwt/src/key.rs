@@ -129,6 +129,9 @@ impl Key {
                 if point.len() != 32 {
                     return Err(KeyError::BadPoint);
                 }
+                if has_small_order(point) {
+                    return Err(KeyError::SmallOrder);
+                }
                 let key = ParsedPublicKey::new(&signature::ED25519, point).map_err(|_| KeyError::BadPoint)?;
                 if algorithms.contains(&Algorithm::EdDSA) {
                     add(Algorithm::EdDSA, Verifier::Public(key));
@@ -160,6 +163,43 @@ impl fmt::Debug for Key {
         let algorithms: Vec<Algorithm> = self.algorithms().collect();
         f.debug_struct("Key").field("id", &self.id).field("algorithms", &algorithms).finish_non_exhaustive()
     }
+}
+
+/// Whether a point of Ed25519 is one of those whose order divides 8, in any of their encodings. For such a key anybody can
+/// make a signature that verifies for every message (RFC 8032, section 5.1.7; libsodium refuses the same seven `y`).
+fn has_small_order(point: &[u8]) -> bool {
+    const fn beside_p(low: u8) -> [u8; 32] {
+        let mut y = [0xff; 32];
+        (y[0], y[31]) = (low, 0x7f);
+        y
+    }
+    const fn small(low: u8) -> [u8; 32] {
+        let mut y = [0; 32];
+        y[0] = low;
+        y
+    }
+    const SMALL: [[u8; 32]; 7] = [
+        small(0),
+        small(1),
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+            0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+            0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        ],
+        beside_p(0xec),
+        beside_p(0xed),
+        beside_p(0xee),
+    ];
+    let mut y = [0; 32];
+    for (to, from) in y.iter_mut().zip(point) {
+        *to = *from;
+    }
+    // The sign of x.
+    y[31] &= 0x7f;
+    SMALL.contains(&y)
 }
 
 /// Whether a secret is long enough, and no key in PEM by mistake.

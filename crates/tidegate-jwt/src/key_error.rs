@@ -27,6 +27,9 @@ pub enum KeyError {
     /// Not a point of its curve, or of a wrong length.
     #[error("the point is not on the curve, or not written out in full")]
     BadPoint,
+    /// A point of Ed25519 for which anybody can sign.
+    #[error("the point has a small order: anybody can sign for such a key")]
+    SmallOrder,
     /// A curve other than P-256, P-384, P-521 and Ed25519.
     #[error("the curve is unknown")]
     UnknownCurve,

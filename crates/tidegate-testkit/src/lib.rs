@@ -18,6 +18,7 @@ pub mod shop;
 pub mod tls;
 pub mod tokens;
 pub mod web;
+pub mod websocket;
 
 use std::future::Future;
 use std::time::Duration;

@@ -37,6 +37,8 @@ pub enum AnyBody {
     Full(Option<Bytes>),
     /// Frames as they come; may end with trailers.
     Stream(BodyStream),
+    /// No body, but what the client sends once its request has been answered with 101: see [`AnyBody::take_socket`].
+    Socket(BodyStream),
 }
 
 /// The body of a request, as the listener hands it over: framing removed, trailers kept.
@@ -52,6 +54,22 @@ impl AnyBody {
         if bytes.is_empty() { Self::Empty } else { Self::Full(Some(bytes)) }
     }
 
+    /// The bytes of a client that asks for a tunnel. It is an empty body for whoever makes none of it.
+    pub fn socket(bytes: impl Body<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
+        Self::Socket(Box::pin(bytes))
+    }
+
+    /// The bytes of the client, for a tunnel; what is left is empty. `None` if the client asks for none.
+    pub fn take_socket(&mut self) -> Option<BodyStream> {
+        match std::mem::take(self) {
+            Self::Socket(bytes) => Some(bytes),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
     /// A body that comes in frames.
     pub fn stream(body: impl Body<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
         Self::Stream(Box::pin(body))
@@ -64,6 +82,7 @@ impl std::fmt::Debug for AnyBody {
             Self::Empty => f.write_str("Empty"),
             Self::Full(bytes) => write!(f, "Full({})", bytes.as_ref().map_or(0, Bytes::len)),
             Self::Stream(_) => f.write_str("Stream"),
+            Self::Socket(_) => f.write_str("Socket"),
         }
     }
 }
@@ -74,7 +93,7 @@ impl Body for AnyBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Socket(_) => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(stream) => stream.as_mut().poll_frame(cx),
         }
@@ -82,7 +101,7 @@ impl Body for AnyBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Socket(_) => true,
             Self::Full(bytes) => bytes.is_none(),
             Self::Stream(stream) => stream.is_end_stream(),
         }
@@ -90,7 +109,7 @@ impl Body for AnyBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Socket(_) => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Self::Stream(stream) => stream.size_hint(),
         }

@@ -86,7 +86,15 @@ impl TlsClient {
     /// # Errors
     /// A file that cannot be read or parsed, a key that does not fit, no usable root.
     pub fn load(ca: Option<&Path>, identity: Option<(&Path, &Path)>) -> Result<Self, TlsError> {
-        Self::build(ca, identity, true)
+        Self::build(ca, identity, &[b"h2"], true)
+    }
+
+    /// The same for HTTP/2, or HTTP/1.1 if the other end prefers that; see [`Stream::agreed_http2`].
+    ///
+    /// # Errors
+    /// As [`TlsClient::load`].
+    pub fn load_either(ca: Option<&Path>, identity: Option<(&Path, &Path)>) -> Result<Self, TlsError> {
+        Self::build(ca, identity, &[b"h2", b"http/1.1"], false)
     }
 
     /// The same for HTTP/1.1.
@@ -94,10 +102,16 @@ impl TlsClient {
     /// # Errors
     /// As [`TlsClient::load`].
     pub fn load_http1(ca: Option<&Path>, identity: Option<(&Path, &Path)>) -> Result<Self, TlsError> {
-        Self::build(ca, identity, false)
+        Self::build(ca, identity, &[b"http/1.1"], false)
     }
 
-    fn build(ca: Option<&Path>, identity: Option<(&Path, &Path)>, http2: bool) -> Result<Self, TlsError> {
+    /// `http2`: nothing else is taken.
+    fn build(
+        ca: Option<&Path>,
+        identity: Option<(&Path, &Path)>,
+        protocols: &[&[u8]],
+        http2: bool,
+    ) -> Result<Self, TlsError> {
         let roots = match ca {
             Some(path) => Arc::new(roots_from(path)?),
             None => native_roots()?,
@@ -117,7 +131,7 @@ impl TlsClient {
                 .with_client_auth_cert(certificates(chain)?, private_key(key)?)
                 .map_err(|error| TlsError::Settings(error.to_string()))?,
         };
-        settings.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+        settings.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(Self { connector: TlsConnector::from(Arc::new(settings)), http2 })
     }
 
@@ -149,6 +163,15 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Whether the other end has agreed to HTTP/2; `None` in clear text, where nobody asks.
+    #[must_use]
+    pub fn agreed_http2(&self) -> Option<bool> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Tls(tls) => Some(tls.get_ref().1.alpn_protocol() == Some(b"h2")),
+        }
+    }
+
     /// Who is at the other end.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {

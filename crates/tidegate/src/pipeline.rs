@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use tidegate_route::{CanonicalOptions, Captures, canonicalize};
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
-use crate::reject::Reject;
+use crate::reject::{Reason, Reject};
 use crate::snapshot::{CompiledRoute, Snapshot};
 
 /// Runs a request through the policies and the action of its route. `on_route` is told the route as soon as it is known;
@@ -42,6 +42,7 @@ pub async fn run<'s>(
     if let Some(answer) = route.cors.as_ref().and_then(|cors| cors.preflight(&parts)) {
         return answer;
     }
+    check_socket(exchange, &body, route)?;
     let pass = route.access.admit(exchange, &mut parts).await?;
     if let Some(asking) = route.limits.admit_late(exchange, &parts.headers)? {
         asking.await?;
@@ -64,6 +65,15 @@ async fn unrouted<T>(
         asking.await?;
     }
     Err(reject)
+}
+
+/// Over HTTP/2 a request for a WebSocket is no `GET` that an action without one could answer (RFC 8441, section 5).
+fn check_socket(exchange: &Exchange, body: &RequestBody, route: &CompiledRoute) -> Result<(), Reject> {
+    let asks = matches!(body, RequestBody::Socket(_)) && exchange.version == Version::HTTP_2;
+    if !asks || route.action.takes_sockets() {
+        return Ok(());
+    }
+    Err(Reject::new(Reason::MethodNotAllowed).detail("no WebSocket is spoken here"))
 }
 
 fn host_header(headers: &http::HeaderMap) -> &str {

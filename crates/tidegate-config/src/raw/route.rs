@@ -38,12 +38,16 @@ raw_struct! {
         response_body: Text,
         /// What the backend of a proxied route is asked instead of the request's own path.
         rewrite: RawRewrite,
+        /// Lets clients of a proxied route open a WebSocket to its backend, over HTTP/1.1 or HTTP/2. Without it
+        /// `Upgrade` is ignored. A socket is closed after five minutes in which neither side sends anything, or after
+        /// `stream_idle_timeout` if that is set.
+        websocket: bool = "false",
         /// A fixed answer, instead of a backend.
         respond: RawRespond,
         ..policy: RawPolicy,
     }
     later {
-        "protocol" "redirect" "split" "mirror" "websocket" "match" "headers" "query" "openapi"
+        "protocol" "redirect" "split" "mirror" "match" "headers" "query" "openapi"
     }
 }
 

@@ -15,6 +15,10 @@ raw_struct! {
         /// What the backend speaks. Without the key: by the scheme of the endpoints, else by the routes: one that names an
         /// RPC makes it `grpc`, if none does it is `http`.
         protocol: ServiceProtocol,
+        /// Speaks HTTP/2 with an HTTP service: with `https://` endpoints that agree to it (others get HTTP/1.1), and
+        /// with `http://` endpoints without asking (h2c with prior knowledge). WebSockets and health checks go over
+        /// HTTP/1.1 all the same.
+        http2: bool = "false",
         /// The one endpoint, short for `endpoints` with one entry.
         address: Text,
         /// Addresses: `host:port`; `grpc://host:port` or `grpcs://host:port` (TLS); `http://host:port` or

@@ -153,6 +153,12 @@ impl Resolver<'_> {
             let help = "it is for routes that pass requests on to an HTTP service";
             self.error_with(Code::Conflict, &rewrite.place, "\"rewrite\" on a route that is not proxied", help);
         }
+        if let Some(websocket) = raw.websocket.set()
+            && (raw.respond.set().is_some() || names_rpc(raw))
+        {
+            let help = "it is for routes that pass requests on to an HTTP service";
+            self.error_with(Code::Conflict, &websocket.place, "\"websocket\" on a route that is not proxied", help);
+        }
         if raw.respond.is_invalid() {
             return None;
         }
@@ -221,7 +227,8 @@ impl Resolver<'_> {
             Field::Absent | Field::Null(_) => None,
             Field::Set(rewrite) => Some(self.rewrite(rewrite, template)?),
         };
-        (speaks? == ServiceProtocol::Http).then_some(ProxyAction { service: service?, rewrite })
+        let websocket = raw.websocket.value().copied().unwrap_or(false);
+        (speaks? == ServiceProtocol::Http).then_some(ProxyAction { service: service?, rewrite, websocket })
     }
 
     /// A route without a path takes everything from annotations; a route with one is for one RPC.

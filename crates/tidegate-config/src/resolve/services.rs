@@ -76,6 +76,12 @@ impl Resolver<'_> {
             Some(ServiceProtocol::Http) => self.no_descriptors(raw),
             Some(ServiceProtocol::Grpc) | None => self.descriptors(raw),
         };
+        if let Some(http2) = raw.http2.set()
+            && protocol == Some(ServiceProtocol::Grpc)
+        {
+            let help = "gRPC has no other version; the key is for HTTP services";
+            self.error_with(Code::Conflict, &http2.place, "\"http2\" on a gRPC service", help);
+        }
         let max_message = self.max_message(&raw.max_message);
         let connect_timeout = self.positive(&raw.connect_timeout, Duration::from_secs(2));
         let connections = match raw.connections.value() {
@@ -100,6 +106,7 @@ impl Resolver<'_> {
             name: name.value.0.clone(),
             place: name.place.clone(),
             protocol: protocol?,
+            http2: raw.http2.value().copied().unwrap_or(false),
             endpoints,
             descriptors: descriptors?,
             descriptors_place: place_of(&raw.descriptors).unwrap_or(&name.place).clone(),

@@ -64,6 +64,8 @@ pub struct ProxyAction {
     pub service: usize,
     /// The path that the backend sees; `None`: the canonical path of the request.
     pub rewrite: Option<Rewrite>,
+    /// Clients may open a WebSocket to the backend.
+    pub websocket: bool,
 }
 
 /// `rewrite`.

@@ -15,6 +15,8 @@ pub struct Service {
     pub place: Place,
     /// What its endpoints speak.
     pub protocol: ServiceProtocol,
+    /// An HTTP service is spoken to in HTTP/2 where that can be had. `false` for gRPC, which is never anything else.
+    pub http2: bool,
     /// Addresses, in the order of the file. Not empty, no repetition.
     pub endpoints: Vec<Endpoint>,
     /// Where the descriptors come from. Without the key: reflection for gRPC, none for HTTP.

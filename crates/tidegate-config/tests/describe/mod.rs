@@ -27,7 +27,7 @@ pub(crate) fn describe(valid: &Valid) -> String {
             let _ = writeln!(out, "  endpoint {} port {}{tls}", endpoint.host, endpoint.port);
         }
         if service.protocol == ServiceProtocol::Http {
-            let _ = writeln!(out, "  speaks HTTP");
+            let _ = writeln!(out, "  speaks HTTP{}", if service.http2 { ", HTTP/2 if it can" } else { "" });
         }
         let _ = writeln!(out, "  descriptors {:?}", service.descriptors);
         let _ = writeln!(out, "  max_message {} connect_timeout {:?}", service.max_message, service.connect_timeout);
@@ -95,7 +95,11 @@ fn describe_route(route: &Route, valid: &Valid, out: &mut String) {
         Action::Proxy(proxy) => {
             let service = valid.services.get(proxy.service).map_or("?", |service| &service.name);
             let rewrite = proxy.rewrite.as_ref().map(|rewrite| &rewrite.path);
-            let _ = writeln!(out, "  proxy {service} rewrite {rewrite:?}");
+            let _ = writeln!(
+                out,
+                "  proxy {service} rewrite {rewrite:?}{}",
+                if proxy.websocket { " websocket" } else { "" }
+            );
         }
         Action::Respond(respond) => {
             let body = String::from_utf8_lossy(&respond.body);

@@ -253,3 +253,26 @@ fn what_is_shown_of_keys_has_no_secret() {
     let (_, left_out) = jwks(&json!([rsa(2048, &[3]), {"kid": long}]), Symmetric::Refused).expect("a key");
     assert_eq!(left_out[0].kid, Some("k".repeat(64)));
 }
+
+#[test]
+fn keys_of_ed25519_for_which_anybody_can_sign_are_refused() {
+    let mut weak: Vec<[u8; 32]> = vec![[0; 32]];
+    let mut one = [0; 32];
+    one[0] = 1;
+    weak.push(one);
+    for low in [0xec, 0xed, 0xee] {
+        let mut point = [0xff; 32];
+        (point[0], point[31]) = (low, 0x7f);
+        weak.push(point);
+        point[31] = 0xff;
+        weak.push(point);
+    }
+    for point in weak {
+        let x = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, point);
+        let key = json!({"kty": "OKP", "crv": "Ed25519", "x": x});
+        let refused = KeySet::from_jwks(key.to_string().as_bytes(), &[Algorithm::EdDSA], Symmetric::Refused).err();
+        let small = KeyError::NothingUsable(Some(Box::new(KeyError::SmallOrder)));
+        let no_point = KeyError::NothingUsable(Some(Box::new(KeyError::BadPoint)));
+        assert!(refused == Some(small) || refused == Some(no_point), "{refused:?}");
+    }
+}

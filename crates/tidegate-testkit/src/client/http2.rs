@@ -61,6 +61,26 @@ impl Http2 {
         running.answer().await
     }
 
+    /// Asks for a WebSocket (RFC 8441). The client's side stays open.
+    ///
+    /// # Panics
+    /// If the gateway takes none.
+    pub async fn start_socket(&mut self, protocol: &'static str, request: &Request) -> Running {
+        soon(poll_fn(|cx| self.send.poll_ready(cx))).await.expect("the connection is open");
+        crate::eventually("extended CONNECT is announced", async || self.send.is_extended_connect_protocol_enabled())
+            .await;
+        let mut builder = http::Request::builder()
+            .method("CONNECT")
+            .uri(format!("{}://shop.test{}", self.scheme, request.target))
+            .extension(h2::ext::Protocol::from_static(protocol));
+        for (name, value) in &request.headers {
+            builder = builder.header(name, value);
+        }
+        let head = builder.body(()).expect("a request of HTTP/2");
+        let (answer, body) = self.send.send_request(head, false).expect("the connection is open");
+        Running { body, answer: Some(answer), stream: None }
+    }
+
     /// Sends a request; without `end` the client's side stays open.
     ///
     /// # Panics
@@ -94,6 +114,14 @@ impl Drop for Http2 {
 }
 
 impl Running {
+    /// Both directions, after the head was read.
+    ///
+    /// # Panics
+    /// Before the head was read.
+    pub fn split(self) -> (SendStream<Bytes>, RecvStream) {
+        (self.body, self.stream.expect("the head comes first"))
+    }
+
     /// Sends a part of the body. What the gateway does not want any more is dropped.
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>, end: bool) {
         let mut left = Bytes::copy_from_slice(bytes.as_ref());

@@ -4,6 +4,7 @@
 //!   drain begins                                                         what is left is cut
 //!   ├────────────────┼────────────────┼────────────────┼────────────────┤
 //!    SSE, at random                                    all other formats
+//!    WebSockets, at random over all of this time
 //! ```
 //! Clients of SSE connect again by themselves, so they are sent away early, and not all at once. Others get what time
 //! there is to end by themselves; what is left of it then is for the clients to take the end.
@@ -27,13 +28,23 @@ pub(super) struct Leave {
     ending: Arc<Ending>,
     begun: Begun,
     wheel: Arc<Wheel>,
-    format: StreamFormat,
+    /// `None` for a WebSocket.
+    format: Option<StreamFormat>,
     /// Set once the drain has begun.
     timer: Option<Deadline>,
 }
 
 impl Leave {
     pub(super) fn new(ending: &Arc<Ending>, wheel: &Arc<Wheel>, format: StreamFormat) -> Self {
+        Self::of(ending, wheel, Some(format))
+    }
+
+    /// Of a WebSocket.
+    pub(super) fn of_socket(ending: &Arc<Ending>, wheel: &Arc<Wheel>) -> Self {
+        Self::of(ending, wheel, None)
+    }
+
+    fn of(ending: &Arc<Ending>, wheel: &Arc<Wheel>, format: Option<StreamFormat>) -> Self {
         let (ending, wheel) = (Arc::clone(ending), Arc::clone(wheel));
         Self { begun: ending.begun(), ending, wheel, format, timer: None }
     }
@@ -57,10 +68,11 @@ impl Leave {
 }
 
 /// `random` is from 0 to 1.
-fn moment(window: Window, format: StreamFormat, random: f64) -> Instant {
+fn moment(window: Window, format: Option<StreamFormat>, random: f64) -> Instant {
     let part = match format {
-        StreamFormat::Sse => random / 4.0,
-        StreamFormat::Array | StreamFormat::Ndjson => 0.75,
+        Some(StreamFormat::Sse) => random / 4.0,
+        Some(StreamFormat::Array | StreamFormat::Ndjson) => 0.75,
+        None => random * 0.75,
     };
     window.from + window.length.mul_f64(part)
 }
@@ -79,11 +91,12 @@ mod tests {
     fn clients_that_come_back_go_first_and_not_at_once() {
         let (from, length) = (now(), Duration::from_secs(40));
         let at = |format, random| moment(Window { from, length }, format, random) - from;
-        assert_eq!(at(StreamFormat::Sse, 0.0), Duration::ZERO);
-        assert_eq!(at(StreamFormat::Sse, 0.5), Duration::from_secs(5));
-        assert_eq!(at(StreamFormat::Sse, 1.0), Duration::from_secs(10));
+        assert_eq!(at(Some(StreamFormat::Sse), 0.0), Duration::ZERO);
+        assert_eq!(at(Some(StreamFormat::Sse), 0.5), Duration::from_secs(5));
+        assert_eq!(at(Some(StreamFormat::Sse), 1.0), Duration::from_secs(10));
         for format in [StreamFormat::Array, StreamFormat::Ndjson] {
-            assert_eq!(at(format, 0.5), Duration::from_secs(30));
+            assert_eq!(at(Some(format), 0.5), Duration::from_secs(30));
         }
+        assert_eq!((at(None, 0.0), at(None, 1.0)), (Duration::ZERO, Duration::from_secs(30)));
     }
 }

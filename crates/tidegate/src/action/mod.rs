@@ -10,6 +10,7 @@ pub mod proxy;
 pub mod respond;
 pub mod system;
 pub mod transcode;
+mod tunnel;
 
 use http::Response;
 use http::request::Parts;
@@ -44,6 +45,12 @@ impl Action {
     #[must_use]
     pub fn transcode(&self) -> Option<&transcode::Transcode> {
         if let Self::Transcode(transcode) = self { Some(transcode) } else { None }
+    }
+
+    /// Whether a client may open a WebSocket.
+    #[must_use]
+    pub fn takes_sockets(&self) -> bool {
+        matches!(self, Self::Proxy(proxy) if proxy.takes_sockets())
     }
 
     /// Runs it for a request that was let in. `path` is the canonical path that `captures` point into.

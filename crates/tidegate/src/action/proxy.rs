@@ -9,19 +9,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Response};
+use http::{Method, Response, StatusCode, Version};
 use http_body::{Body, Frame};
-use tidegate_config::valid::{EscapedSlashes, ProxyAction, RewritePart, Route};
+use tidegate_config::valid::{EscapedSlashes, Level, ProxyAction, RewritePart, Route};
 use tidegate_route::{Captures, check_query};
 use tidegate_transcode::StreamFormat;
 
 use super::leave::Leave;
+use super::tunnel::Passage;
 use crate::body::{BodyError, RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::policy::headers::{HeaderRules, clean_answer, write_request};
+use crate::policy::websocket::{self, Handshake};
 use crate::reject::{Reason, Reject};
 use crate::time;
-use crate::upstream::{Cluster, ForwardError, Outgoing, RetryPlan};
+use crate::upstream::{Cluster, ForwardError, Outgoing, RetryPlan, Upgraded};
 
 /// Room for the head of most requests.
 const HEAD: usize = 1024;
@@ -40,7 +42,13 @@ pub struct Proxy {
     idle_timeout: Option<Duration>,
     max_body: u64,
     retry: RetryPlan,
+    /// Clients may open a WebSocket, which may be silent for this long.
+    websocket: Option<Option<Duration>>,
 }
+
+/// How long both sides of a WebSocket may be silent, unless the configuration says something else about streams: most
+/// clients and servers ask each other for a sign of life more often.
+const SOCKET_IDLE: Duration = Duration::from_secs(300);
 
 impl Proxy {
     /// Compiles a route.
@@ -57,6 +65,10 @@ impl Proxy {
             idle_timeout: policy.stream_idle_timeout.value,
             max_body: policy.max_body.value,
             retry: RetryPlan::compile(&policy.retry),
+            websocket: action.websocket.then_some(match policy.stream_idle_timeout.origin.level {
+                Level::BuiltIn => Some(SOCKET_IDLE),
+                Level::Defaults | Level::Service | Level::Route => policy.stream_idle_timeout.value,
+            }),
         }
     }
 
@@ -64,6 +76,12 @@ impl Proxy {
     #[must_use]
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
+    }
+
+    /// Whether a client may open a WebSocket.
+    #[must_use]
+    pub fn takes_sockets(&self) -> bool {
+        self.websocket.is_some()
     }
 
     /// Answers one request.
@@ -78,10 +96,58 @@ impl Proxy {
         path: &str,
         captures: &Captures,
     ) -> Result<Response<ResponseBody>, Reject> {
+        if let Some(idle) = self.websocket
+            && (websocket::asks(&parts.headers) || matches!(body, RequestBody::Socket(_)))
+        {
+            return Box::pin(self.open(exchange, (parts, body, idle), path, captures)).await;
+        }
         let outgoing = self.outgoing(exchange, parts, &body, path, captures)?;
         let answered = self.cluster.forward(exchange, outgoing, body).await;
         let mut response = answered.map_err(|error| failed(exchange, error))?;
         clean_answer(response.headers_mut(), &self.answer);
+        Ok(self.endless(exchange, response))
+    }
+
+    /// Joins a client that asks for a WebSocket with the backend, if that agrees.
+    async fn open(
+        &self,
+        exchange: &Arc<Exchange>,
+        (mut parts, mut body, idle): (Parts, RequestBody, Option<Duration>),
+        path: &str,
+        captures: &Captures,
+    ) -> Result<Response<ResponseBody>, Reject> {
+        let handshake = Handshake::take(&mut parts, || fastrand::u128(..).to_be_bytes())?;
+        let client = body.take_socket();
+        let client = client.ok_or_else(|| Reject::new(Reason::BadRequest).detail("no WebSocket can be opened here"))?;
+        let mut outgoing = self.outgoing(exchange, parts, &body, path, captures)?;
+        handshake.write(&mut outgoing.head);
+        outgoing.accept = Some(handshake.accept.clone());
+        outgoing.idle_timeout = idle;
+        let upgraded = self.cluster.upgrade(exchange, outgoing, client).await;
+        match upgraded.map_err(|error| failed(exchange, error))? {
+            // The client would take any success for an open WebSocket.
+            Upgraded::Answer(response) if exchange.version == Version::HTTP_2 && response.status().is_success() => {
+                let reject = Reject::new(Reason::UpstreamError).status(StatusCode::BAD_GATEWAY);
+                Err(reject.detail("the service opens no WebSocket"))
+            }
+            Upgraded::Answer(mut response) => {
+                clean_answer(response.headers_mut(), &self.answer);
+                Ok(self.endless(exchange, response))
+            }
+            Upgraded::Tunnel(mut headers, tunnel) => {
+                clean_answer(&mut headers, &self.answer);
+                handshake.granted(&mut headers);
+                let leave = Leave::of_socket(&exchange.conn.ending, self.cluster.wheel(exchange.worker()));
+                let mut response = Response::new(ResponseBody::stream(Passage::new(tunnel, leave, exchange)));
+                *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                *response.headers_mut() = headers;
+                Ok(response)
+            }
+        }
+    }
+
+    /// An answer that may go on for ever takes its leave when the gateway stops.
+    fn endless(&self, exchange: &Arc<Exchange>, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
         if is_endless(response.headers()) && matches!(response.body(), ResponseBody::Stream(_)) {
             let wheel = self.cluster.wheel(exchange.worker());
             let leave = Leave::new(&exchange.conn.ending, wheel, StreamFormat::Sse);
@@ -89,7 +155,7 @@ impl Proxy {
                 ResponseBody::stream(EventStream { body: Some(body), leave, exchange: Arc::clone(exchange) })
             });
         }
-        Ok(response)
+        response
     }
 
     fn outgoing(
@@ -122,6 +188,7 @@ impl Proxy {
         Ok(Outgoing {
             ring_key,
             retry: &self.retry,
+            accept: None,
             method: parts.method,
             head,
             trace,

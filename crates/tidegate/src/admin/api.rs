@@ -153,7 +153,7 @@ fn health(State(handles): &State<Handles>, kind: Kind) -> Response {
 fn body(body: AnyBody) -> Body {
     match body {
         AnyBody::Full(Some(bytes)) => Body::from(bytes),
-        AnyBody::Full(None) | AnyBody::Empty | AnyBody::Stream(_) => {
+        AnyBody::Full(None) | AnyBody::Empty | AnyBody::Stream(_) | AnyBody::Socket(_) => {
             debug_assert!(body.is_end_stream(), "an answer of the gateway itself is whole");
             Body::empty()
         }

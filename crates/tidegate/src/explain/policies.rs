@@ -345,9 +345,12 @@ fn header_rules(rules: &HeaderRules, rows: &mut Rows) {
 }
 
 fn rewrite(context: &Context<'_>, rows: &mut Rows) {
-    let Some((_, proxy, _)) = context.proxied() else { return };
+    let Some((route, proxy, _)) = context.proxied() else { return };
     if let Some(rewrite) = &proxy.rewrite {
         rows.add(json!({"path": rewrite.text}), Origin::at(&rewrite.place));
+    }
+    if proxy.websocket {
+        rows.add(json!({"websocket": true}), Origin::at(&route.place));
     }
 }
 

@@ -134,6 +134,7 @@ fn service(collector: &Otlp) -> Service {
         name: "otlp".to_owned(),
         place: collector.place.clone(),
         protocol: ServiceProtocol::Grpc,
+        http2: false,
         endpoints: vec![endpoint],
         // Nobody asks for them: the messages are known.
         descriptors: Descriptors::Reflection,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{Request, Response};
+use parking_lot::Mutex;
 use tidegate_config::valid::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -44,13 +45,15 @@ pub(super) struct Conn<H> {
     pub(super) lane: Arc<Lane>,
     live: Arc<Live>,
     pub(super) close_at: Instant,
+    /// What the connection becomes once HTTP/1.1 has ended on it.
+    pub(super) granted: Mutex<Option<Box<http1::Granted>>>,
 }
 
 impl<H: Handle> Conn<H> {
     pub(super) fn new(handler: Arc<H>, info: ConnInfo, live: Arc<Live>, lane: Arc<Lane>) -> Arc<Self> {
         let close_at = now() + spread(live.settings.timeouts.age, info.peer);
         let traffic = Arc::new(Traffic::default());
-        Arc::new(Self { handler, info: Arc::new(info), traffic, lane, live, close_at })
+        Arc::new(Self { handler, info: Arc::new(info), traffic, lane, live, close_at, granted: Mutex::new(None) })
     }
 
     pub(super) fn settings(&self) -> &Settings {

@@ -3,6 +3,8 @@
 //! hyper reads from the connection while a request is being answered, so a client that goes away ends the request at
 //! once: its future, and all that it waits for, is dropped.
 
+mod tunnel;
+
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue, TRANSFER_ENCODING};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,7 +25,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
-use crate::body::{BodyError, RequestBody};
+use crate::body::{AnyBody, BodyError, RequestBody};
 
 use crate::telemetry::answer::AnswerBody;
 
@@ -32,6 +34,9 @@ use super::connection::{Busy, Conn, UNUSED_GRACE};
 use super::date::DateCache;
 use super::guard::{Guarded, Traffic};
 use super::vet::vet;
+
+pub(super) use self::tunnel::Granted;
+use self::tunnel::Offer;
 
 /// hyper's buffers grow up to this; above what the guard lets a head have, so that hyper never refuses one itself.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
@@ -57,20 +62,20 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handle,
 {
-    let lane = Arc::clone(&conn.lane);
-    let traffic = Arc::clone(&conn.traffic);
-    let service = service_fn(move |request| {
-        let busy = Busy::begin(&conn.traffic, &conn.lane);
+    let (lane, traffic) = (&conn.lane, &conn.traffic);
+    let service = service_fn(|request| {
+        let busy = Busy::begin(traffic, lane);
+        let number = traffic.begun.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let conn = Arc::clone(&conn);
-        async move { Ok::<_, Infallible>(answer(&conn, request, busy).await) }
+        async move { Ok::<_, Infallible>(answer(&conn, request, number, busy).await) }
     });
-    let mut http = pin!(builder().serve_connection(TokioIo::new(io), service));
+    let mut http = pin!(builder().serve_connection(TokioIo::new(io), service).with_upgrades());
     let mut told = false;
     let mut grace: Option<Pin<Box<Sleep>>> = None;
     // An error has been answered by the guard or ends a connection that its client has left: nobody is to be told.
     let _ended = poll_fn(|cx| {
         let poll = http.as_mut().poll(cx);
-        if poll.is_ready() || told || !lane.is_draining() || !may_close(&traffic, &mut grace, cx) {
+        if poll.is_ready() || told || !lane.is_draining() || !may_close(traffic, &mut grace, cx) {
             return poll;
         }
         told = true;
@@ -78,6 +83,10 @@ where
         http.as_mut().poll(cx)
     })
     .await;
+    let granted = conn.granted.lock().take();
+    if let Some(granted) = granted {
+        Box::pin(granted.run::<Io>()).await;
+    }
 }
 
 /// Whether an idle connection has had its time to bring one more request; one that comes is answered with
@@ -90,19 +99,44 @@ fn may_close(traffic: &Traffic, grace: &mut Option<Pin<Box<Sleep>>>, cx: &mut Co
     grace.as_mut().poll(cx).is_ready()
 }
 
-async fn answer<H: Handle>(conn: &Conn<H>, request: Request<Incoming>, busy: Busy) -> Response<Answer> {
+/// `number`: of the request on its connection, from 1.
+async fn answer<H: Handle>(
+    conn: &Conn<H>,
+    mut request: Request<Incoming>,
+    number: u64,
+    busy: Busy,
+) -> Response<Answer> {
+    let asks = conn.traffic.asks_tunnel.load(Ordering::Relaxed);
+    let mut offer = (asks != 0 && number >= asks).then(|| Offer::new(&mut request));
     let (mut parts, body) = request.into_parts();
     let response = match vet(&mut parts, &conn.settings().head) {
         Err(reject) => closing(conn.refuse(Some(parts), *reject)),
         Ok(()) => {
-            let body = upload(body, &conn.traffic);
+            let body = match offer.as_mut().and_then(Offer::socket) {
+                Some(socket) => RequestBody::socket(socket),
+                None => upload(body, &conn.traffic),
+            };
             let sized = !matches!(body, RequestBody::Empty) && parts.headers.contains_key(CONTENT_LENGTH);
             let handled = conn.handle(Request::from_parts(parts, body)).await;
             let response = conn.settle(handled);
+            if let Some(offer) = offer {
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    return granted(conn, response, offer, busy);
+                }
+                conn.traffic.asks_tunnel.store(0, Ordering::Relaxed);
+            }
             if conn.lane.is_draining() || must_close(&conn.traffic, sized) { closing(response) } else { response }
         }
     };
-    response.map(|body| Answer { body, broken: None, traffic: Arc::clone(&conn.traffic), _busy: busy })
+    response.map(|body| Answer { body, broken: None, traffic: Arc::clone(&conn.traffic), _busy: Some(busy) })
+}
+
+/// The head of a 101. Its body follows when hyper has let go of the connection.
+fn granted<H: Handle>(conn: &Conn<H>, response: Response<AnswerBody>, offer: Offer, busy: Busy) -> Response<Answer> {
+    let (parts, body) = response.into_parts();
+    *conn.granted.lock() = Some(Box::new(offer.granted(body, busy)));
+    let body = AnswerBody::untold(AnyBody::Empty);
+    Response::from_parts(parts, Answer { body, broken: None, traffic: Arc::clone(&conn.traffic), _busy: None })
 }
 
 /// Whether the connection cannot carry another request. A body that the handler has let go of is read on by hyper only
@@ -185,7 +219,7 @@ struct Answer {
     body: AnswerBody,
     broken: Option<Broken>,
     traffic: Arc<Traffic>,
-    _busy: Busy,
+    _busy: Option<Busy>,
 }
 
 /// An error that waits until what came before it is on the wire. hyper drops what it has not written yet, and with it

@@ -4,6 +4,8 @@
 //! directions. The connection's task only moves frames; all work happens in the streams' tasks, which end, with
 //! the request they run, as soon as the client resets the stream or the connection goes.
 
+mod socket;
+
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -30,6 +32,8 @@ use super::Handle;
 use super::connection::{Busy, Conn};
 use super::guard::{Guarded, Patience, Timeouts, Traffic};
 use super::vet::vet;
+
+use self::socket::Socket;
 
 /// Bounds of one HTTP/2 connection, announced in SETTINGS or enforced by the h2 crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +95,8 @@ fn builder(limits: &Http2Limits) -> h2::server::Builder {
         .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
         .max_concurrent_reset_streams(MAX_REMEMBERED_RESETS)
         .reset_stream_duration(RESET_MEMORY)
-        .data_frame_budget(DATA_FRAME_BUDGET);
+        .data_frame_budget(DATA_FRAME_BUDGET)
+        .enable_connect_protocol();
     builder
 }
 
@@ -313,10 +318,16 @@ impl Drop for Open {
 async fn stream<H: Handle>(conn: &Conn<H>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     let (mut parts, body) = request.into_parts();
     let head_only = parts.method == Method::HEAD;
-    let response = match vet(&mut parts, &conn.settings().head) {
+    let socket = socket::take_protocol(&mut parts);
+    let vetted = socket.and_then(|socket| vet(&mut parts, &conn.settings().head).map(|()| socket));
+    let response = match vetted {
         Err(reject) => conn.refuse(Some(parts), *reject),
-        Ok(()) => {
-            let body = upload(body, &parts.headers, conn.settings().timeouts);
+        Ok(socket) => {
+            let body = if socket {
+                RequestBody::socket(Socket::new(body))
+            } else {
+                upload(body, &parts.headers, conn.settings().timeouts)
+            };
             let handled = conn.handle(Request::from_parts(parts, body));
             let Some(handled) = unless_reset(&mut respond, handled).await else {
                 return;
@@ -371,6 +382,9 @@ async fn send<H: Handle>(
         parts.headers.remove(name);
     }
     parts.headers.entry(DATE).or_insert(date);
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        parts.status = StatusCode::OK;
+    }
     let bodiless = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if !bodiless
         && let Some(length) = body.size_hint().exact()

@@ -10,3 +10,4 @@ pub mod limits;
 pub mod metadata;
 pub mod timeout;
 pub mod validate;
+pub mod websocket;

@@ -137,7 +137,7 @@ impl AnswerBody {
                 self.sent(bytes.len(), true);
                 bytes
             }
-            AnyBody::Full(None) | AnyBody::Empty | AnyBody::Stream(_) => Bytes::new(),
+            AnyBody::Full(None) | AnyBody::Empty | AnyBody::Stream(_) | AnyBody::Socket(_) => Bytes::new(),
         }
     }
 

@@ -98,7 +98,7 @@ async fn is_well(check: &HealthCheck, endpoint: &Arc<Endpoint>, slot: (WorkerId,
         HealthCheckType::Http => {
             let Ok(path) = PathAndQuery::try_from(check.path.as_str()) else { return false };
             let Ok(authority) = HeaderValue::from_str(endpoint.authority().as_str()) else { return false };
-            let tls = endpoint.tls().map(|(client, name)| (client.clone(), name.clone()));
+            let tls = endpoint.tls_http1().map(|(client, name)| (client.clone(), name.clone()));
             let addresses = endpoint.addresses().await;
             let answer = outbound::get(&Target::known(authority, tls), &addresses, &path).await;
             answer.is_ok_and(|answer| answer.status.is_success())

@@ -6,8 +6,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use http::uri::{Authority, Scheme};
 use rustls_pki_types::ServerName;
@@ -89,8 +89,10 @@ pub(super) struct EndpointSettings {
     pub(super) speaks: ServiceProtocol,
     pub(super) host: String,
     pub(super) port: u16,
-    /// TLS, and the name to verify instead of the host if there is one.
-    pub(super) tls: Option<(TlsClient, Option<String>)>,
+    /// HTTP/2 with an HTTP service.
+    pub(super) http2: bool,
+    /// TLS, the same for HTTP/1.1, and the name to verify instead of the host if there is one.
+    pub(super) tls: Option<(TlsClient, TlsClient, Option<String>)>,
     pub(super) connect_timeout: Duration,
     pub(super) keepalive: Option<Keepalive>,
     /// Least and most connections, for all workers together.
@@ -119,18 +121,27 @@ pub(super) struct Endpoint {
     port: u16,
     authority: Authority,
     tls: Option<(TlsClient, ServerName<'static>)>,
+    /// For connections of HTTP/1.1.
+    tls_http1: Option<TlsClient>,
+    http2: bool,
+    /// When it is asked for HTTP/2 again, in milliseconds from the making of the endpoint; 0: it has not said no.
+    http1_until_ms: AtomicU64,
+    made: Instant,
     pub(super) connect_timeout: Duration,
     keepalive: Option<Keepalive>,
     /// How often the interval of the pings was doubled because the endpoint found them too many.
     keepalive_doublings: AtomicU32,
     addresses: watch::Sender<Arc<[SocketAddr]>>,
     pub(super) speaks: ServiceProtocol,
-    /// Used if it speaks gRPC.
+    /// Used if it speaks gRPC, or HTTP/2 otherwise.
     pools: PerWorker<Pool>,
     /// Used if it speaks HTTP/1.1.
     h1: PerWorker<h1::Pool>,
     pub(super) series: Arc<ServiceSeries>,
 }
+
+/// How long an endpoint that has agreed to HTTP/1.1 alone is not asked for HTTP/2 again: ten minutes.
+const HTTP1_FOR_MS: u64 = 600_000;
 
 /// Sixteen minutes instead of ten seconds is as good as no pings.
 const MAX_KEEPALIVE_DOUBLINGS: u32 = 7;
@@ -146,6 +157,7 @@ impl Endpoint {
             resilience,
             place,
             speaks,
+            http2,
             host,
             port,
             tls,
@@ -157,9 +169,11 @@ impl Endpoint {
         } = settings;
         let written = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let authority = Authority::try_from(written).map_err(|_| TlsError::Name(host.clone()))?;
-        let tls = match tls {
-            None => None,
-            Some((client, name)) => Some((client, server_name(name.as_deref().unwrap_or(&host))?)),
+        let (tls, tls_http1) = match tls {
+            None => (None, None),
+            Some((client, http1, name)) => {
+                (Some((client, server_name(name.as_deref().unwrap_or(&host))?)), Some(http1))
+            }
         };
         let known: Arc<[SocketAddr]> = known_addresses(&host).iter().map(|ip| SocketAddr::new(*ip, port)).collect();
         Ok(Arc::new(Self {
@@ -168,6 +182,10 @@ impl Endpoint {
             place,
             authority,
             tls,
+            tls_http1,
+            http2,
+            http1_until_ms: AtomicU64::new(0),
+            made: now(),
             connect_timeout,
             keepalive,
             keepalive_doublings: AtomicU32::new(0),
@@ -195,6 +213,33 @@ impl Endpoint {
 
     pub(super) fn tls(&self) -> Option<(&TlsClient, &ServerName<'static>)> {
         self.tls.as_ref().map(|(client, name)| (client, name))
+    }
+
+    /// The same for HTTP/1.1.
+    pub(super) fn tls_http1(&self) -> Option<(&TlsClient, &ServerName<'static>)> {
+        Some((self.tls_http1.as_ref()?, &self.tls.as_ref()?.1))
+    }
+
+    /// An HTTP service that is spoken to in HTTP/2, as far as is known.
+    pub(super) fn speaks_http2(&self) -> bool {
+        self.http2 && !self.prefers_http1()
+    }
+
+    /// It was asked for HTTP/2 not long ago, and has agreed to HTTP/1.1 alone.
+    pub(super) fn prefers_http1(&self) -> bool {
+        let until = self.http1_until_ms.load(Ordering::Relaxed);
+        until > 0 && self.age_ms() < until
+    }
+
+    /// It has agreed to HTTP/1.1 alone.
+    pub(super) fn takes_http1(&self) {
+        if self.http2 {
+            self.http1_until_ms.store(self.age_ms().saturating_add(HTTP1_FOR_MS), Ordering::Relaxed);
+        }
+    }
+
+    fn age_ms(&self) -> u64 {
+        u64::try_from(now().saturating_duration_since(self.made).as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn pool(&self, worker: WorkerId) -> &Pool {
@@ -272,7 +317,10 @@ impl Endpoint {
     pub(super) fn failure(&self) -> Option<Arc<DialError>> {
         match self.speaks {
             ServiceProtocol::Grpc => self.pools.iter().find_map(Pool::failure),
-            ServiceProtocol::Http => self.h1.iter().find_map(h1::Pool::failure),
+            ServiceProtocol::Http => {
+                let http1 = self.h1.iter().find_map(h1::Pool::failure);
+                http1.or_else(|| self.pools.iter().find_map(Pool::failure))
+            }
         }
     }
 
@@ -293,7 +341,12 @@ impl Endpoint {
         };
         match self.speaks {
             ServiceProtocol::Grpc => self.pools.iter().for_each(|pool| add(pool.state(), pool.in_flight())),
-            ServiceProtocol::Http => self.h1.iter().for_each(|pool| add(pool.state(), pool.in_flight())),
+            ServiceProtocol::Http => {
+                self.h1.iter().for_each(|pool| add(pool.state(), pool.in_flight()));
+                if self.http2 {
+                    self.pools.iter().for_each(|pool| add(pool.state(), pool.in_flight()));
+                }
+            }
         }
         view
     }

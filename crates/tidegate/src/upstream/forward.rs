@@ -8,18 +8,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, StatusCode};
 use tidegate_resilience::Tried;
 
 use super::attempt::{Attempt, Caller, Came};
 use super::call::CallDeadline;
 use super::endpoint::Endpoint;
-use super::h1::{self, BadBody, Begun, Download, Fault, NoWire, Outcome, Replay, Sent, Watch};
+use super::h1::{self, BadBody, Begun, Download, Fault, NoWire, Outcome, Replay, Sent, Tunnel, Watch};
 use super::retry::{self, Failed, Retries, RetryPlan};
-use super::{Cluster, MAX_UNSENT};
-use crate::body::{BodyError, RequestBody, ResponseBody};
+use super::{Cluster, MAX_UNSENT, h2_exchange};
+use crate::body::{BodyError, BodyStream, RequestBody, ResponseBody};
 use crate::dial::DialError;
 use crate::exchange::Exchange;
+use crate::ids::WorkerId;
 use crate::reject::{Reason, Reject};
 use crate::time::now;
 
@@ -47,6 +48,17 @@ pub struct Outgoing<'a> {
     pub ring_key: Option<u64>,
     /// When it is sent once more.
     pub retry: &'a RetryPlan,
+    /// It asks for a WebSocket: the `Sec-WebSocket-Accept` of a backend that grants it.
+    pub accept: Option<String>,
+}
+
+/// What a request for a tunnel came to.
+#[derive(Debug)]
+pub enum Upgraded {
+    /// The backend has agreed, with these headers.
+    Tunnel(HeaderMap, Box<Tunnel>),
+    /// It has answered otherwise.
+    Answer(Response<ResponseBody>),
 }
 
 /// Why there is no answer.
@@ -159,23 +171,56 @@ impl Cluster {
         outgoing: Outgoing<'_>,
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, ForwardError> {
+        let (begun, attempt, body) = self.ask(exchange, &outgoing, body).await?;
+        Ok(self.respond(exchange, &outgoing, begun, body, attempt))
+    }
+
+    /// The same for a request that asks for a tunnel. `client` is what the client sends through it; no byte of that is
+    /// asked for before a backend has agreed, and nothing is tried again after that.
+    ///
+    /// # Errors
+    /// As [`Cluster::forward`].
+    pub async fn upgrade(
+        &self,
+        exchange: &Arc<Exchange>,
+        outgoing: Outgoing<'_>,
+        client: BodyStream,
+    ) -> Result<Upgraded, ForwardError> {
+        let (begun, mut attempt, body) = self.ask(exchange, &outgoing, RequestBody::Empty).await?;
+        let begun = match begun {
+            Answered::Http1(begun) if begun.head.status == StatusCode::SWITCHING_PROTOCOLS => begun,
+            other => return Ok(Upgraded::Answer(self.respond(exchange, &outgoing, other, body, attempt))),
+        };
+        attempt.came(Came::Http(101));
+        let watch = self.watch(exchange, &outgoing, 101, attempt);
+        Ok(Upgraded::Tunnel(begun.head.headers, Box::new(Tunnel::open(begun.answer, client, watch))))
+    }
+
+    /// Attempts until one has the head of an answer, or no other may follow.
+    async fn ask(
+        &self,
+        exchange: &Arc<Exchange>,
+        outgoing: &Outgoing<'_>,
+        body: RequestBody,
+    ) -> Result<(Answered, Attempt, Replay), ForwardError> {
         let seat = self.bulkhead.enter().await.ok_or(ForwardError::Overloaded)?;
         let idempotent = outgoing.method.is_idempotent();
         outgoing.retry.requested(&self.resilience);
         let retries = Retries::new(outgoing.retry, &self.resilience, idempotent, outgoing.deadline);
-        let mut body = Replay::new(body, outgoing.max_body, idempotent || retries.repeats());
+        let mut body = Replay::new(body, outgoing.max_body, idempotent || self.http2 || retries.repeats());
         let mut tries = Tries::new(retries, idempotent);
         loop {
-            let wait = match self.attempt(exchange, &outgoing, &mut body, &tries).await {
+            let wait = match self.attempt(exchange, outgoing, &mut body, &tries).await {
                 Ok((begun, mut attempt)) => {
-                    let status = begun.head.status.as_u16();
+                    let (status, headers) = begun.head();
+                    let status = status.as_u16();
                     attempt.settle(Came::Http(status));
-                    let wait = tries.again(Failed::Status(status), Some(&begun.head.headers), &mut body);
+                    let wait = tries.again(Failed::Status(status), Some(headers), &mut body);
                     let Some(wait) = wait else {
                         self.counted(&tries.retries, status < 500);
                         // How long the client reads is not to keep others out.
                         drop(seat);
-                        return Ok(self.respond(exchange, &outgoing, begun, body, attempt));
+                        return Ok((begun, attempt, body));
                     };
                     tries.failed(attempt.place(), ForwardError::Status { status });
                     discard(begun, attempt);
@@ -202,8 +247,8 @@ impl Cluster {
                     tries.unreachable(place, error);
                     Duration::ZERO
                 }
-                Err(Stop::Lost { error, untouched, mut attempt }) => {
-                    let resends = untouched && tries.resend(&mut body);
+                Err(Stop::Lost { error, seen, mut attempt }) => {
+                    let resends = tries.resend(seen, &mut body);
                     if resends {
                         // A connection that was closed while it waited says nothing about the backend.
                         attempt.void();
@@ -238,7 +283,7 @@ impl Cluster {
         outgoing: &Outgoing<'_>,
         body: &mut Replay,
         tries: &Tries<'_>,
-    ) -> Result<(Begun, Attempt), Stop> {
+    ) -> Result<(Answered, Attempt), Stop> {
         let worker = exchange.worker();
         let begun = now();
         let (place, endpoint) = self.choose_again(outgoing.ring_key, tries, begun).ok_or(Stop::Nobody)?;
@@ -254,11 +299,12 @@ impl Cluster {
             more: &more,
             length: outgoing.length,
             is_head: outgoing.method == Method::HEAD,
+            accept: outgoing.accept.as_deref(),
             fresh: tries.resent > 0,
         };
         let ends = outgoing.retry.attempt_ends(begun, outgoing.deadline);
         let deadline = ends.map_or(CallDeadline::None, CallDeadline::Total);
-        let asked = h1::exchange(endpoint, worker, sent, body, exchange);
+        let asked = answered(endpoint, worker, sent, body, exchange);
         let name = || Arc::clone(endpoint.name());
         let outcome = match deadline.within(self.wheels.get(worker), asked).await {
             Some(Ok(begun)) => {
@@ -269,7 +315,7 @@ impl Cluster {
             None if body.waits_for_client() => Outcome::Body(BadBody::Broken(BodyError::Stalled)),
             None => {
                 let error = ForwardError::DeadlineExceeded;
-                return Err(Stop::Lost { error, untouched: false, attempt });
+                return Err(Stop::Lost { error, seen: Seen::Perhaps, attempt });
             }
         };
         match outcome {
@@ -285,9 +331,17 @@ impl Cluster {
                 attempt.void();
                 Err(Stop::Unsent { error: ForwardError::NoEndpoint, place })
             }
+            Outcome::NoWire(NoWire::Full) => {
+                attempt.came(Came::Nothing(Reason::Overloaded));
+                Err(Stop::Unsent { error: ForwardError::Overloaded, place })
+            }
             Outcome::Lost { error, untouched } => {
                 let error = ForwardError::Lost { endpoint: name(), error };
-                Err(Stop::Lost { error, untouched, attempt })
+                Err(Stop::Lost { error, seen: if untouched { Seen::Hardly } else { Seen::Perhaps }, attempt })
+            }
+            Outcome::Unseen(error) => {
+                let error = ForwardError::Lost { endpoint: name(), error };
+                Err(Stop::Lost { error, seen: Seen::Never, attempt })
             }
             Outcome::Malformed(fault) => {
                 let error = ForwardError::Malformed { endpoint: name(), fault };
@@ -317,10 +371,14 @@ impl Cluster {
         &self,
         exchange: &Arc<Exchange>,
         outgoing: &Outgoing<'_>,
-        begun: Begun,
+        answered: Answered,
         body: Replay,
         mut attempt: Attempt,
     ) -> Response<ResponseBody> {
+        let begun = match answered {
+            Answered::Http1(begun) => begun,
+            Answered::Http2(begun) => return self.respond_http2(exchange, outgoing, *begun, body, attempt),
+        };
         let Begun { head, mut answer } = begun;
         let status = head.status.as_u16();
         let mut decoder = head.body;
@@ -330,13 +388,7 @@ impl Cluster {
             attempt.came(Came::Http(status));
             ResponseBody::full(bytes)
         } else {
-            let watch = Watch {
-                exchange: Arc::clone(exchange),
-                attempt,
-                status,
-                wheel: Arc::clone(self.wheels.get(exchange.worker())),
-                idle_timeout: outgoing.idle_timeout,
-            };
+            let watch = self.watch(exchange, outgoing, status, attempt);
             ResponseBody::stream(Download::new(answer, decoder, body, watch))
         };
         let mut response = Response::new(response_body);
@@ -344,6 +396,82 @@ impl Cluster {
         *response.headers_mut() = head.headers;
         response
     }
+
+    fn respond_http2(
+        &self,
+        exchange: &Arc<Exchange>,
+        outgoing: &Outgoing<'_>,
+        mut begun: h2_exchange::Begun,
+        body: Replay,
+        mut attempt: Attempt,
+    ) -> Response<ResponseBody> {
+        let (status, headers) = (begun.status, std::mem::take(&mut begun.headers));
+        let response_body = if begun.is_whole() {
+            attempt.came(Came::Http(status.as_u16()));
+            ResponseBody::Empty
+        } else {
+            let watch = self.watch(exchange, outgoing, status.as_u16(), attempt);
+            ResponseBody::stream(h2_exchange::Download::new(begun, body, watch))
+        };
+        let mut response = Response::new(response_body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    fn watch(&self, exchange: &Arc<Exchange>, outgoing: &Outgoing<'_>, status: u16, attempt: Attempt) -> Watch {
+        Watch {
+            exchange: Arc::clone(exchange),
+            attempt,
+            status,
+            wheel: Arc::clone(self.wheels.get(exchange.worker())),
+            idle_timeout: outgoing.idle_timeout,
+        }
+    }
+}
+
+/// The head of an answer, by the version of HTTP that it came in.
+enum Answered {
+    Http1(Begun),
+    Http2(Box<h2_exchange::Begun>),
+}
+
+impl Answered {
+    fn head(&self) -> (StatusCode, &HeaderMap) {
+        match self {
+            Self::Http1(begun) => (begun.head.status, &begun.head.headers),
+            Self::Http2(begun) => (begun.status, &begun.headers),
+        }
+    }
+}
+
+/// Asks in the version that the endpoint speaks. Only HTTP/1.1 has tunnels here.
+async fn answered(
+    endpoint: &Arc<Endpoint>,
+    worker: WorkerId,
+    sent: Sent<'_>,
+    body: &mut Replay,
+    exchange: &Arc<Exchange>,
+) -> Result<Answered, Outcome> {
+    if endpoint.speaks_http2() && sent.accept.is_none() {
+        // Boxed, so that the future of every request stays small.
+        let asked = Box::pin(h2_exchange::exchange(endpoint, worker, sent, body, exchange));
+        if let Some(begun) = asked.await? {
+            return Ok(Answered::Http2(Box::new(begun)));
+        }
+    }
+    h1::exchange(endpoint, worker, sent, body, exchange).await.map(Answered::Http1)
+}
+
+/// Whether a backend can have acted on a request that was lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// It may have.
+    Perhaps,
+    /// Most probably not: the connection had waited, and was closed before a byte of an answer came.
+    Hardly,
+    /// It says that it has not.
+    Never,
 }
 
 /// Why there is no answer of an attempt.
@@ -354,9 +482,8 @@ enum Stop {
     Nobody,
     /// The endpoint cannot be connected to.
     Unsent { error: ForwardError, place: usize },
-    /// The backend may have seen the request. `untouched`: the connection had waited and was closed before that, most
-    /// probably.
-    Lost { error: ForwardError, untouched: bool, attempt: Attempt },
+    /// The request was sent, and lost.
+    Lost { error: ForwardError, seen: Seen, attempt: Attempt },
 }
 
 /// What became of the attempts so far.
@@ -408,8 +535,13 @@ impl<'a> Tries<'a> {
     }
 
     /// Whether a request is sent once more because its connection was closed before the backend saw it.
-    fn resend(&mut self, body: &mut Replay) -> bool {
-        if !self.idempotent || self.resent >= MAX_RESENT || !body.can_rewind() || !self.retries.resends() {
+    fn resend(&mut self, seen: Seen, body: &mut Replay) -> bool {
+        let may = match seen {
+            Seen::Perhaps => false,
+            Seen::Hardly => self.idempotent,
+            Seen::Never => true,
+        };
+        if !may || self.resent >= MAX_RESENT || !body.can_rewind() || !self.retries.resends() {
             return false;
         }
         self.resent += 1;
@@ -419,8 +551,11 @@ impl<'a> Tries<'a> {
 }
 
 /// An answer that another attempt replaces. Its connection is used again if nothing of it is left.
-fn discard(begun: Begun, mut attempt: Attempt) {
-    let Begun { head, mut answer } = begun;
+fn discard(answered: Answered, mut attempt: Attempt) {
+    let Answered::Http1(Begun { head, mut answer }) = answered else {
+        let (status, _) = answered.head();
+        return attempt.came(Came::Http(status.as_u16()));
+    };
     let mut decoder = head.body;
     let _whole = answer.at_hand(&mut decoder);
     attempt.came(Came::Http(head.status.as_u16()));

@@ -164,6 +164,8 @@ pub(super) enum OpenError {
     Full,
     /// The pool was shut down.
     Shutdown,
+    /// The endpoint prefers HTTP/1.1.
+    Http1,
     /// The head of the request is not valid in HTTP/2.
     Head(h2::Error),
 }
@@ -387,6 +389,9 @@ pub(super) async fn open(
 
 /// One look at the pool; starts a connection attempt if one is wanted.
 fn look(endpoint: &Arc<Endpoint>, worker: WorkerId, request: &mut Option<Request<()>>, end: bool) -> Try {
+    if endpoint.prefers_http1() {
+        return Try::Failed(OpenError::Http1);
+    }
     let (outcome, connect) = endpoint.pool(worker).try_open(request, end);
     if connect {
         tasks::spawn("upstream connect", connect_until_done(Arc::downgrade(endpoint), worker));
@@ -459,6 +464,8 @@ async fn connect_until_done(endpoint: Weak<Endpoint>, worker: WorkerId) {
                 tasks::spawn("upstream connection", driver.run());
                 return;
             }
+            // Whoever waits looks again, and sees it.
+            Err(DialError::NoHttp2) if target.prefers_http1() => return,
             Err(error) => {
                 tracing::debug!(endpoint = %target.name(), %error, "connecting failed");
                 if !pool.attempt_failed(error) {

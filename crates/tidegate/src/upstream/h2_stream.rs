@@ -76,6 +76,13 @@ impl H2Stream {
         self.sender.take()
     }
 
+    /// An interim answer, if one has come; it is dropped.
+    pub(super) fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Option<()>> {
+        let Answer::Awaited(response) = &mut self.answer else { return Poll::Ready(None) };
+        // An error is told by the answer itself.
+        response.poll_informational(cx).map(|interim| interim.and_then(Result::ok).map(drop))
+    }
+
     /// The head of the answer. Must not be called again after it was ready.
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<response::Parts, h2::Error>> {
         let Answer::Awaited(response) = &mut self.answer else {

@@ -10,6 +10,7 @@ mod checks;
 mod endpoint;
 mod forward;
 mod h1;
+mod h2_exchange;
 mod h2_pool;
 mod h2_stream;
 pub mod reflection;
@@ -35,8 +36,8 @@ pub use self::call::{
 pub use self::checks::keep_checked;
 use self::endpoint::{Endpoint, EndpointSettings, Keepalive};
 pub use self::endpoint::{EndpointState, EndpointView};
-pub use self::forward::{ForwardError, Outgoing};
-pub use self::h1::{BadBody, Fault};
+pub use self::forward::{ForwardError, Outgoing, Upgraded};
+pub use self::h1::{BadBody, Fault, Tunnel};
 use self::h2_pool::OpenError;
 use self::resilience::Resilience;
 pub use self::resilience::{BreakerState, Condition};
@@ -75,6 +76,8 @@ pub struct Asked {
 pub struct Cluster {
     name: Arc<str>,
     endpoints: Vec<Arc<Endpoint>>,
+    /// HTTP/2 with an HTTP service: a request may be refused unseen, whatever it is.
+    http2: bool,
     max_message: usize,
     resilience: Arc<Resilience>,
     bulkhead: Arc<Bulkhead>,
@@ -106,9 +109,13 @@ impl Cluster {
                 let identity = tls.client.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path()));
                 let load = match service.protocol {
                     ServiceProtocol::Grpc => TlsClient::load,
+                    ServiceProtocol::Http if service.http2 => TlsClient::load_either,
                     ServiceProtocol::Http => TlsClient::load_http1,
                 };
-                Some((load(tls.ca.as_deref(), identity)?, tls.server_name.clone()))
+                let client = load(tls.ca.as_deref(), identity)?;
+                let http1 =
+                    if service.http2 { TlsClient::load_http1(tls.ca.as_deref(), identity)? } else { client.clone() };
+                Some((client, http1, tls.server_name.clone()))
             }
             None => None,
         };
@@ -121,6 +128,7 @@ impl Cluster {
                 resilience: Arc::clone(&resilience),
                 place,
                 speaks: service.protocol,
+                http2: service.http2,
                 host: endpoint.host.clone(),
                 port: endpoint.port,
                 tls: if endpoint.tls { tls.clone() } else { None },
@@ -142,6 +150,7 @@ impl Cluster {
             health_check: service.resilience.health_check.clone(),
             hash_on: service.resilience.balancing.hash_on.clone(),
             resilience,
+            http2: service.http2,
             max_message: usize::try_from(service.max_message).unwrap_or(usize::MAX),
             wheels,
             series,
@@ -235,7 +244,7 @@ impl Cluster {
                     }
                     Err(OpenError::Head(error)) => return Err(attempt.failed(CallError::Head(error.to_string()))),
                     Err(OpenError::Full) => attempt.failed(CallError::Overloaded),
-                    Err(OpenError::Shutdown) => attempt.failed(CallError::NoEndpoint),
+                    Err(OpenError::Shutdown | OpenError::Http1) => attempt.failed(CallError::NoEndpoint),
                     Err(OpenError::Down(error)) => {
                         let endpoint = Arc::clone(endpoint.name());
                         attempt.failed(CallError::ConnectFailed { endpoint, error })

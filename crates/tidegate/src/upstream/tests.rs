@@ -58,6 +58,7 @@ pub(super) fn service(addresses: &[SocketAddr]) -> Service {
     Service {
         name: "orders".into(),
         protocol: ServiceProtocol::Grpc,
+        http2: false,
         endpoints: endpoints.collect(),
         descriptors: Descriptors::Set(PathBuf::new()),
         descriptors_place: place.clone(),

@@ -53,6 +53,7 @@ pub(crate) const FENCES: &[Fence] = &[
             "tidegate/src/listen/tls",
             "tidegate/src/policy/authn",
             "tidegate/src/policy/limits/key",
+            "tidegate/src/policy/websocket",
             "tidegate/src/upstream/reflection",
             "tidegate/src/snapshot/inputs",
         ],

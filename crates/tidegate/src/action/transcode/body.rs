@@ -30,7 +30,7 @@ impl Transcode {
             return Err(Reject::new(Reason::PayloadTooLarge).close());
         }
         match &mut body {
-            RequestBody::Empty => return Ok(Bytes::new()),
+            RequestBody::Empty | RequestBody::Socket(_) => return Ok(Bytes::new()),
             RequestBody::Full(bytes) => {
                 let bytes = bytes.take().unwrap_or_default();
                 exchange.facts.received(bytes.len());

@@ -13,6 +13,7 @@
 //!      ▲                   │ (no body)
 //!      └───────────────────┘
 //! ```
+//! Behind a head that asks for a WebSocket it stops: whether HTTP goes on there, the answer says.
 
 use http::StatusCode;
 
@@ -162,15 +163,24 @@ struct Head {
     http_10: bool,
     length: Option<u64>,
     chunked: bool,
+    /// `Upgrade` names WebSocket.
+    websocket: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum State {
     Between,
     Head,
-    Sized { left: u64 },
-    Chunked { part: ChunkPart, extension_bytes: u32 },
+    Sized {
+        left: u64,
+    },
+    Chunked {
+        part: ChunkPart,
+        extension_bytes: u32,
+    },
     Trailers,
+    /// Behind a head that asks for a WebSocket: what follows is HTTP or is not.
+    Upgrade,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -222,10 +232,22 @@ impl Follower {
         self.heads
     }
 
+    /// The last head asks for a WebSocket. What follows is not looked at until [`Follower::resume`].
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.state, State::Upgrade)
+    }
+
+    /// There is no WebSocket: the next request follows.
+    pub(crate) fn resume(&mut self) {
+        if self.waits() {
+            self.state = State::Between;
+        }
+    }
+
     /// Where the next byte stands.
     pub(crate) fn place(&self) -> Place {
         match self.state {
-            State::Between => Place::Between,
+            State::Between | State::Upgrade => Place::Between,
             State::Head => Place::Head,
             State::Sized { .. } | State::Chunked { .. } | State::Trailers => Place::Body,
         }
@@ -252,6 +274,7 @@ impl Follower {
                 }
                 State::Chunked { part, extension_bytes } => self.chunk(rest, part, extension_bytes),
                 State::Trailers => self.trailer_line(rest),
+                State::Upgrade => return Followed { pass: at, fault: None },
             };
             match step {
                 Ok(taken) => at = at.saturating_add(taken),
@@ -274,7 +297,7 @@ impl Follower {
         }
         self.head = Head::default();
         if let Some(Whole { len, fields, length, chunked }) = whole::read(rest, &self.limits) {
-            self.head = Head { bytes: len, fields, request_line: true, http_10: false, length, chunked };
+            self.head = Head { bytes: len, fields, request_line: true, length, chunked, ..Head::default() };
             self.line_done(HeadLine::End)?;
             return Ok(len);
         }
@@ -443,6 +466,7 @@ impl Head {
                 line::transfer_encoding(value)?;
                 self.chunked = true;
             }
+            FieldName::Upgrade => self.websocket |= line::asks_for_websocket(value),
             FieldName::Other => {}
         }
         Ok(HeadLine::More)
@@ -454,6 +478,7 @@ impl Head {
             (Some(_), true) => Err(Fault::LengthAndCoding),
             (None, true) if self.http_10 => Err(Fault::Coding),
             (None, true) => Ok(State::Chunked { part: ChunkPart::Size { size: 0, digits: 0 }, extension_bytes: 0 }),
+            (None | Some(0), false) if self.websocket && !self.http_10 => Ok(State::Upgrade),
             (None | Some(0), false) => Ok(State::Between),
             (Some(left), false) => Ok(State::Sized { left }),
         }

@@ -119,11 +119,13 @@ fn check_target(target: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The fields that framing depends on.
+/// The fields that framing depends on, and what follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FieldName {
     ContentLength,
     TransferEncoding,
+    /// Its value says whether what follows is HTTP.
+    Upgrade,
     Other,
 }
 
@@ -147,10 +149,11 @@ pub(super) fn field(line: &[u8]) -> Result<(FieldName, &[u8]), Fault> {
     Ok((field_name(name), value.trim_ascii()))
 }
 
-/// Whether a name is one of the two that frame a body.
+/// Whether a name is one of the two that frame a body, or the one that asks for another protocol behind the head.
 #[inline]
 pub(super) fn field_name(name: &[u8]) -> FieldName {
     match name.len() {
+        7 if name.eq_ignore_ascii_case(b"upgrade") => FieldName::Upgrade,
         14 if name.eq_ignore_ascii_case(b"content-length") => FieldName::ContentLength,
         17 if name.eq_ignore_ascii_case(b"transfer-encoding") => FieldName::TransferEncoding,
         _ => FieldName::Other,
@@ -174,6 +177,11 @@ pub(super) fn content_length(value: &[u8]) -> Result<u64, Fault> {
             .ok_or(Fault::Length)?;
     }
     Ok(length)
+}
+
+/// Whether a value of `Upgrade` names WebSocket.
+pub(super) fn asks_for_websocket(value: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Accepts exactly `chunked`. Every other spelling is where two parsers may part.

@@ -5,6 +5,8 @@
 //! closes. It holds all deadlines of an idle, slow or stuck client in *one* lazily moved timer, so that the
 //! usual request costs no timer operation: a deadline that moved on is only noticed when the timer fires.
 //!
+//! Behind a request for a tunnel no byte is judged or handed out before its answer says what it is ([`Guarded::into_raw`]).
+//!
 //! Invariants: no byte is changed, though one of an incomplete line waits for the rest; after a fault nothing more reaches the parser; what the parser writes after
 //! a fault is dropped. The guard must be polled by one task all its life, for a timer keeps its first waker.
 
@@ -17,7 +19,7 @@ mod whole;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -95,7 +97,15 @@ pub(crate) struct Traffic {
     pub(crate) aged: AtomicBool,
     /// The handler let go of the request's body before its end.
     pub(crate) abandoned: AtomicBool,
+    /// Requests that the protocol has begun to answer; kept by it.
+    pub(crate) begun: AtomicU64,
+    /// The number of the request that asks for a tunnel, counted as `begun`, until it is answered otherwise; 0: there is
+    /// none. What comes behind it is kept back so long.
+    pub(crate) asks_tunnel: AtomicU64,
 }
+
+/// Bytes that a client may send ahead of the answer to its request for a tunnel.
+const MAX_EARLY_BYTES: usize = 16 * 1024;
 
 /// Writes a refusal as the bytes of an HTTP/1.1 answer.
 pub(crate) trait Render: Send + Sync {
@@ -108,6 +118,8 @@ pub(crate) trait Render: Send + Sync {
 enum Protocol {
     Http1(Follower),
     Http2(FrameMeter),
+    /// A tunnel: any bytes, with no deadline of ours but that for writing.
+    Raw,
 }
 
 impl Protocol {
@@ -115,7 +127,13 @@ impl Protocol {
         match self {
             Self::Http1(follower) => follower.place(),
             Self::Http2(meter) => meter.place(),
+            Self::Raw => Place::Between,
         }
+    }
+
+    /// What follows is HTTP or is not.
+    fn waits(&self) -> bool {
+        matches!(self, Self::Http1(follower) if follower.waits())
     }
 }
 
@@ -185,6 +203,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
                 self.clock.heard(bytes.len(), follower.heads() != heads);
                 self.fault = followed.fault;
                 self.traffic.whole.store(follower.place() == Place::Between, Ordering::Relaxed);
+                if follower.waits() {
+                    self.traffic.asks_tunnel.store(follower.heads(), Ordering::Relaxed);
+                }
                 followed.pass
             }
             Protocol::Http2(meter) => {
@@ -194,6 +215,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
                 self.clock.heard(bytes.len(), meter.place() != Place::Head);
                 bytes.len()
             }
+            Protocol::Raw => bytes.len(),
         }
     }
 
@@ -209,10 +231,40 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
         if !passing.is_empty() || self.fault.is_some() {
             self.held.clear();
         }
-        if self.fault.is_none() {
+        if self.protocol.waits() {
+            self.unread(rest);
+        } else if self.fault.is_none() {
             self.held.extend_from_slice(rest);
         }
         if joined { 0 } else { passing.len() }
+    }
+
+    /// Puts `bytes`, which have been read, before those that are still to be read.
+    fn unread(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.prefix = [bytes, &self.prefix].concat().into();
+        }
+    }
+
+    /// The bytes of a tunnel, from where the parser stopped; it has read `read` already.
+    pub(crate) fn into_raw(mut self, read: &[u8]) -> Self {
+        self.protocol = Protocol::Raw;
+        self.unread(read);
+        self
+    }
+
+    /// Keeps what the client sends ahead, within bounds, so that its going away is seen.
+    fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.prefix.len() < MAX_EARLY_BYTES {
+            let mut space = [0; 2048];
+            let mut buf = ReadBuf::new(&mut space);
+            std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.prefix = [&self.prefix, buf.filled()].concat().into();
+        }
+        Poll::Pending
     }
 
     /// When the client, having sent nothing, is late; `None`: it owes nothing now.
@@ -249,6 +301,14 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
     /// does not read in this turn: it knows that the last read found nothing. So what a read would have done about
     /// deadlines and refusals is done here.
     fn flushed(&mut self, cx: &mut Context<'_>) {
+        if matches!(self.protocol, Protocol::Raw) {
+            return;
+        }
+        let goes_on = self.protocol.waits() && self.traffic.asks_tunnel.load(Ordering::Relaxed) == 0;
+        if goes_on && !self.prefix.is_empty() && !self.nudged {
+            self.nudged = true;
+            cx.waker().wake_by_ref();
+        }
         if self.traffic.answering.load(Ordering::Relaxed) > 0 {
             return;
         }
@@ -336,8 +396,17 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<Io> {
             if this.fault.is_some() {
                 return this.poll_refusal(cx);
             }
+            if this.protocol.waits() {
+                if this.traffic.asks_tunnel.load(Ordering::Relaxed) != 0 {
+                    return this.poll_early(cx);
+                }
+                if let Protocol::Http1(follower) = &mut this.protocol {
+                    follower.resume();
+                }
+            }
             if this.prefix.is_empty() {
                 match Pin::new(&mut this.io).poll_read(cx, buf) {
+                    Poll::Pending if matches!(this.protocol, Protocol::Raw) => return Poll::Pending,
                     Poll::Pending => return this.poll_late(cx),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Ready(Ok(())) => {}

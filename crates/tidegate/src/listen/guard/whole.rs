@@ -59,7 +59,7 @@ fn field<'a>(bytes: &'a [u8], whole: &mut Whole) -> Option<&'a [u8]> {
             line::transfer_encoding(value.trim_ascii()).ok()?;
             whole.chunked = true;
         }
-        FieldName::ContentLength | FieldName::TransferEncoding => return None,
+        FieldName::ContentLength | FieldName::TransferEncoding | FieldName::Upgrade => return None,
     }
     rest.strip_prefix(b"\r\n")
 }

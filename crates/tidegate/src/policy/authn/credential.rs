@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, COOKIE, HeaderValue, UPGRADE};
+use http::header::{AUTHORIZATION, COOKIE, HeaderValue, SEC_WEBSOCKET_VERSION};
 use http::request::Parts;
+use http::{HeaderMap, Version};
 use tidegate_config::valid::CredentialSource;
 
 use super::Refused;
+use crate::policy::websocket;
 use crate::reject::Reason;
 
 /// Which requests may hold a credential in their query.
@@ -93,8 +94,10 @@ fn query<'p>(query: &'p str, name: &str) -> Result<Option<Cow<'p, [u8]>>, Refuse
     Ok(value.filter(|value| !value.is_empty()))
 }
 
+/// Over HTTP/1.1 or HTTP/2 (RFC 8441), where the version that it names tells.
 fn asks_for_websocket(parts: &Parts) -> bool {
-    parts.headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+    websocket::asks(&parts.headers)
+        || (parts.version == Version::HTTP_2 && parts.headers.contains_key(SEC_WEBSOCKET_VERSION))
 }
 
 /// Takes credentials out of a request.

@@ -39,7 +39,7 @@ pub use observed::{Addresses, Build, Certificate, Connections, EndpointUp, Obser
 pub use process::Process;
 pub use registry::{Live, Metrics};
 pub use route::{Direction, RouteSeries, Sample, Stage, samples_transcoding};
-pub use service::{BreakerTurn, Ejection, HttpOutcome, SchemaRefresh, ServiceSeries};
+pub use service::{BreakerTurn, Ejection, HttpOutcome, OpenTunnel, SchemaRefresh, ServiceSeries};
 pub use totals::{Quantiles, Totals};
 
 #[cfg(test)]

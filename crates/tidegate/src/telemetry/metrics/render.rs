@@ -279,6 +279,12 @@ fn write_attempts(page: &mut Page, services: &[Arc<ServiceSeries>]) {
             connects.histogram(&[&service.name], sum.connects.view());
         }
     }
+    let mut tunnels = page.family(&families::UPSTREAM_TUNNELS);
+    for service in services {
+        if let Some(open) = service.tunnels().filter(|_| service.admit(service::Key::Tunnels)) {
+            tunnels.integer(&[&service.name], open);
+        }
+    }
     write_resilience(page, services);
     let mut refreshes = page.family(&families::SCHEMA_REFRESHES);
     for (service, _) in &sums {

@@ -83,6 +83,7 @@ pub(super) enum Key {
     Ejection(usize),
     Retried(usize),
     BudgetExhausted,
+    Tunnels,
 }
 
 /// The numbers of one worker, or the sum of all.
@@ -130,7 +131,20 @@ pub struct ServiceSeries {
     /// Requests that were retried, and then recovered or failed.
     retried: [AtomicU64; 2],
     budget_exhausted: AtomicU64,
+    /// Tunnels that have begun, and that have ended.
+    tunnels: [AtomicU64; 2],
     admission: Admission<Key>,
+}
+
+/// A tunnel that is open until this is dropped.
+#[derive(Debug)]
+pub struct OpenTunnel(Arc<ServiceSeries>);
+
+impl Drop for OpenTunnel {
+    fn drop(&mut self) {
+        let [_, ended] = &self.0.tunnels;
+        ended.fetch_add(1, Ordering::Release);
+    }
 }
 
 impl ServiceSeries {
@@ -144,6 +158,7 @@ impl ServiceSeries {
             ejections: Default::default(),
             retried: Default::default(),
             budget_exhausted: AtomicU64::new(0),
+            tunnels: Default::default(),
             admission: Admission::new(budget),
         }
     }
@@ -216,6 +231,23 @@ impl ServiceSeries {
         self.budget_exhausted.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A client and a backend have been joined.
+    #[must_use]
+    pub fn tunnel(self: &Arc<Self>) -> OpenTunnel {
+        let [begun, _] = &self.tunnels;
+        begun.fetch_add(1, Ordering::Relaxed);
+        OpenTunnel(Arc::clone(self))
+    }
+
+    /// Tunnels that are open; `None` if there was never one.
+    pub(super) fn tunnels(&self) -> Option<u64> {
+        // The ends first, so that what is open is never taken for less than it is.
+        let [begun, ended] = &self.tunnels;
+        let ended = ended.load(Ordering::Acquire);
+        let begun = begun.load(Ordering::Acquire);
+        (begun > 0).then(|| begun.saturating_sub(ended))
+    }
+
     /// Everything that is rare, as key, the last label, and count.
     pub(super) fn rare(&self) -> Rare {
         let load = |cells: &[AtomicU64]| cells.iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
@@ -260,7 +292,8 @@ impl ServiceSeries {
             | Key::Turn(_)
             | Key::Ejection(_)
             | Key::Retried(_)
-            | Key::BudgetExhausted => 1,
+            | Key::BudgetExhausted
+            | Key::Tunnels => 1,
             Key::Requests | Key::Connects => Histogram::<14>::SERIES,
         };
         self.admission.admit(key, series)

@@ -108,6 +108,8 @@ families! {
         "Time that it took to connect to backends, TLS and HTTP/2 settings included";
     UPSTREAM_CONNECTIONS: Gauge, "tidegate_upstream_connections" ["service" "state"]
         "Connections to backends in the state ready; in the states idle, connecting, transient_failure and shutdown, endpoints that have none";
+    UPSTREAM_TUNNELS: Gauge, "tidegate_upstream_tunnels" ["service"]
+        "WebSockets of clients that are joined with a connection to a backend of the service";
     UPSTREAM_ENDPOINT_UP: Gauge, "tidegate_upstream_endpoint_up" ["service" "endpoint"]
         "1 if an address behind the endpoint, as the configuration writes it, takes requests, 0 otherwise";
     UPSTREAM_ADDRESSES: Gauge, "tidegate_upstream_addresses" ["service" "state"]

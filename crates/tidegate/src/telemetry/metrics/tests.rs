@@ -141,7 +141,7 @@ fn fill_limit(limit: &LimitSeries) {
     limit.store_failed();
 }
 
-fn fill_service(service: &ServiceSeries) {
+fn fill_service(service: &Arc<ServiceSeries>) {
     for code in [Code::Ok, Code::Ok, Code::Unavailable] {
         service.attempted(worker(0), code, Duration::from_millis(1));
     }
@@ -152,6 +152,7 @@ fn fill_service(service: &ServiceSeries) {
     }
     service.ejected(Ejection::ConsecutiveErrors);
     service.ejected(Ejection::HealthCheck);
+    let _closed = service.tunnel();
     service.retried(true);
     service.retried(false);
     service.budget_exhausted();

@@ -50,6 +50,11 @@ impl Answer {
         Some(body)
     }
 
+    /// The connection behind a 101.
+    pub(super) fn into_lease(self) -> Lease {
+        self.lease
+    }
+
     /// The answer has been read.
     fn finish(&mut self) {
         let clean = self.keep && self.upload.is_none();

@@ -42,7 +42,7 @@ const NO_TRAILERS: [HeaderName; 10] = [
 /// Why an answer cannot be read. The text is constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Fault(pub(super) &'static str);
+pub struct Fault(pub(in crate::upstream) &'static str);
 
 /// The head of an answer.
 #[derive(Debug)]

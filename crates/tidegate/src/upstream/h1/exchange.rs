@@ -12,13 +12,14 @@ use super::answer::Answer;
 use super::codec::{self, Fault, Head};
 use super::pool::{self, Lease, NoWire};
 use super::replay::{BadBody, Replay};
+use super::upgrade;
 use super::upload::{Framing, Stopped, Upload};
 use crate::exchange::Exchange;
 use crate::ids::WorkerId;
 use crate::upstream::endpoint::Endpoint;
 
 /// Interim answers (1xx) before the final one.
-const MAX_INTERIM: u32 = 8;
+pub(in crate::upstream) const MAX_INTERIM: u32 = 8;
 
 /// A request without its body.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,8 @@ pub(in crate::upstream) struct Sent<'a> {
     pub(in crate::upstream) length: Option<u64>,
     /// Its answer has no body.
     pub(in crate::upstream) is_head: bool,
+    /// What a 101 must say to be one (`Sec-WebSocket-Accept`); without it there is none.
+    pub(in crate::upstream) accept: Option<&'a str>,
     /// Never on a connection that has waited: it was lost that way before.
     pub(in crate::upstream) fresh: bool,
 }
@@ -43,6 +46,8 @@ pub(in crate::upstream) enum Outcome {
     /// The connection was lost. `untouched`: it had waited, and not a byte of an answer came, so most probably the backend
     /// closed it before it saw the request.
     Lost { error: io::Error, untouched: bool },
+    /// The request was lost, and the backend has declared that it did not act on it.
+    Unseen(io::Error),
     /// What came is no answer.
     Malformed(Fault),
     /// The client's body cannot be sent.
@@ -71,7 +76,7 @@ pub(in crate::upstream) async fn exchange(
     let announced = (framing == Framing::Plain).then(|| sent.length.filter(|_| !sent.is_head).unwrap_or(0));
     let upload = Some(Upload::new(whole_head(sent, framing), framing, announced));
     let mut running = Running { lease, upload, broken: false, scanned: 0, interim: 0, touched: false };
-    let head = poll_fn(|cx| running.poll_head(cx, sent.is_head, body, exchange)).await?;
+    let head = poll_fn(|cx| running.poll_head(cx, sent, body, exchange)).await?;
     if let (Some(record), Some(wire)) = (exchange.record(), running.lease.wire()) {
         record.reached(endpoint.name(), wire.peer());
     }
@@ -120,7 +125,7 @@ impl Running {
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        is_head: bool,
+        sent: Sent<'_>,
         body: &mut Replay,
         exchange: &Exchange,
     ) -> Poll<Result<Head, Outcome>> {
@@ -139,13 +144,18 @@ impl Running {
             }
         }
         loop {
-            match codec::take_head(&mut wire.input, &mut self.scanned, is_head) {
+            match codec::take_head(&mut wire.input, &mut self.scanned, sent.is_head) {
                 Err(fault) => return Poll::Ready(Err(Outcome::Malformed(fault))),
                 Ok(None) => {}
                 Ok(Some(head)) if !head.status.is_informational() => return Poll::Ready(Ok(head)),
                 Ok(Some(head)) => {
                     self.interim += 1;
                     self.scanned = 0;
+                    if let (101, Some(accept)) = (head.status.as_u16(), sent.accept) {
+                        let agrees = upgrade::agrees(&head.headers, accept) && self.upload.is_none();
+                        let refused = Outcome::Malformed(Fault("a 101 that does not fit its request"));
+                        return Poll::Ready(if agrees { Ok(head) } else { Err(refused) });
+                    }
                     if head.status.as_u16() == 101 || self.interim > MAX_INTERIM {
                         return Poll::Ready(Err(Outcome::Malformed(Fault("interim answers that nobody asked for"))));
                     }

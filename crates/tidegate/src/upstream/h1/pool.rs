@@ -81,6 +81,8 @@ pub(in crate::upstream) enum NoWire {
         dialled: bool,
     },
     Shutdown,
+    /// No stream became free in time.
+    Full,
 }
 
 impl Pool {
@@ -184,17 +186,26 @@ pub(super) struct Lease {
     wire: Option<Wire>,
     /// It has carried a request before.
     pub(super) reused: bool,
+    /// The connection was taken out for good, and is in use all the same.
+    taken: bool,
 }
 
 impl Lease {
     fn new(endpoint: &Arc<Endpoint>, worker: WorkerId, wire: Wire, reused: bool) -> Self {
         endpoint.h1(worker).in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { endpoint: Arc::clone(endpoint), worker, wire: Some(wire), reused }
+        Self { endpoint: Arc::clone(endpoint), worker, wire: Some(wire), reused, taken: false }
     }
 
     /// The connection; `None` after [`Lease::give_back`].
     pub(super) fn wire(&mut self) -> Option<&mut Wire> {
         self.wire.as_mut()
+    }
+
+    /// The connection, which will carry no requests any more. It counts until the lease is dropped.
+    pub(super) fn take(&mut self) -> Option<Wire> {
+        let wire = self.wire.take();
+        self.taken |= wire.is_some();
+        wire
     }
 
     /// The answer is complete and nothing is left over: another request may use it.
@@ -220,7 +231,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let pool = self.endpoint.h1(self.worker);
         pool.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if self.wire.take().is_some() {
+        if self.wire.take().is_some() || self.taken {
             let mut state = pool.state.lock();
             state.busy = state.busy.saturating_sub(1);
         }
@@ -246,7 +257,7 @@ async fn connect(endpoint: &Arc<Endpoint>, worker: WorkerId) -> Result<Lease, No
     let mut dialling = Dialling { endpoint: Some(endpoint), worker, begun };
     let attempt = async {
         let addresses = endpoint.addresses().await;
-        dial::connect(&addresses, endpoint.tls(), endpoint.connect_timeout).await
+        dial::connect(&addresses, endpoint.tls_http1(), endpoint.connect_timeout).await
     };
     let connected = match timeout(endpoint.connect_timeout, attempt).await {
         Ok(connected) => connected,

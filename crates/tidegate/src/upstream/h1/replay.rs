@@ -58,12 +58,12 @@ impl Replay {
     }
 
     /// There is nothing (more) to send.
-    pub(super) fn is_end(&self) -> bool {
+    pub(in crate::upstream) fn is_end(&self) -> bool {
         self.next >= self.kept.len() && (self.ended || self.rest.is_end_stream())
     }
 
     /// The next bytes, which are not empty. Trailers of requests are dropped.
-    pub(super) fn poll_data(
+    pub(in crate::upstream) fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
         exchange: &Exchange,

@@ -25,6 +25,11 @@ impl Wire {
         Self { stream, input: BytesMut::new() }
     }
 
+    /// The stream, and what was read ahead of its use.
+    pub(super) fn into_parts(self) -> (Stream, BytesMut) {
+        (self.stream, self.input)
+    }
+
     pub(super) fn peer(&self) -> Option<SocketAddr> {
         self.stream.peer()
     }

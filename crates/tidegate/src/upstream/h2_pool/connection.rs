@@ -61,6 +61,10 @@ pub(super) async fn establish(endpoint: &Arc<Endpoint>, worker: WorkerId) -> Res
     let attempt = async {
         let addresses = endpoint.addresses().await;
         let stream = dial::connect(&addresses, endpoint.tls(), endpoint.connect_timeout).await?;
+        if stream.agreed_http2() == Some(false) {
+            endpoint.takes_http1();
+            return Err(DialError::NoHttp2);
+        }
         if let Some(peer) = stream.peer() {
             let _first = gauge.peer.set(peer);
         }
