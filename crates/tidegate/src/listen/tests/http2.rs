@@ -228,8 +228,8 @@ async fn the_limits_are_announced() {
         .map(|entry| (u16::from_be_bytes([entry[0], entry[1]]), u32::from_be_bytes(entry[2..6].try_into().unwrap())))
         .collect();
     announced.sort_unstable();
-    // Streams, window, list of headers; the window of the connection is raised by a frame of its own.
-    assert_eq!(announced, [(3, 100), (4, 64 * 1024), (6, 32 * 1024)]);
+    // Streams, window, list of headers, extended CONNECT; the window of the connection is raised by a frame of its own.
+    assert_eq!(announced, [(3, 100), (4, 64 * 1024), (6, 32 * 1024), (8, 1)]);
     let raised = frames.iter().find(|(kind, _)| *kind == 8).unwrap();
     assert_eq!(raised.1, (1024 * 1024 - 65_535_u32).to_be_bytes());
 }

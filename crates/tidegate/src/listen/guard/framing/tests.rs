@@ -321,3 +321,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn behind_a_head_that_asks_for_a_websocket_nothing_is_looked_at_until_it_is_answered() {
+    let heads = [
+        ("GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", true),
+        ("GET / HTTP/1.1\r\nHost: a\r\nupgrade: h2c, WebSocket\r\nConnection: close\r\n\r\n", true),
+        ("POST / HTTP/1.1\r\nContent-Length: 0\r\nUPGRADE: websocket\r\n\r\n", true),
+        ("GET / HTTP/1.1\r\nUpgrade: websockets\r\n\r\n", false),
+        ("GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n", false),
+        ("GET / HTTP/1.1\r\nX-Upgrade: websocket\r\n\r\n", false),
+        ("GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n", false),
+    ];
+    for (head, waits) in heads {
+        for cut in [head.len(), 1, 2, 3, 7] {
+            let mut follower = follower();
+            let passed: usize = head.as_bytes().chunks(cut).map(|piece| follower.follow(piece).pass).sum();
+            assert_eq!((follower.waits(), follower.place(), follower.heads()), (waits, Place::Between, 1), "{head:?}");
+            // What was held back of a line passes with its end.
+            assert!(passed > 0 && passed <= head.len());
+            let frame = follower.follow(b"\x81\x80");
+            let expected = if waits { (0, None) } else { (0, Some(Fault::NotHttp)) };
+            assert_eq!((frame.pass, frame.fault), expected, "{head:?}");
+            follower.resume();
+            if waits {
+                assert_eq!(follower.follow(b"GET / HTTP/1.1\r\n\r\n").fault, None);
+                assert_eq!(follower.heads(), 2);
+            }
+        }
+    }
+    let mut follower = follower();
+    let both = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\nGET /2 HTTP/1.1\r\n\r\n";
+    let followed = follower.follow(both);
+    assert_eq!((followed.pass, follower.heads()), (both.len() - 19, 1));
+    let body = b"POST / HTTP/1.1\r\nUpgrade: websocket\r\nContent-Length: 3\r\n\r\n";
+    let mut follower = self::follower();
+    follower.follow(body);
+    assert_eq!((follower.waits(), follower.place()), (false, Place::Body));
+}
