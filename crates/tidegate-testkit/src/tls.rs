@@ -22,6 +22,18 @@ use crate::soon;
 /// # Panics
 /// If the file is no certificate, or nothing listens.
 pub async fn connect(address: SocketAddr, certificate: &Path, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+    let socket = soon(TcpStream::connect(address)).await.expect("the gateway listens");
+    over(socket, certificate, alpn).await
+}
+
+/// The same over a connection that is there already.
+///
+/// # Errors
+/// The handshake failed.
+///
+/// # Panics
+/// If the file is no certificate.
+pub async fn over(socket: TcpStream, certificate: &Path, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(certificate).expect("a PEM file") {
         roots.add(certificate.expect("a certificate")).expect("a certificate that can be trusted");
@@ -31,7 +43,6 @@ pub async fn connect(address: SocketAddr, certificate: &Path, alpn: &[&str]) -> 
     let mut config = builder.expect("TLS 1.2 and 1.3").with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from("localhost").expect("a name");
-    let socket = soon(TcpStream::connect(address)).await.expect("the gateway listens");
     soon(TlsConnector::from(Arc::new(config)).connect(name, socket)).await
 }
 

@@ -122,7 +122,7 @@ impl App {
         let Draft { snapshot, live, .. } = build(&valid, recorder, &process).map_err(StartError::Config)?;
         refresh::expect(&live, lifecycle);
         lifecycle.put_in_force(&live.hash);
-        let settings = live.valid.listeners.iter().map(Settings::new).collect();
+        let settings = Settings::all(&live.valid);
         let (upgrade, mut inherited) = Upgrade::begin(options.handover.as_deref(), options.inherited.clone())
             .map_err(|error| StartError::Listen(error.into()))?;
         let admin_socket = open_admin(&live.valid, &mut inherited, options.share_ports).map_err(StartError::Listen)?;

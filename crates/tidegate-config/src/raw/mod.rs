@@ -15,7 +15,7 @@ mod service;
 
 pub(crate) use auth::{RawAllow, RawApiKey, RawAuth, RawProvider, RawRouteAuth};
 pub(crate) use envelope::{Json, RawEnvelope};
-pub(crate) use listener::{RawListener, RawTls, RawTlsFiles};
+pub(crate) use listener::{RawHeadLimits, RawHttp2, RawListener, RawTimeouts, RawTls, RawTlsFiles};
 pub(crate) use observability::{RawAccess, RawMetrics, RawObservability, RawTracing};
 pub(crate) use operate::{RawAdmin, RawClientIp, RawHealth, RawReadiness};
 pub(crate) use policy::{RawBackoff, RawBudget, RawHeaders, RawJson, RawMetadata, RawPolicy, RawRetry};

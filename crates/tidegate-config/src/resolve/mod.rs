@@ -12,6 +12,7 @@ mod names;
 mod observability;
 mod operate;
 mod path;
+mod patience;
 mod policy;
 mod process;
 mod resilience;

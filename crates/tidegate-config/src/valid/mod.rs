@@ -12,6 +12,7 @@ mod listener;
 mod observability;
 mod operate;
 mod origin;
+mod patience;
 mod policy;
 mod process;
 mod resilience;
@@ -30,6 +31,7 @@ pub use observability::{
 };
 pub use operate::{Admin, HealthDetail, Readiness, Required};
 pub use origin::{Level, Origin, Setting};
+pub use patience::{HeadLimits, Http2Limits, ListenerLimits, Timeouts};
 pub use policy::{
     EnumFormat, ErrorFormat, EscapedSlashes, FieldNames, GRPC_CODES, HeaderRules, Int64Format, JsonPolicy,
     MetadataPolicy, MultiSegmentEscape, Policy, StatusOverride, StreamFormat, UnknownPolicy,

@@ -4,7 +4,9 @@
 use std::fmt::{Debug, Write};
 
 use tidegate_config::Valid;
-use tidegate_config::valid::{Action, Level, Methods, Policy, Resilience, Route, ServiceProtocol, Setting, Tree};
+use tidegate_config::valid::{
+    Action, Level, ListenerLimits, Methods, Policy, Resilience, Route, ServiceProtocol, Setting, Tree,
+};
 
 pub(crate) fn describe(valid: &Valid) -> String {
     let mut out = String::new();
@@ -18,6 +20,12 @@ pub(crate) fn describe(valid: &Valid) -> String {
         );
         if let Some(clients) = &listener.clients {
             let _ = writeln!(out, "  {clients:?}");
+        }
+        if listener.limits != ListenerLimits::default() {
+            let _ = writeln!(out, "  {:?}", listener.limits);
+        }
+        if listener.proxy_protocol {
+            let _ = writeln!(out, "  proxy_protocol");
         }
     }
     for service in &valid.services {

@@ -43,11 +43,17 @@ const IDLE_GRACE: Duration = Duration::from_millis(500);
 /// How long an answer that must be broken off waits for a client that does not take its last bytes.
 const FLUSH_BEFORE_CLOSE: Duration = Duration::from_millis(100);
 
-fn builder() -> http1::Builder {
+/// Fields for which hyper has room without allocating. The guard refuses what is above the listener's own limit.
+const FIELDS_ON_THE_STACK: usize = 100;
+
+fn builder(fields: usize) -> http1::Builder {
     let mut builder = http1::Builder::new();
     // hyper's own head timeout would make a timer for each request; the guard has a deadline for heads. Writing in
     // batches over pipelined requests would remove back-pressure, a limit of headers would move them to the heap.
     builder.header_read_timeout(None).max_buf_size(MAX_BUFFER_BYTES).half_close(false);
+    if fields > FIELDS_ON_THE_STACK {
+        builder.max_headers(fields);
+    }
     builder
 }
 
@@ -59,12 +65,13 @@ where
 {
     let lane = Arc::clone(&conn.lane);
     let traffic = Arc::clone(&conn.traffic);
+    let fields = conn.settings().head.fields;
     let service = service_fn(move |request| {
         let busy = Busy::begin(&conn.traffic, &conn.lane);
         let conn = Arc::clone(&conn);
         async move { Ok::<_, Infallible>(answer(&conn, request, busy).await) }
     });
-    let mut http = pin!(builder().serve_connection(TokioIo::new(io), service));
+    let mut http = pin!(builder(fields).serve_connection(TokioIo::new(io), service));
     let mut told = false;
     let mut grace: Option<Pin<Box<Sleep>>> = None;
     // An error has been answered by the guard or ends a connection that its client has left: nobody is to be told.

@@ -28,6 +28,7 @@ use crate::telemetry::answer::AnswerBody;
 
 use super::Handle;
 use super::connection::{Busy, Conn};
+use super::guard::frames::MAX_FRAMES_PER_WINDOW;
 use super::guard::{Guarded, Patience, Timeouts, Traffic};
 use super::vet::vet;
 
@@ -44,6 +45,8 @@ pub struct Http2Limits {
     pub header_list_bytes: u32,
     /// Bytes of one answer that are taken over before the client has room for them.
     pub send_buffer_bytes: usize,
+    /// Frames in a second beside those of requests and bodies.
+    pub frames_per_second: u32,
 }
 
 impl Default for Http2Limits {
@@ -54,6 +57,7 @@ impl Default for Http2Limits {
             connection_window_bytes: 1024 * 1024,
             header_list_bytes: 32 * 1024,
             send_buffer_bytes: 64 * 1024,
+            frames_per_second: MAX_FRAMES_PER_WINDOW,
         }
     }
 }

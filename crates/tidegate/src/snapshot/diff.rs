@@ -201,6 +201,8 @@ fn listener(listener: &Listener) -> Described {
         shown("address", listener.address.to_string()),
         hidden("tls", &listener.tls),
         hidden("protocols", &listener.protocols),
+        hidden("limits", &listener.limits),
+        hidden("proxy_protocol", &listener.proxy_protocol),
         hidden("", &Listener { name: String::new(), ..listener.clone() }),
     ];
     Described { name: listener.name.clone(), fields }

@@ -95,7 +95,7 @@ families! {
     CONNECTIONS: Gauge, "tidegate_connections" ["listener" "protocol"]
         "Open connections of clients by protocol, http1 or http2";
     CONNECTIONS_REJECTED: Counter, "tidegate_connections_rejected_total" ["listener" "reason"]
-        "Connections of clients that were closed before they could send a request; reason is limit, tls_failed, tls_timeout or protocol";
+        "Connections of clients that were closed before they could send a request; reason is limit, limit_per_ip, proxy_header, proxy_untrusted, tls_failed, tls_timeout or protocol";
     TLS_HANDSHAKE_DURATION: Histogram(DURATIONS), "tidegate_tls_handshake_duration_seconds" ["listener"]
         "Time that completed TLS handshakes with clients took";
     CERTIFICATE_NOT_AFTER: Gauge, "tidegate_tls_certificate_not_after_timestamp_seconds" ["certificate"]
