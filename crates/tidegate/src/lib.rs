@@ -22,6 +22,7 @@ pub mod telemetry;
 // Row 2: outgoing connections.
 pub mod dial;
 pub mod outbound;
+pub mod overload;
 // Row 3: backends, and what routes demand.
 pub mod policy;
 pub mod upstream;

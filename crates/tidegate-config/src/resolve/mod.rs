@@ -82,6 +82,7 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
         client_ip: resolver.client_ip(main),
         drain: resolver.drain(main),
         runtime: resolver.runtime(main),
+        overload: resolver.overload(main),
         observability,
         admin: resolver.admin(main),
         readiness: resolver.readiness(main, &known_services.names),
@@ -145,6 +146,8 @@ impl Resolver<'_> {
                 ("admin", place_of(&raw.admin)),
                 ("readiness", place_of(&raw.readiness)),
                 ("health", place_of(&raw.health)),
+                ("memory_limit", place_of(&raw.memory_limit)),
+                ("overload", place_of(&raw.overload)),
             ];
             for (key, place) in main_only {
                 if let Some(place) = place {

@@ -36,7 +36,7 @@ pub use policy::{
     EnumFormat, ErrorFormat, EscapedSlashes, FieldNames, GRPC_CODES, HeaderRules, Int64Format, JsonPolicy,
     MetadataPolicy, MultiSegmentEscape, Policy, StatusOverride, StreamFormat, UnknownPolicy,
 };
-pub use process::{Drain, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers};
+pub use process::{Drain, LagLimits, Overload, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers};
 pub use resilience::{
     Balancing, BalancingPolicy, CircuitBreaker, HashOn, HealthCheck, HealthCheckType, OutlierDetection, Resilience,
     Retry, RetryBudget, RetryOn,
@@ -70,6 +70,8 @@ pub struct Valid {
     pub drain: Drain,
     /// Threads.
     pub runtime: Runtime,
+    /// When requests are refused for lack of time or memory.
+    pub overload: Overload,
     /// Logs, metrics, traces.
     pub observability: Observability,
     /// The admin API; `None`: there is none.

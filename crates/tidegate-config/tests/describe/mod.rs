@@ -5,7 +5,8 @@ use std::fmt::{Debug, Write};
 
 use tidegate_config::Valid;
 use tidegate_config::valid::{
-    Action, Level, ListenerLimits, Methods, Policy, Resilience, Route, ServiceProtocol, Setting, Tree,
+    Action, LagLimits, Level, ListenerLimits, Methods, Overload, Policy, Resilience, Route, ServiceProtocol, Setting,
+    Tree,
 };
 
 pub(crate) fn describe(valid: &Valid) -> String {
@@ -27,6 +28,9 @@ pub(crate) fn describe(valid: &Valid) -> String {
         if listener.proxy_protocol {
             let _ = writeln!(out, "  proxy_protocol");
         }
+    }
+    if valid.overload != (Overload { memory_limit: None, lag: Some(LagLimits::default()) }) {
+        let _ = writeln!(out, "{:?}", valid.overload);
     }
     for service in &valid.services {
         let _ = writeln!(out, "service {} [{}]", service.name, service.place);

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::heartbeat::Heartbeat;
 use crate::lifecycle::Lifecycle;
+use crate::overload::{Overload, Pressure};
 use crate::upstream::{BreakerState, Cluster};
 use crate::{time, version};
 
@@ -105,6 +106,7 @@ impl States {
 pub struct Health {
     lifecycle: Arc<Lifecycle>,
     heartbeat: Arc<Heartbeat>,
+    overload: Arc<Overload>,
     /// In the order of the configuration.
     services: Vec<WatchedService>,
     detail: HealthDetail,
@@ -155,10 +157,11 @@ impl Health {
     pub fn new(
         lifecycle: Arc<Lifecycle>,
         heartbeat: Arc<Heartbeat>,
+        overload: Arc<Overload>,
         services: Vec<WatchedService>,
         detail: HealthDetail,
     ) -> Self {
-        Self { lifecycle, heartbeat, services, detail }
+        Self { lifecycle, heartbeat, overload, services, detail }
     }
 
     /// The process is about to stop.
@@ -231,7 +234,7 @@ impl Health {
         (!fails, document)
     }
 
-    /// Each service, and whether all of them pass. Names no address.
+    /// Each service and, while there is too much to do, the overload; and whether all of them pass. Names no address.
     fn checks(&self) -> (Map<String, Value>, bool) {
         let mut checks = Map::new();
         let mut all_pass = true;
@@ -251,6 +254,12 @@ impl Health {
                 members.insert("breaker".to_owned(), breaker.word().into());
             }
             checks.insert(format!("service:{}", service.name), check);
+        }
+        let (late_workers, memory) = (self.overload.late_workers(), self.overload.pressure());
+        if late_workers > 0 || memory > Pressure::None {
+            all_pass = false;
+            let check = json!({"status": "warn", "late_workers": late_workers, "memory": memory.word()});
+            checks.insert("overload".to_owned(), check);
         }
         (checks, all_pass)
     }

@@ -25,6 +25,8 @@ pub(super) fn document(snapshot: &Snapshot) -> Value {
         "client_ip": {"trusted_proxies": valid.client_ip.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>()},
         "drain": {"readiness_delay": duration(drain.readiness_delay), "timeout": duration(drain.timeout)},
         "runtime": runtime(valid.runtime),
+        "memory_limit": valid.overload.memory_limit.map(tidegate_config::units::bytes_text),
+        "overload": valid.overload.lag.map(|lag| json!({"lag": duration(lag.from), "lag_max": duration(lag.all)})),
         "observability": observability(valid),
         "readiness": {"require": valid.readiness.require.iter().map(|wanted| required(valid, *wanted)).collect::<Vec<_>>()},
         "health": {"detail": match valid.health_detail { HealthDetail::Full => "full", HealthDetail::Admin => "admin" }},

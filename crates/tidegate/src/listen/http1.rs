@@ -72,12 +72,17 @@ where
         async move { Ok::<_, Infallible>(answer(&conn, request, busy).await) }
     });
     let mut http = pin!(builder(fields).serve_connection(TokioIo::new(io), service));
+    let mut asked = lane.asked();
     let mut told = false;
     let mut grace: Option<Pin<Box<Sleep>>> = None;
     // An error has been answered by the guard or ends a connection that its client has left: nobody is to be told.
     let _ended = poll_fn(|cx| {
         let poll = http.as_mut().poll(cx);
-        if poll.is_ready() || told || !lane.is_draining() || !may_close(&traffic, &mut grace, cx) {
+        if poll.is_ready() || told {
+            return poll;
+        }
+        let is_asked = std::mem::replace(&mut asked, lane.asked()) != asked && is_idle(&traffic);
+        if !is_asked && !(lane.is_draining() && may_close(&traffic, &mut grace, cx)) {
             return poll;
         }
         told = true;
@@ -85,6 +90,11 @@ where
         http.as_mut().poll(cx)
     })
     .await;
+}
+
+/// Whether a connection waits between two requests.
+fn is_idle(traffic: &Traffic) -> bool {
+    traffic.used.load(Ordering::Relaxed) && traffic.answering.load(Ordering::Relaxed) == 0
 }
 
 /// Whether an idle connection has had its time to bring one more request; one that comes is answered with
@@ -106,7 +116,8 @@ async fn answer<H: Handle>(conn: &Conn<H>, request: Request<Incoming>, busy: Bus
             let sized = !matches!(body, RequestBody::Empty) && parts.headers.contains_key(CONTENT_LENGTH);
             let handled = conn.handle(Request::from_parts(parts, body)).await;
             let response = conn.settle(handled);
-            if conn.lane.is_draining() || must_close(&conn.traffic, sized) { closing(response) } else { response }
+            let leaves = conn.lane.is_draining() || conn.lane.worker.overload.is_tight();
+            if leaves || must_close(&conn.traffic, sized) { closing(response) } else { response }
         }
     };
     response.map(|body| Answer { body, broken: None, traffic: Arc::clone(&conn.traffic), _busy: busy })

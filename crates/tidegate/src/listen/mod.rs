@@ -36,6 +36,7 @@ use http::{Request, Response};
 use crate::body::RequestBody;
 use crate::gateway::Gateway;
 use crate::ids::ConnInfo;
+use crate::overload::Overload;
 use crate::reject::Reject;
 use crate::telemetry::Telemetry;
 use crate::telemetry::answer::AnswerBody;
@@ -137,6 +138,8 @@ pub struct BindOptions {
     pub inherited: Inherited,
     /// Where connections are counted.
     pub telemetry: Arc<Telemetry>,
+    /// Whether there is memory for idle connections.
+    pub overload: Arc<Overload>,
 }
 
 #[cfg(test)]

@@ -68,8 +68,9 @@ fn health(inputs: &Inputs<'_>) -> Health {
         required: valid.readiness.require.contains(&Required::Service(index)),
         known: running.is_known(),
     });
-    let Process { lifecycle, heartbeat, .. } = inputs.process;
-    Health::new(Arc::clone(lifecycle), Arc::clone(heartbeat), services.collect(), valid.health_detail)
+    let Process { lifecycle, heartbeat, overload, .. } = inputs.process;
+    let (lifecycle, heartbeat, overload) = (Arc::clone(lifecycle), Arc::clone(heartbeat), Arc::clone(overload));
+    Health::new(lifecycle, heartbeat, overload, services.collect(), valid.health_detail)
 }
 
 struct Compiler<'a> {

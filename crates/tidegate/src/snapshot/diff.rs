@@ -312,6 +312,7 @@ fn blocks(valid: &Valid) -> impl Iterator<Item = Described> {
                 Field { key: "token", text: token.unwrap_or_default(), shown: None },
             ],
         ),
+        ("overload", vec![hidden("memory_limit", &valid.overload.memory_limit), hidden("lag", &valid.overload.lag)]),
         ("readiness", vec![hidden("require", &required)]),
         ("health", vec![hidden("detail", &valid.health_detail)]),
         ("system_routes", vec![hidden("paths", &valid.system_routes)]),

@@ -21,6 +21,7 @@ mod limits_of_listeners;
 mod logs;
 mod metadata;
 mod openapi;
+mod overload;
 mod program;
 mod proxy;
 mod proxy_protocol;

@@ -47,9 +47,9 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         number: 2,
-        modules: &["dial", "outbound"],
+        modules: &["dial", "outbound", "overload"],
         beside: &[("outbound", "dial")],
-        remark: "TCP and TLS connections, the one place that sets options of outgoing sockets; small HTTPS requests of control tasks",
+        remark: "TCP and TLS connections, the one place that sets options of outgoing sockets; small HTTPS requests of control tasks; whether there is too much to do",
     },
     row(3, &["policy", "upstream"], "they do not know each other"),
     row(5, &["action"], "what a route does"),
