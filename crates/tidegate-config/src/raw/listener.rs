@@ -130,13 +130,13 @@ closed_enum! {
 #[derive(Clone, Debug)]
 pub(crate) enum RawTls {
     Auto,
-    Files(RawTlsFiles),
+    Files(Box<RawTlsFiles>),
 }
 
 impl Decode for RawTls {
     fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
         match &node.value {
-            Value::Map(_) => RawTlsFiles::decode(node, cx).map(Self::Files),
+            Value::Map(_) => RawTlsFiles::decode(node, cx).map(|files| Self::Files(Box::new(files))),
             Value::Scalar(scalar) if scalar.text() == "auto" => Some(Self::Auto),
             Value::Scalar(scalar) => {
                 let problem = Diagnostic::error(Code::InvalidValue, format!("{} is not a TLS setting", scalar.shown()));

@@ -46,10 +46,11 @@ pub(crate) struct File {
 pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Valid> {
     let main = files.first()?;
     let folders = files.iter().map(|file| (Arc::clone(&file.name), file.folder.as_path())).collect();
-    let mut resolver = Resolver { folders, problems };
+    let mut resolver = Resolver { folders, forwarded: Vec::new(), problems };
     resolver.check_shape(files);
     let listeners = resolver.listeners(files, main);
     let (auth, known_providers) = resolver.auth(main);
+    resolver.forwarded = auth.forward.iter().map(|forward| forward.name.replace('_', "-")).collect();
     let (envelopes, envelope_names) = resolver.envelopes(files);
     let defaults = main.raw.defaults.value();
     if let Some(defaults) = defaults {
@@ -94,6 +95,8 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
 /// What the checks share: where files are, and where problems go.
 struct Resolver<'a> {
     folders: HashMap<Arc<str>, &'a Path>,
+    /// Headers that tell backends who the client is, with `-` for `_`.
+    forwarded: Vec<String>,
     problems: &'a mut Diagnostics,
 }
 

@@ -4,6 +4,7 @@
 //! connection that had waited was closed before a byte of an answer came and the method is idempotent), or if its plan says
 //! so.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,10 @@ use crate::dial::DialError;
 use crate::exchange::Exchange;
 use crate::reject::{Reason, Reject};
 use crate::time::now;
+
+/// A body that is known to be no longer than this must have come before its request takes a place among those of its
+/// service.
+const MAX_AHEAD: usize = 64 * 1024;
 
 /// How often a request is sent once more because its connection was closed before the backend saw it.
 const MAX_RESENT: u32 = 2;
@@ -159,11 +164,20 @@ impl Cluster {
         outgoing: Outgoing<'_>,
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, ForwardError> {
-        let seat = self.bulkhead.enter().await.ok_or(ForwardError::Overloaded)?;
         let idempotent = outgoing.method.is_idempotent();
         outgoing.retry.requested(&self.resilience);
         let retries = Retries::new(outgoing.retry, &self.resilience, idempotent, outgoing.deadline);
         let mut body = Replay::new(body, outgoing.max_body, idempotent || retries.repeats());
+        // Who dawdles over a body is not to keep others out meanwhile. A larger one flows from its head on, because a
+        // backend may refuse it before it has read it.
+        let length = outgoing.length.and_then(|length| usize::try_from(length).ok());
+        if let Some(ahead) = length.filter(|length| *length <= MAX_AHEAD && !body.is_end()) {
+            let come = poll_fn(|cx| body.poll_ahead(cx, exchange, ahead));
+            let deadline = outgoing.deadline.map_or(CallDeadline::None, CallDeadline::Total);
+            let come = deadline.within(self.wheels.get(exchange.worker()), come).await;
+            come.unwrap_or(Err(BadBody::Broken(BodyError::Stalled))).map_err(ForwardError::Body)?;
+        }
+        let seat = self.bulkhead.enter(outgoing.deadline).await?;
         let mut tries = Tries::new(retries, idempotent);
         loop {
             let wait = match self.attempt(exchange, &outgoing, &mut body, &tries).await {

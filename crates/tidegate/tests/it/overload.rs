@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidegate_testkit::client::Http1;
-use tidegate_testkit::{Gateway, Peer, Script, eventually, get, shop};
+use tidegate_testkit::{Gateway, Peer, Script, Web, eventually, get, shop, web};
 
 const REST: &str = "admin: { address: \"127.0.0.1:0\" }\n\
     observability: { logs: { access: null }, metrics: { public_path: /metrics } }\n";
@@ -103,5 +103,33 @@ async fn workers_that_come_round_late_refuse_some_requests_and_recover() {
     })
     .await;
     load.iter().for_each(|client| client.abort());
+    gateway.stop().await;
+}
+
+/// A place among the requests of a service is for those that the service can work on.
+#[tokio::test]
+async fn a_slow_upload_takes_no_place_from_others() {
+    let web = Web::start(|_| web::ok("hello")).await;
+    let yaml = format!(
+        "services:\n  web: {{ endpoints: [\"http://{}\"], circuit_breaker: {{ max_concurrent: 1, max_pending: 0 }} }}\n\
+         routes: [{{ name: all, path: \"/{{rest=**}}\", service: web }}]\n",
+        web.address()
+    );
+    let gateway = Gateway::start(&yaml);
+    let mut slow = gateway.http1().await;
+    slow.write("POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n12345").await;
+    for _ in 0..20 {
+        assert_eq!(gateway.get("/quick").await.status, 200);
+    }
+    slow.write("67890").await;
+    assert_eq!(slow.answer().await.status, 200);
+    assert_eq!(web.last().body, b"1234567890");
+    // One that is too large for that flows.
+    let large = vec![b'x'; 200_000];
+    let mut http1 = gateway.http1().await;
+    http1.write(format!("POST /large HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", large.len())).await;
+    http1.write(&large).await;
+    assert_eq!(http1.answer().await.status, 200);
+    assert_eq!(web.last().body, large);
     gateway.stop().await;
 }

@@ -83,7 +83,7 @@ families! {
     HTTP_REQUESTS: Counter, "tidegate_http_requests_total" ["listener" "route" "service" "method" "code" "reason"]
         "Requests answered; route is empty if none matched, reason is empty unless the gateway refused";
     HTTP_REQUEST_DURATION: Histogram(DURATIONS), "tidegate_http_request_duration_seconds" ["route" "method"]
-        "Time from the head of a request to the end of its answer";
+        "Time from the head of a request to the end of its answer, what the client takes to send and to read included";
     OVERHEAD: Histogram(OVERHEADS), "tidegate_overhead_seconds" ["route" "phase"]
         "Time spent in the gateway itself, without waiting for backends or clients; phase is request or response";
     HTTP_REQUESTS_IN_FLIGHT: Gauge, "tidegate_http_requests_in_flight" ["listener"]
