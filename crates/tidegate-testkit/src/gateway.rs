@@ -19,18 +19,20 @@ use crate::client::{Answer, Http1, Http2, Request};
 use crate::{shop, soon};
 
 /// Top-level keys that a configuration gets if it does not have them.
-const USUAL: [(&str, &str); 4] = [
+const USUAL: [(&str, &str); 5] = [
     ("version:", "version: 1"),
     ("listeners:", "listeners: [{ name: main, address: \"127.0.0.1:0\" }]"),
     ("drain:", "drain: { readiness_delay: 0s, timeout: 5s }"),
     ("runtime:", "runtime: { workers: 2 }"),
+    // Many tests share a few processors, so workers come round late.
+    ("overload:", "overload: null"),
 ];
 
 /// What a configuration without `observability` gets, at its end. Access lines are made, but not between the words of tests.
 const UNSEEN: &str = "observability: { logs: { access: { output: /dev/null } } }\n";
 
 /// `yaml` with what every configuration needs and a test rarely cares about: version, one listener on a free port, two
-/// workers, a short drain, and an access log that is out of the way.
+/// workers, a short drain, no refusals for lag, and an access log that is out of the way.
 #[must_use]
 pub fn complete(yaml: &str) -> String {
     let mut text = String::new();

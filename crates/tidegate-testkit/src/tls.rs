@@ -38,6 +38,23 @@ pub async fn connect_as(
     alpn: &[&str],
     client: Option<&Client>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    let socket = soon(TcpStream::connect(address)).await.expect("the gateway listens");
+    over(socket, certificate, alpn, client).await
+}
+
+/// The same over a connection that is there already.
+///
+/// # Errors
+/// The handshake failed.
+///
+/// # Panics
+/// If a file is no certificate.
+pub async fn over(
+    socket: TcpStream,
+    certificate: &Path,
+    alpn: &[&str],
+    client: Option<&Client>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(certificate).expect("a PEM file") {
         roots.add(certificate.expect("a certificate")).expect("a certificate that can be trusted");
@@ -54,7 +71,6 @@ pub async fn connect_as(
     };
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from("localhost").expect("a name");
-    let socket = soon(TcpStream::connect(address)).await.expect("the gateway listens");
     soon(TlsConnector::from(Arc::new(config)).connect(name, socket)).await
 }
 

@@ -8,6 +8,7 @@
 //! ```
 
 mod ending;
+mod memory;
 mod parts;
 mod stop;
 pub mod workbench;
@@ -122,7 +123,7 @@ impl App {
         let Draft { snapshot, live, .. } = build(&valid, recorder, &process).map_err(StartError::Config)?;
         refresh::expect(&live, lifecycle);
         lifecycle.put_in_force(&live.hash);
-        let settings = live.valid.listeners.iter().map(Settings::new).collect();
+        let settings = Settings::all(&live.valid);
         let (upgrade, mut inherited) = Upgrade::begin(options.handover.as_deref(), options.inherited.clone())
             .map_err(|error| StartError::Listen(error.into()))?;
         let admin_socket = open_admin(&live.valid, &mut inherited, options.share_ports).map_err(StartError::Listen)?;
@@ -133,11 +134,12 @@ impl App {
             certificate_directory,
             inherited,
             telemetry: Arc::clone(telemetry),
+            overload: Arc::clone(&process.overload),
         };
         let mut listeners = Listeners::bind(settings, &binding).map_err(StartError::Listen)?;
         let addresses = listeners.addresses();
         let control = listeners.control();
-        let gateway = Arc::new(Gateway::new(snapshot, Arc::clone(telemetry)));
+        let gateway = Arc::new(Gateway::new(snapshot, Arc::clone(telemetry)).watched_by(&process.overload));
         let start = match live.valid.runtime.model {
             RuntimeModel::PerCore => per_core,
             RuntimeModel::Shared => shared,
@@ -231,6 +233,7 @@ impl App {
                 tracing::info!(address = %admin.address(), "admin API");
             }
             announce(&addresses, &registry);
+            drop(tasks::spawn("memory", memory::watch(Arc::clone(&registry), Arc::clone(&control))));
             drop(tasks::spawn("metrics", scrape::serve(pages, Arc::clone(&registry), Arc::clone(&control))));
             drop(tasks::spawn("reload", reloader.run(followers, hup, watching, Arc::clone(&notifier))));
             let (watched, heartbeat) = (Arc::clone(&notifier), Arc::clone(&registry.process.heartbeat));

@@ -1,5 +1,7 @@
 //! One request in, one answer out: the entry that every listener calls.
 
+mod shed;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,6 +13,7 @@ use crate::action::failure::{FailureStyle, Format};
 use crate::body::{AnyBody, RequestBody};
 use crate::exchange::{Exchange, REQUEST_ID};
 use crate::ids::ConnInfo;
+use crate::overload::{Cause, Overload};
 use crate::pipeline;
 use crate::policy::cors;
 use crate::reject::{Reason, Reject};
@@ -24,13 +27,21 @@ use crate::telemetry::answer::{AnswerBody, Running};
 pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     telemetry: Arc<Telemetry>,
+    overload: Arc<Overload>,
 }
 
 impl Gateway {
     /// A gateway that serves `snapshot`, and tells `telemetry` about each request.
     #[must_use]
     pub fn new(snapshot: Snapshot, telemetry: Arc<Telemetry>) -> Self {
-        Self { snapshot: ArcSwap::from_pointee(snapshot), telemetry }
+        Self { snapshot: ArcSwap::from_pointee(snapshot), telemetry, overload: Arc::default() }
+    }
+
+    /// Refuses requests as `overload` says. Without it none are.
+    #[must_use]
+    pub fn watched_by(mut self, overload: &Arc<Overload>) -> Self {
+        self.overload = Arc::clone(overload);
+        self
     }
 
     /// Publishes another snapshot and gives back the one before, on which requests that have begun end.
@@ -58,6 +69,18 @@ impl Gateway {
         let exchange = Exchange::begin(conn, &request, &snapshot.intake);
         let mut running = Running::begin(&exchange, &self.telemetry);
         let mut style = &snapshot.unrouted.failure;
+        let has_credential = || shed::has_credential(request.headers(), &snapshot.valid.auth);
+        if let Some(cause) = self.overload.sheds(conn.worker, has_credential, || fastrand::u32(..)) {
+            let route = shed::route(&snapshot, &request);
+            if !shed::is_spared(route) {
+                self.overload.refused(conn.worker, cause);
+                running.routed(route.map_or(&snapshot.unrouted.telemetry, |route| &route.telemetry));
+                let style = route.map_or(style, |route| &*route.failure);
+                let cors = route.map_or(snapshot.unrouted.cors.as_ref(), |route| route.cors.as_deref());
+                let origin = cors.map(|cors| cors.asked(request.method(), request.headers()));
+                return answer(running, style, &exchange, origin.as_ref(), Err(shed::reject(cause)));
+            }
+        }
         let mut origin = snapshot.unrouted.cors.as_ref().map(|cors| cors.asked(request.method(), request.headers()));
         let run = pipeline::run(&snapshot, &exchange, request, |route, head| {
             // Now and not at the end: a client that does not wait for it has asked this route, too.
@@ -68,6 +91,9 @@ impl Gateway {
         let ran = tasks::guard("request", run).await;
         running.routed_or(&snapshot.unrouted.telemetry);
         let result = ran.unwrap_or_else(|tasks::Panicked| Err(Reject::new(Reason::Internal)));
+        if matches!(&result, Err(reject) if reject.reason == Reason::Overloaded) {
+            self.overload.refused(conn.worker, Cause::Pending);
+        }
         answer(running, style, &exchange, origin.as_ref(), result)
     }
 

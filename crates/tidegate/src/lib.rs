@@ -22,6 +22,7 @@ pub mod telemetry;
 // Row 2: outgoing connections, the Redis that processes share.
 pub mod dial;
 pub mod outbound;
+pub mod overload;
 pub mod redis;
 // Row 3: backends, and what routes demand.
 pub mod policy;

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::action::metrics::Order;
 use crate::listen::Control;
+use crate::overload::Cause;
 use crate::snapshot::registry::{Live, Registry, Running, SchemaOrigin};
 use crate::telemetry::metrics::{
     Addresses, Build, Certificate, Connections, EndpointUp, Format, Observed, Process, SchemaState, ServiceState,
@@ -25,13 +26,19 @@ pub async fn serve(mut orders: mpsc::Receiver<Order>, registry: Arc<Registry>, l
 #[must_use]
 pub fn page(format: Format, registry: &Registry, listeners: &Control) -> String {
     let live = registry.live();
+    let overload = &registry.process.overload;
+    let mut process = Process::read();
+    process.memory_limit_bytes = overload.memory_limit().or(process.memory_limit_bytes);
     let observed = Observed {
         build: Build::default(),
-        process: Process::read(),
+        process,
         draining: registry.process.lifecycle.is_draining(),
         panics: tasks::panics(),
         logs_dropped: registry.process.telemetry.logs_dropped(),
         limit_keys: has_limits(&live).then(|| registry.process.limiter.keys() as u64),
+        overload_refusals: Cause::ALL.into_iter().map(Cause::word).zip(overload.refusals()).collect(),
+        late_workers: overload.late_workers(),
+        memory_pressure: overload.pressure() as u64,
         services: live.services.iter().map(service).collect(),
         certificates: certificates(listeners),
     };

@@ -19,17 +19,17 @@ pub(crate) use auth::{RawAllow, RawApiKey, RawAuth, RawProvider, RawRouteAuth};
 pub(crate) use envelope::{Json, RawEnvelope};
 pub(crate) use guard::{RawCors, RawValidate};
 pub(crate) use limits::{RawRateLimit, RawRedis};
-pub(crate) use listener::{RawListener, RawTls, RawTlsFiles};
+pub(crate) use listener::{RawHeadLimits, RawHttp2, RawListener, RawTimeouts, RawTls, RawTlsFiles};
 pub(crate) use observability::{RawAccess, RawMetrics, RawObservability, RawTracing};
 pub(crate) use operate::{RawAdmin, RawClientIp, RawHealth, RawReadiness};
 pub(crate) use policy::{RawBackoff, RawBudget, RawHeaders, RawJson, RawMetadata, RawPolicy, RawRetry};
-pub(crate) use process::{RawDrain, RawRuntime, RawSystemRoutes, RawWorkers};
+pub(crate) use process::{RawDrain, RawOverload, RawRuntime, RawSystemRoutes, RawWorkers};
 pub(crate) use route::{PathText, RawRespond, RawRewrite, RawRoute};
 pub(crate) use service::{
     RawBreaker, RawConnections, RawDescriptors, RawHealthCheck, RawOutliers, RawService, RawUpstreamTls,
 };
 
-use crate::decode::{Count, Item, Table, Text, raw_struct};
+use crate::decode::{Bytes, Count, Item, Table, Text, raw_struct};
 
 raw_struct! {
     /// The whole file. Files named by `include` may hold `listeners`, `services`, `routes` and `envelopes`; everything
@@ -65,12 +65,18 @@ raw_struct! {
         admin: RawAdmin,
         /// What readiness depends on.
         readiness: RawReadiness,
+        /// Bytes that the process may have, at least 16 MiB; without the key the least limit of its cgroups, if there is
+        /// one. At 80 % the health path warns, at 90 % connections are not kept and idle ones are closed, at 95 % new
+        /// requests get a 503.
+        memory_limit: Bytes,
+        /// When requests are refused because the gateway has too much to do; `null`: never.
+        overload: RawOverload,
         /// What the health path tells.
         health: RawHealth,
         /// Paths that the gateway answers itself; `null` turns one off.
         system_routes: RawSystemRoutes,
     }
     later {
-        "realtime" "memory_limit" "limits" "merge_slashes"
+        "realtime" "limits" "merge_slashes"
     }
 }

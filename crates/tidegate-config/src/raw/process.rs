@@ -29,6 +29,17 @@ raw_struct! {
 }
 
 raw_struct! {
+    /// When requests are refused because the gateway has too much to do. Paths of the gateway itself are answered in any
+    /// case.
+    RawOverload {
+        /// A worker that comes round later than this, in the mean of 100 ms, refuses some of the requests. From 1 ms.
+        lag: Time = "20ms",
+        /// From here on it refuses all of them; those with a credential only from half way on. At most 10 s.
+        lag_max: Time = "100ms",
+    }
+}
+
+raw_struct! {
     /// Paths that the gateway answers itself; `null` turns one off.
     RawSystemRoutes {
         /// State in detail.

@@ -23,6 +23,7 @@ impl Resolver<'_> {
             Some(list) => !list.is_empty(),
             None => file.raw.listeners.is_invalid(),
         });
+        self.check_proxy_protocol(files, main);
         if listeners.is_empty() && !asked && !self.problems.mentions("listeners") {
             let top = Place { file: main.name.clone(), line: 1, column: 1, end_column: 2, path: "listeners".into() };
             let place = place_of(&main.raw.listeners).unwrap_or(&top);
@@ -40,6 +41,7 @@ impl Resolver<'_> {
             None => Some(vec![Protocol::Http2, Protocol::Http1]),
             Some(list) => self.distinct("protocols", list),
         };
+        let limits = self.listener_limits(raw);
         let clients = match raw.tls.value() {
             Some(RawTls::Files(files)) => self.client_certificates(files),
             Some(RawTls::Auto) | None => None,
@@ -55,7 +57,9 @@ impl Resolver<'_> {
             return None;
         }
         let name = raw.name.value()?.0.clone();
-        Some(Listener { name, place: item.place.clone(), address: address?, tls, protocols: protocols?, clients })
+        let (limits, proxy_protocol) = (limits?, raw.proxy_protocol.value().copied().unwrap_or(false));
+        let (address, protocols, place) = (address?, protocols?, item.place.clone());
+        Some(Listener { name, place, address, tls, protocols, clients, limits, proxy_protocol })
     }
 
     fn client_certificates(&mut self, raw: &RawTlsFiles) -> Option<ClientCertificates> {

@@ -14,6 +14,7 @@ mod names;
 mod observability;
 mod operate;
 mod path;
+mod patience;
 mod policy;
 mod process;
 mod resilience;
@@ -48,10 +49,12 @@ pub(crate) struct File {
 pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Valid> {
     let main = files.first()?;
     let folders = files.iter().map(|file| (Arc::clone(&file.name), file.folder.as_path())).collect();
-    let mut resolver = Resolver { folders, problems, has_redis: !main.raw.redis.is_missing() };
+    let has_redis = !main.raw.redis.is_missing();
+    let mut resolver = Resolver { folders, forwarded: Vec::new(), problems, has_redis };
     resolver.check_shape(files);
     let listeners = resolver.listeners(files, main);
     let (auth, known_providers) = resolver.auth(main);
+    resolver.forwarded = auth.forward.iter().map(|forward| forward.name.replace('_', "-")).collect();
     let (envelopes, envelope_names) = resolver.envelopes(files);
     let defaults = main.raw.defaults.value();
     if let Some(defaults) = defaults {
@@ -88,6 +91,7 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
         redis: resolver.redis(main),
         drain: resolver.drain(main),
         runtime: resolver.runtime(main),
+        overload: resolver.overload(main),
         observability,
         admin: resolver.admin(main),
         readiness: resolver.readiness(main, &known_services.names),
@@ -99,6 +103,8 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
 /// What the checks share: where files are, and where problems go.
 struct Resolver<'a> {
     folders: HashMap<Arc<str>, &'a Path>,
+    /// Headers that tell backends who the client is, with `-` for `_`.
+    forwarded: Vec<String>,
     problems: &'a mut Diagnostics,
     /// The file says where Redis is, rightly or not.
     has_redis: bool,
@@ -154,6 +160,8 @@ impl Resolver<'_> {
                 ("admin", place_of(&raw.admin)),
                 ("readiness", place_of(&raw.readiness)),
                 ("health", place_of(&raw.health)),
+                ("memory_limit", place_of(&raw.memory_limit)),
+                ("overload", place_of(&raw.overload)),
             ];
             for (key, place) in main_only {
                 if let Some(place) = place {

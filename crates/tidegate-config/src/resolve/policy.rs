@@ -24,6 +24,10 @@ const DEFAULT_STREAM_IDLE: Duration = Duration::from_secs(60);
 /// First and longest wait before a retry.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
 
+/// Names of requests that only the gateway may write.
+const OWN_NAMES: [&str; 4] = ["x-request-id", "forwarded", "traceparent", "tracestate"];
+const OWN_PREFIXES: [&str; 3] = ["x-forwarded-", "x-path-", "x-tidegate-"];
+
 /// Headers of one connection or of a message's framing (RFC 9110, sections 7.2 and 7.6.1).
 const HOP_BY_HOP: [&str; 13] = [
     "connection",
@@ -80,6 +84,9 @@ impl Resolver<'_> {
         if let Some(validate) = raw.validate.value() {
             self.check_validate(validate);
         }
+        if let Some(headers) = raw.request_headers.value() {
+            self.check_gateways_own(headers);
+        }
         for item in raw.ignore_query.value().into_iter().flatten() {
             if item.value.0.is_empty() {
                 self.error(Code::InvalidValue, &item.place, "an empty query key");
@@ -129,6 +136,24 @@ impl Resolver<'_> {
                         "visible ASCII, with spaces inside alone",
                     );
                 }
+            }
+        }
+    }
+
+    /// What backends take for the gateway's word cannot be changed by a rule: it is written after all rules.
+    fn check_gateways_own(&mut self, raw: &RawHeaders) {
+        let removed = raw.remove.value().into_iter().flatten().map(|item| (item.value.0.as_str(), &item.place));
+        let put = [raw.set.value(), raw.add.value()].into_iter().flatten().flat_map(|table| &table.0);
+        let put = put.map(|(name, _)| (name.value.0.as_str(), &name.place));
+        for (name, place) in removed.chain(put) {
+            let name = name.to_ascii_lowercase().replace('_', "-");
+            if self.forwarded.contains(&name)
+                || OWN_NAMES.contains(&name.as_str())
+                || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            {
+                let message = "only the gateway writes this header to backends";
+                let help = "it is taken from clients and written anew after the rules; use another name";
+                self.error_with(Code::Conflict, place, message, help);
             }
         }
     }

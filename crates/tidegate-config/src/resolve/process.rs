@@ -1,6 +1,7 @@
 //! Drain, threads, system routes.
 
 use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tidegate_route::Template;
@@ -8,11 +9,17 @@ use tidegate_route::Template;
 use super::{File, Resolver, name_of};
 use crate::decode::{Field, Item, Text, Time};
 use crate::diag::Code;
-use crate::raw::RawWorkers;
-use crate::valid::{Drain, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers};
+use crate::raw::{RawOverload, RawWorkers};
+use crate::valid::{Drain, LagLimits, Overload, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers};
 
 /// What the manifests and the unit file of this project wait for the process to end, before they kill it.
 const GRACE: Duration = Duration::from_secs(45);
+
+/// Less than this is no memory to run in.
+const MIN_MEMORY: u64 = 16 * 1024 * 1024;
+
+/// Below it the timers of the system are no measure, above it no client waits.
+const LAG: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
 
 /// Most data-plane threads.
 const MAX_WORKERS: u16 = 1024;
@@ -46,6 +53,39 @@ impl Resolver<'_> {
             }
         };
         Runtime { workers, model: raw.model.value().copied().unwrap_or(RuntimeModel::PerCore) }
+    }
+
+    pub(super) fn overload(&mut self, main: &File) -> Overload {
+        let memory_limit = main.raw.memory_limit.set().map(|item| (item.value.0, &item.place));
+        if let Some((_, place)) = memory_limit.filter(|(limit, _)| *limit < MIN_MEMORY) {
+            let help = "a process that does nothing has some 10MiB";
+            self.error_with(Code::InvalidValue, place, "this size is at least 16MiB", help);
+        }
+        let lag = match &main.raw.overload {
+            Field::Null(_) => None,
+            Field::Absent | Field::Invalid => Some(LagLimits::default()),
+            Field::Set(item) => Some(self.lag_limits(&item.value)),
+        };
+        Overload { memory_limit: memory_limit.map(|(limit, _)| limit), lag }
+    }
+
+    fn lag_limits(&mut self, raw: &RawOverload) -> LagLimits {
+        let built_in = LagLimits::default();
+        let time = |field: &Field<Time>, default| field.value().map_or(default, |time| time.0);
+        let limits = LagLimits { from: time(&raw.lag, built_in.from), all: time(&raw.lag_max, built_in.all) };
+        for item in [raw.lag.set(), raw.lag_max.set()].into_iter().flatten() {
+            if !LAG.contains(&item.value.0) {
+                self.error(Code::InvalidValue, &item.place, "this duration is from 1ms to 10s");
+                return built_in;
+            }
+        }
+        if limits.from >= limits.all
+            && let Some(item) = raw.lag.set().or(raw.lag_max.set())
+        {
+            let help = "\"lag\" is less than \"lag_max\", which is 100ms unless it says otherwise";
+            self.error_with(Code::Conflict, &item.place, "all requests would be refused before the first one", help);
+        }
+        limits
     }
 
     pub(super) fn system_routes(&mut self, main: &File) -> SystemRoutes {

@@ -193,7 +193,7 @@ impl Resolver<'_> {
     }
 
     /// A number within bounds.
-    fn within(&mut self, field: &Field<Count>, default: u32, least: u32, most: u32) -> Option<u32> {
+    pub(super) fn within(&mut self, field: &Field<Count>, default: u32, least: u32, most: u32) -> Option<u32> {
         let Some(item) = field.set() else { return (!field.is_invalid()).then_some(default) };
         if !(least..=most).contains(&item.value.0) {
             self.error(Code::InvalidValue, &item.place, format!("this number is from {least} to {most}"));

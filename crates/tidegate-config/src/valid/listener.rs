@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use crate::diag::Place;
 
+use super::ListenerLimits;
+
 /// One listening address.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Listener {
@@ -21,6 +23,10 @@ pub struct Listener {
     pub protocols: Vec<Protocol>,
     /// Whether clients show certificates; `None`: they are not asked for any.
     pub clients: Option<ClientCertificates>,
+    /// What it takes from clients.
+    pub limits: ListenerLimits,
+    /// Connections begin with a header of the PROXY protocol. Then there are trusted proxies.
+    pub proxy_protocol: bool,
 }
 
 /// What is demanded of clients' certificates.

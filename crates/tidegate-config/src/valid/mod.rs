@@ -14,6 +14,7 @@ mod listener;
 mod observability;
 mod operate;
 mod origin;
+mod patience;
 mod policy;
 mod process;
 mod resilience;
@@ -35,11 +36,12 @@ pub use observability::{
 };
 pub use operate::{Admin, HealthDetail, Readiness, Required};
 pub use origin::{Level, Origin, Setting};
+pub use patience::{HeadLimits, Http2Limits, ListenerLimits, Timeouts};
 pub use policy::{
     EnumFormat, ErrorFormat, EscapedSlashes, FieldNames, GRPC_CODES, HeaderRules, Int64Format, JsonPolicy,
     MetadataPolicy, MultiSegmentEscape, Policy, StatusOverride, StreamFormat, UnknownPolicy,
 };
-pub use process::{Drain, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers};
+pub use process::{Drain, LagLimits, Overload, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers};
 pub use resilience::{
     Balancing, BalancingPolicy, CircuitBreaker, HashOn, HealthCheck, HealthCheckType, OutlierDetection, Resilience,
     Retry, RetryBudget, RetryOn,
@@ -76,6 +78,8 @@ pub struct Valid {
     pub drain: Drain,
     /// Threads.
     pub runtime: Runtime,
+    /// When requests are refused for lack of time or memory.
+    pub overload: Overload,
     /// Logs, metrics, traces.
     pub observability: Observability,
     /// The admin API; `None`: there is none.

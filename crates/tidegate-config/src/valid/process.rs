@@ -23,6 +23,30 @@ pub struct Runtime {
     pub model: RuntimeModel,
 }
 
+/// When requests are refused because the process has too much to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Overload {
+    /// Bytes that the process may have; `None`: what its cgroups say.
+    pub memory_limit: Option<u64>,
+    /// By how late workers come round; `None`: never.
+    pub lag: Option<LagLimits>,
+}
+
+/// Mean lags of a worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LagLimits {
+    /// The first requests are refused. 20 ms by default.
+    pub from: Duration,
+    /// All are refused. 100 ms by default; more than `from`.
+    pub all: Duration,
+}
+
+impl Default for LagLimits {
+    fn default() -> Self {
+        Self { from: Duration::from_millis(20), all: Duration::from_millis(100) }
+    }
+}
+
 /// Number of workers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Workers {

@@ -4,7 +4,10 @@
 use std::fmt::{Debug, Write};
 
 use tidegate_config::Valid;
-use tidegate_config::valid::{Action, Level, Methods, Policy, Resilience, Route, ServiceProtocol, Setting, Tree};
+use tidegate_config::valid::{
+    Action, LagLimits, Level, ListenerLimits, Methods, Overload, Policy, Resilience, Route, ServiceProtocol, Setting,
+    Tree,
+};
 
 pub(crate) fn describe(valid: &Valid) -> String {
     let mut out = String::new();
@@ -19,6 +22,15 @@ pub(crate) fn describe(valid: &Valid) -> String {
         if let Some(clients) = &listener.clients {
             let _ = writeln!(out, "  {clients:?}");
         }
+        if listener.limits != ListenerLimits::default() {
+            let _ = writeln!(out, "  {:?}", listener.limits);
+        }
+        if listener.proxy_protocol {
+            let _ = writeln!(out, "  proxy_protocol");
+        }
+    }
+    if valid.overload != (Overload { memory_limit: None, lag: Some(LagLimits::default()) }) {
+        let _ = writeln!(out, "{:?}", valid.overload);
     }
     for service in &valid.services {
         let _ = writeln!(out, "service {} [{}]", service.name, service.place);

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::heartbeat::Heartbeat;
 use crate::lifecycle::Lifecycle;
+use crate::overload::{Overload, Pressure};
 use crate::policy::authn::keys::RemoteKeys;
 use crate::upstream::{BreakerState, Cluster};
 use crate::{time, version};
@@ -109,6 +110,7 @@ const KEYS_STALE: Duration = Duration::from_secs(1_800);
 pub struct Health {
     lifecycle: Arc<Lifecycle>,
     heartbeat: Arc<Heartbeat>,
+    overload: Arc<Overload>,
     /// In the order of the configuration.
     services: Vec<WatchedService>,
     /// Keys of tokens that are fetched.
@@ -161,11 +163,12 @@ impl Health {
     pub fn new(
         lifecycle: Arc<Lifecycle>,
         heartbeat: Arc<Heartbeat>,
+        overload: Arc<Overload>,
         services: Vec<WatchedService>,
         keys: Vec<Arc<RemoteKeys>>,
         detail: HealthDetail,
     ) -> Self {
-        Self { lifecycle, heartbeat, services, keys, detail }
+        Self { lifecycle, heartbeat, overload, services, keys, detail }
     }
 
     /// The process is about to stop.
@@ -238,7 +241,8 @@ impl Health {
         (!fails, document)
     }
 
-    /// Each service and each set of fetched keys, and whether all of them pass. Names no address.
+    /// Each service, each set of fetched keys and, while there is too much to do, the overload; and whether all of them
+    /// pass. Names no address.
     fn checks(&self) -> (Map<String, Value>, bool) {
         let mut checks = Map::new();
         let mut all_pass = true;
@@ -266,6 +270,12 @@ impl Health {
             let status = if pass { "pass" } else { "warn" };
             let check = json!({"status": status, "age_s": age.map(|age| age.as_secs())});
             checks.insert(format!("jwks:{}", keys.provider), check);
+        }
+        let (late_workers, memory) = (self.overload.late_workers(), self.overload.pressure());
+        if late_workers > 0 || memory > Pressure::None {
+            all_pass = false;
+            let check = json!({"status": "warn", "late_workers": late_workers, "memory": memory.word()});
+            checks.insert("overload".to_owned(), check);
         }
         (checks, all_pass)
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 use tidegate_config::valid::{EscapedSlashes, Level, ProxyAction, RewritePart, Route};
 use tidegate_route::{Captures, check_query};
 use tidegate_transcode::StreamFormat;
@@ -37,7 +37,7 @@ pub struct Proxy {
     rewrite: Option<Vec<RewritePart>>,
     keeps_escaped_slashes: bool,
     request: HeaderRules,
-    answer: HeaderRules,
+    answer: Arc<HeaderRules>,
     timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
     max_body: u64,
@@ -60,7 +60,7 @@ impl Proxy {
             rewrite: action.rewrite.as_ref().map(|rewrite| rewrite.path.clone()),
             keeps_escaped_slashes: policy.escaped_slashes.value == EscapedSlashes::Keep,
             request: HeaderRules::compile(&policy.request_headers),
-            answer: HeaderRules::compile(&policy.response_headers),
+            answer: Arc::new(HeaderRules::compile(&policy.response_headers)),
             timeout: policy.timeout.value,
             idle_timeout: policy.stream_idle_timeout.value,
             max_body: policy.max_body.value,
@@ -155,6 +155,10 @@ impl Proxy {
                 ResponseBody::stream(EventStream { body: Some(body), leave, exchange: Arc::clone(exchange) })
             });
         }
+        if self.answer.takes_away() && exchange.takes_trailers && matches!(response.body(), ResponseBody::Stream(_)) {
+            let rules = Arc::clone(&self.answer);
+            response = response.map(|body| ResponseBody::stream(CleanTrailers { body, rules }));
+        }
         response
     }
 
@@ -246,6 +250,35 @@ impl Body for EventStream {
         self.exchange.facts.failed(Reason::Draining);
         self.body = None;
         Poll::Ready(None)
+    }
+}
+
+/// A body whose trailers are under the rules of the route, as its head was.
+struct CleanTrailers {
+    body: ResponseBody,
+    rules: Arc<HeaderRules>,
+}
+
+impl Body for CleanTrailers {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            self.rules.take_away(trailers);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

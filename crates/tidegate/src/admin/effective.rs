@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use tidegate_config::Valid;
 use tidegate_config::valid::{
-    AccessOutput, Action, Check, Descriptors, HealthDetail, KeySource, Listener, LogFormat, OtlpProtocol, Provider,
-    Redis, Required, Runtime, RuntimeModel, Service, ServiceProtocol, Tls, Workers,
+    AccessOutput, Action, Check, Descriptors, HealthDetail, Http2Limits, KeySource, Listener, LogFormat, OtlpProtocol,
+    Provider, Redis, Required, Runtime, RuntimeModel, Service, ServiceProtocol, Timeouts, Tls, Workers,
 };
 
 use crate::explain;
@@ -27,6 +27,8 @@ pub(super) fn document(snapshot: &Snapshot) -> Value {
         "redis": valid.redis.as_ref().map(redis),
         "drain": {"readiness_delay": duration(drain.readiness_delay), "timeout": duration(drain.timeout)},
         "runtime": runtime(valid.runtime),
+        "memory_limit": valid.overload.memory_limit.map(tidegate_config::units::bytes_text),
+        "overload": valid.overload.lag.map(|lag| json!({"lag": duration(lag.from), "lag_max": duration(lag.all)})),
         "observability": observability(valid),
         "readiness": {"require": valid.readiness.require.iter().map(|wanted| required(valid, *wanted)).collect::<Vec<_>>()},
         "health": {"detail": match valid.health_detail { HealthDetail::Full => "full", HealthDetail::Admin => "admin" }},
@@ -90,13 +92,53 @@ fn listener(listener: &Listener) -> Value {
         Tls::Files { cert, key } => json!({"cert": cert, "key": key}),
     };
     let protocols: Vec<String> = listener.protocols.iter().map(|known| format!("{known:?}").to_lowercase()).collect();
+    let limits = &listener.limits;
     json!({
         "name": listener.name,
         "address": listener.address,
         "tls": tls,
         "protocols": protocols,
+        "limits": {
+            "head": bytes(limits.head.head),
+            "fields": limits.head.fields,
+            "uri": bytes(limits.head.uri),
+        },
+        "timeouts": timeouts(&limits.timeouts),
+        "max_connections": limits.max_connections,
+        "max_connections_per_ip": limits.max_connections_per_ip,
+        "http2": http2(&limits.http2),
+        "proxy_protocol": listener.proxy_protocol,
         "origin": listener.place.to_string(),
     })
+}
+
+fn timeouts(times: &Timeouts) -> Value {
+    json!({
+        "handshake": duration(times.handshake),
+        "head": duration(times.head),
+        "body_idle": duration(times.body_idle),
+        "body_grace": duration(times.body_grace),
+        "body_rate": times.body_rate.map(bytes),
+        "write": duration(times.write),
+        "idle": duration(times.idle),
+        "age": times.age.map(duration),
+    })
+}
+
+fn http2(limits: &Http2Limits) -> Value {
+    json!({
+        "max_streams": limits.max_streams,
+        "stream_window": bytes(limits.stream_window),
+        "connection_window": bytes(limits.connection_window),
+        "header_list": bytes(limits.header_list),
+        "max_frames": limits.max_frames,
+        "ping_interval": duration(limits.ping_interval),
+        "ping_timeout": duration(limits.ping_timeout),
+    })
+}
+
+fn bytes(size: u32) -> String {
+    tidegate_config::units::bytes_text(u64::from(size))
 }
 
 fn runtime(runtime: Runtime) -> Value {

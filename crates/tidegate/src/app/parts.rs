@@ -14,6 +14,7 @@ use crate::heartbeat::Heartbeat;
 use crate::ids::PerWorker;
 use crate::lifecycle::Lifecycle;
 use crate::listen::{Inherited, ListenError};
+use crate::overload::Overload;
 use crate::snapshot::draft::{self, Draft, Surroundings};
 use crate::snapshot::inputs::Recorder;
 use crate::snapshot::registry::Process;
@@ -35,6 +36,7 @@ pub(super) fn process(valid: &Valid, slots: usize) -> (Process, mpsc::Receiver<O
         lifecycle: Arc::new(Lifecycle::new()),
         health: Arc::default(),
         heartbeat: Heartbeat::new(slots.saturating_sub(1)),
+        overload: Arc::new(Overload::new(slots.saturating_sub(1))),
         telemetry: Telemetry::new(slots, &valid.observability),
         page,
         wheels: Arc::new(PerWorker::new(slots, |_| Wheel::new())),

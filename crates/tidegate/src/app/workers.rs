@@ -71,7 +71,11 @@ async fn work(worker: WorkerId, listeners: WorkerListeners, gateway: Arc<Gateway
     let telemetry = process.telemetry;
     let lag = move |lag| telemetry.metrics.loop_lag(worker, lag);
     let heart = tasks::spawn("heartbeat", Arc::clone(&process.heartbeat).beat(worker, lag));
-    if let Err(error) = listeners.run(gateway).await {
+    let overload = process.overload;
+    let watching = tasks::spawn("lag", async move { overload.watch_lag(worker).await });
+    let ran = listeners.run(gateway).await;
+    watching.abort();
+    if let Err(error) = ran {
         // It stays without a beat, so that liveness tells it.
         heart.abort();
         return tracing::error!(%error, "a worker cannot serve");

@@ -1,7 +1,7 @@
 //! Listening sockets, and the loops that take connections from them.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,9 +16,10 @@ use crate::tasks;
 use crate::telemetry::metrics::ConnectionRefusal;
 use crate::time::now;
 
+use super::clients::Seat;
 use super::connection;
 use super::drain::Lane;
-use super::{Handle, http1};
+use super::{Handle, Settings, http1};
 
 /// Connections that may wait to be accepted; the system may allow fewer (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
@@ -165,11 +166,15 @@ impl<H: Handle> Acceptor<H> {
             certificate: std::sync::OnceLock::new(),
             ending: Arc::clone(&lane.ending),
         };
-        let Some(permit) = Permit::take(lane, live.settings.max_connections) else {
+        let Some(mut permit) = Permit::take(lane, live.settings.max_connections) else {
             lane.listener.series.refused(info.worker, ConnectionRefusal::Limit);
-            self.turn_away(&stream, info);
-            return;
+            return turn_away(&*self.handler, &stream, info, lane);
         };
+        // Behind a proxy the client is known only later.
+        if !live.settings.proxy_protocol && !permit.sit(peer.ip(), &live.settings) {
+            lane.listener.series.refused(info.worker, ConnectionRefusal::LimitPerIp);
+            return turn_away(&*self.handler, &stream, info, lane);
+        }
         let handler = Arc::clone(&self.handler);
         let lane = Arc::clone(lane);
         // A future that is passed by value into another stands in it twice. So it is made inside and passed by
@@ -179,16 +184,6 @@ impl<H: Handle> Acceptor<H> {
             lane.run_until_cut(connection).await;
         });
         tasks::spawn("connection", connection);
-    }
-
-    /// Answers a connection too many with 503, without waiting for anything. Under TLS only the close is left.
-    fn turn_away(&self, stream: &TcpStream, info: ConnInfo) {
-        if info.tls {
-            return;
-        }
-        let response = self.handler.refuse(&Arc::new(info), None, Reject::new(Reason::Overloaded).close());
-        // If the socket does not take it at once the client learns it from the close.
-        let _full = stream.try_write(&http1::render(response, &self.lane.worker.date));
     }
 
     /// An error of one connection (it has gone already) is passed over. Any other pauses the loop, which never ends.
@@ -205,6 +200,16 @@ impl<H: Handle> Acceptor<H> {
     }
 }
 
+/// Answers a connection too many with 503, without waiting for anything. Under TLS only the close is left.
+pub(super) fn turn_away<H: Handle>(handler: &H, stream: &TcpStream, info: ConnInfo, lane: &Lane) {
+    if info.tls {
+        return;
+    }
+    let response = handler.refuse(&Arc::new(info), None, Reject::new(Reason::Overloaded).close());
+    // If the socket does not take it at once the client learns it from the close.
+    let _full = stream.try_write(&http1::render(response, &lane.worker.date));
+}
+
 /// Only the connection that was about to be accepted is concerned: it has gone already.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
@@ -214,6 +219,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// The right to one connection; gives it back when dropped.
 pub(super) struct Permit {
     pub(super) lane: Arc<Lane>,
+    /// If connections of one client are counted.
+    seat: Option<Seat>,
 }
 
 impl Permit {
@@ -227,7 +234,14 @@ impl Permit {
             return None;
         }
         lane.connection_opened();
-        Some(Self { lane: Arc::clone(lane) })
+        Some(Self { lane: Arc::clone(lane), seat: None })
+    }
+
+    /// Counts the connection as one of `client`'s; `false`: it has as many as it may have.
+    pub(super) fn sit(&mut self, client: IpAddr, settings: &Settings) -> bool {
+        let Some(most) = settings.max_connections_per_ip.filter(|_| !settings.trusts(client)) else { return true };
+        self.seat = self.lane.listener.clients.seat(client, most);
+        self.seat.is_some()
     }
 }
 

@@ -25,13 +25,13 @@ use crate::telemetry::answer::AnswerBody;
 use crate::telemetry::metrics::{ConnectionRefusal, ConnectionType, Gauged};
 use crate::time::now;
 
-use super::accept::Permit;
+use super::accept::{self, Permit};
 use super::drain::Lane;
 use super::guard::framing::Fault;
 use super::guard::{Guarded, Render, Setup, Traffic};
 use super::listener::Live;
 use super::sniff::{self, Sniffed};
-use super::{Handle, Settings, http1, http2, tls};
+use super::{Handle, Settings, http1, http2, proxy_protocol, tls};
 
 /// While draining, a connection that has not carried a request yet may still bring one within this time: a client has
 /// opened it for a reason.
@@ -103,12 +103,23 @@ impl<H: Handle> Render for Conn<H> {
 
 /// Serves one connection to its end. The permit is given back with it.
 pub(super) async fn serve<H: Handle>(
-    stream: TcpStream,
-    info: ConnInfo,
+    mut stream: TcpStream,
+    mut info: ConnInfo,
     live: Arc<Live>,
     handler: Arc<H>,
-    permit: Permit,
+    mut permit: Permit,
 ) {
+    if live.settings.proxy_protocol {
+        match source(&mut stream, info.peer, &live.settings, &permit.lane).await {
+            Some(Ok(peer)) => info.peer = peer,
+            Some(Err(why)) => return permit.lane.listener.series.refused(info.worker, why),
+            None => return,
+        }
+        if !permit.sit(info.peer.ip(), &live.settings) {
+            permit.lane.listener.series.refused(info.worker, ConnectionRefusal::LimitPerIp);
+            return accept::turn_away(&*handler, &stream, info, &permit.lane);
+        }
+    }
     let conn = Conn::new(handler, info, live, Arc::clone(&permit.lane));
     if conn.live.tls.is_some() {
         // Boxed, as is HTTP/2 below: a task is as large as its largest branch.
@@ -117,6 +128,24 @@ pub(super) async fn serve<H: Handle>(
         serve_plain(stream, conn).await;
     }
     drop(permit);
+}
+
+/// Who is behind the proxy that has connected: what its header says, or itself if it speaks for itself. `None`: the lane
+/// drains, and nothing has come.
+async fn source(
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    settings: &Settings,
+    lane: &Lane,
+) -> Option<Result<SocketAddr, ConnectionRefusal>> {
+    if !settings.trusts(peer.ip()) {
+        return Some(Err(ConnectionRefusal::ProxyUntrusted));
+    }
+    let header = tokio::time::timeout(settings.timeouts.head, proxy_protocol::receive(stream));
+    match unless_draining(lane, Box::pin(header)).await? {
+        Ok(Ok(source)) => Some(Ok(source.unwrap_or(peer))),
+        Ok(Err(_)) | Err(_) => Some(Err(ConnectionRefusal::ProxyHeader)),
+    }
 }
 
 async fn serve_tls<H: Handle>(stream: TcpStream, conn: Arc<Conn<H>>) {
@@ -137,7 +166,8 @@ async fn serve_tls<H: Handle>(stream: TcpStream, conn: Arc<Conn<H>>) {
     let deadline = now() + conn.settings().timeouts.head;
     if tls::is_http2(&stream) {
         let _open = conn.opened(ConnectionType::Http2);
-        return http2::serve(Guarded::http2(stream, Bytes::new(), conn.setup(deadline)), conn).await;
+        let frames = conn.settings().http2.frames_per_second;
+        return http2::serve(Guarded::http2(stream, Bytes::new(), frames, conn.setup(deadline)), conn).await;
     }
     let guarded = Guarded::http1(stream, Bytes::new(), conn.settings().head, conn.setup(deadline));
     if conn.settings().speaks(Protocol::Http1) {
@@ -172,7 +202,7 @@ where
     let read = read.freeze();
     if sniffed == Sniffed::Http2 {
         let _open = conn.opened(ConnectionType::Http2);
-        let guarded = Guarded::http2(stream, read, conn.setup(deadline));
+        let guarded = Guarded::http2(stream, read, conn.settings().http2.frames_per_second, conn.setup(deadline));
         return Box::pin(http2::serve(guarded, conn)).await;
     }
     let guarded = Guarded::http1(stream, read, conn.settings().head, conn.setup(deadline));

@@ -124,7 +124,8 @@ impl Control {
         options.workers = usize::from(count);
         let passed = std::mem::take(&mut options.inherited).for_reloads();
         let descriptors = Arc::new(Descriptors::of_this_process());
-        let workers = (0..count).map(|index| WorkerState::new(WorkerId::new(index), &descriptors)).collect();
+        let workers =
+            (0..count).map(|index| WorkerState::new(WorkerId::new(index), &descriptors, &options.overload)).collect();
         Arc::new(Self { options, workers, state: Mutex::new(State { passed, ..State::default() }) })
     }
 
@@ -200,6 +201,11 @@ impl Control {
         state.passed = Inherited::default();
         state.lanes().for_each(|lane| lane.drain(None));
         self.workers.iter().for_each(|worker| worker.give_no_more());
+    }
+
+    /// Closes the connections that carry no request now; those that have not carried one yet keep their time for it.
+    pub fn close_idle(&self) {
+        self.state.lock().lanes().for_each(|lane| lane.close_idle());
     }
 
     /// Tells running streams, after [`Control::drain`], that what is left after `length` will be cut. They end before.

@@ -40,6 +40,8 @@ pub(super) struct Lane {
     /// Nothing is accepted any more, and the last connection has gone.
     ended: AtomicBool,
     changed: Notify,
+    /// How often idle connections were asked to go.
+    asked: AtomicUsize,
     /// The last connection has gone while draining.
     empty: Notify,
     connections: AtomicUsize,
@@ -60,6 +62,7 @@ impl Lane {
             loops: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
             changed: Notify::new(),
+            asked: AtomicUsize::new(0),
             empty: Notify::new(),
             connections: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
@@ -86,6 +89,17 @@ impl Lane {
     pub(super) fn cut(&self) {
         self.ending.cut();
         self.set(CUT);
+    }
+
+    /// Asks the connections that are idle now to go.
+    pub(super) fn close_idle(&self) {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// How often idle connections were asked to go: who is idle when it changes goes.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
 
     fn set(&self, stage: u8) {
@@ -138,9 +152,12 @@ impl Lane {
 
     /// Waits for the end of serving.
     pub(super) async fn draining(&self) {
-        let mut changed = pin!(self.changed.notified());
-        changed.as_mut().enable();
-        if !self.is_draining() {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.is_draining() {
+                return;
+            }
             changed.await;
         }
     }
@@ -175,7 +192,8 @@ impl Lane {
         self.empty.notify_one();
     }
 
-    /// Runs `connection` to its end or until everything is cut, and polls it once at each change of stage.
+    /// Runs `connection` to its end or until everything is cut, and polls it once at each change of stage and whenever
+    /// idle connections are asked to go.
     pub(super) async fn run_until_cut(&self, mut connection: Pin<&mut impl Future<Output = ()>>) {
         let mut changed = pin!(self.changed.notified());
         let mut registered_in = None;
@@ -184,9 +202,10 @@ impl Lane {
             if stage == CUT {
                 return Poll::Ready(());
             }
-            if registered_in != Some(stage) {
+            let seen = (stage, self.asked());
+            if registered_in != Some(seen) {
                 // A notification has been used up, or this is the first time.
-                registered_in = Some(stage);
+                registered_in = Some(seen);
                 register(changed.as_mut(), &self.changed, cx);
                 // Cut between the two looks: nobody will wake this task for it.
                 if self.stage.load(Ordering::SeqCst) == CUT {

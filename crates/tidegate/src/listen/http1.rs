@@ -48,11 +48,17 @@ const IDLE_GRACE: Duration = Duration::from_millis(500);
 /// How long an answer that must be broken off waits for a client that does not take its last bytes.
 const FLUSH_BEFORE_CLOSE: Duration = Duration::from_millis(100);
 
-fn builder() -> http1::Builder {
+/// Fields for which hyper has room without allocating. The guard refuses what is above the listener's own limit.
+const FIELDS_ON_THE_STACK: usize = 100;
+
+fn builder(fields: usize) -> http1::Builder {
     let mut builder = http1::Builder::new();
     // hyper's own head timeout would make a timer for each request; the guard has a deadline for heads. Writing in
     // batches over pipelined requests would remove back-pressure, a limit of headers would move them to the heap.
     builder.header_read_timeout(None).max_buf_size(MAX_BUFFER_BYTES).half_close(false);
+    if fields > FIELDS_ON_THE_STACK {
+        builder.max_headers(fields);
+    }
     builder
 }
 
@@ -63,19 +69,25 @@ where
     H: Handle,
 {
     let (lane, traffic) = (&conn.lane, &conn.traffic);
+    let fields = conn.settings().head.fields;
     let service = service_fn(|request| {
         let busy = Busy::begin(traffic, lane);
         let number = traffic.begun.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let conn = Arc::clone(&conn);
         async move { Ok::<_, Infallible>(answer(&conn, request, number, busy).await) }
     });
-    let mut http = pin!(builder().serve_connection(TokioIo::new(io), service).with_upgrades());
+    let mut http = pin!(builder(fields).serve_connection(TokioIo::new(io), service).with_upgrades());
+    let mut asked = lane.asked();
     let mut told = false;
     let mut grace: Option<Pin<Box<Sleep>>> = None;
     // An error has been answered by the guard or ends a connection that its client has left: nobody is to be told.
     let _ended = poll_fn(|cx| {
         let poll = http.as_mut().poll(cx);
-        if poll.is_ready() || told || !lane.is_draining() || !may_close(traffic, &mut grace, cx) {
+        if poll.is_ready() || told {
+            return poll;
+        }
+        let is_asked = std::mem::replace(&mut asked, lane.asked()) != asked && is_idle(traffic);
+        if !is_asked && !(lane.is_draining() && may_close(traffic, &mut grace, cx)) {
             return poll;
         }
         told = true;
@@ -87,6 +99,11 @@ where
     if let Some(granted) = granted {
         Box::pin(granted.run::<Io>()).await;
     }
+}
+
+/// Whether a connection waits between two requests.
+fn is_idle(traffic: &Traffic) -> bool {
+    traffic.used.load(Ordering::Relaxed) && traffic.answering.load(Ordering::Relaxed) == 0
 }
 
 /// Whether an idle connection has had its time to bring one more request; one that comes is answered with
@@ -125,7 +142,8 @@ async fn answer<H: Handle>(
                 }
                 conn.traffic.asks_tunnel.store(0, Ordering::Relaxed);
             }
-            if conn.lane.is_draining() || must_close(&conn.traffic, sized) { closing(response) } else { response }
+            let leaves = conn.lane.is_draining() || conn.lane.worker.overload.is_tight();
+            if leaves || must_close(&conn.traffic, sized) { closing(response) } else { response }
         }
     };
     response.map(|body| Answer { body, broken: None, traffic: Arc::clone(&conn.traffic), _busy: Some(busy) })

@@ -30,6 +30,7 @@ use crate::telemetry::answer::AnswerBody;
 
 use super::Handle;
 use super::connection::{Busy, Conn};
+use super::guard::frames::MAX_FRAMES_PER_WINDOW;
 use super::guard::{Guarded, Patience, Timeouts, Traffic};
 use super::vet::vet;
 
@@ -48,6 +49,8 @@ pub struct Http2Limits {
     pub header_list_bytes: u32,
     /// Bytes of one answer that are taken over before the client has room for them.
     pub send_buffer_bytes: usize,
+    /// Frames in a second beside those of requests and bodies.
+    pub frames_per_second: u32,
 }
 
 impl Default for Http2Limits {
@@ -58,6 +61,7 @@ impl Default for Http2Limits {
             connection_window_bytes: 1024 * 1024,
             header_list_bytes: 32 * 1024,
             send_buffer_bytes: 64 * 1024,
+            frames_per_second: MAX_FRAMES_PER_WINDOW,
         }
     }
 }
@@ -121,6 +125,8 @@ struct Server<H> {
     streams: Arc<Streams>,
     life: Life,
     pings: Option<PingPong>,
+    /// How often idle connections had been asked to go at the last look.
+    asked: usize,
     /// Wakes at the next time that `life` has something to do.
     timer: Pin<Box<Sleep>>,
 }
@@ -131,7 +137,8 @@ impl<H: Handle> Server<H> {
         let life = Life::new(begun, conn.close_at, &conn.settings().timeouts);
         let timer = Box::pin(tokio::time::sleep_until(life.next(None).into()));
         let streams = Arc::new(Streams { begun, idle_since_ms: AtomicU64::new(0) });
-        Self { conn, streams, life, pings, timer }
+        let asked = conn.lane.asked();
+        Self { conn, streams, life, pings, asked, timer }
     }
 
     /// Ready when the connection has ended or must be dropped.
@@ -154,6 +161,10 @@ impl<H: Handle> Server<H> {
                 continue;
             }
             if self.conn.lane.is_draining() && self.life.end() {
+                h2.graceful_shutdown();
+                continue;
+            }
+            if self.is_asked_to_go() {
                 h2.graceful_shutdown();
                 continue;
             }
@@ -183,6 +194,18 @@ impl<H: Handle> Server<H> {
             drop(open);
         });
         tasks::spawn("http2 stream", serving);
+    }
+
+    /// Whether idle connections were asked to go since the last look, and this is one.
+    fn is_asked_to_go(&mut self) -> bool {
+        let asked = self.conn.lane.asked();
+        let (used, answering) = (&self.conn.traffic.used, &self.conn.traffic.answering);
+        let is_idle = used.load(Ordering::Relaxed) && answering.load(Ordering::Relaxed) == 0;
+        if std::mem::replace(&mut self.asked, asked) == asked || !is_idle || !self.life.leave(now()) {
+            return false;
+        }
+        self.timer.as_mut().reset(self.life.next(Some(self.streams.idle_since())).into());
+        true
     }
 
     /// The timer has fired.
@@ -244,6 +267,12 @@ impl Life {
     /// Marks the end; `false` if it was marked before.
     fn end(&mut self) -> bool {
         !std::mem::replace(&mut self.ending, true)
+    }
+
+    /// As [`Life::end`], of an idle connection, which is dropped if nothing begins on it.
+    fn leave(&mut self, now: Instant) -> bool {
+        self.gone_at = self.gone_at.or(Some(now + LAST_WORDS));
+        self.end()
     }
 
     /// Whether the client is being asked since `now`.

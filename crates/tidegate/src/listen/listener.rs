@@ -12,6 +12,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::ListenerSeries;
 
 use super::Settings;
+use super::clients::Clients;
 use super::tls::{self, CertificateView, TlsError};
 
 /// What stays for the life of a listener: its name and where it is.
@@ -24,6 +25,8 @@ pub(super) struct Listener {
     live: ArcSwap<Live>,
     /// Connections of all workers.
     pub(super) open: AtomicUsize,
+    /// The same by client, where that is bounded.
+    pub(super) clients: Arc<Clients>,
     /// Where what happens here is counted.
     pub(super) series: Arc<ListenerSeries>,
 }
@@ -60,7 +63,8 @@ impl Listener {
     pub(super) fn new(live: Arc<Live>, local: SocketAddr, telemetry: &Telemetry) -> Arc<Self> {
         let (name, configured) = (Arc::clone(&live.settings.name), live.settings.address);
         let series = telemetry.metrics.listener(&name);
-        Arc::new(Self { name, configured, local, live: ArcSwap::new(live), open: AtomicUsize::new(0), series })
+        let (live, open, clients) = (ArcSwap::new(live), AtomicUsize::new(0), Arc::default());
+        Arc::new(Self { name, configured, local, live, open, clients, series })
     }
 
     /// What holds for a connection that is accepted now.

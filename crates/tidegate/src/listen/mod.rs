@@ -5,6 +5,7 @@
 //! binds and loads, [`Control::apply`] publishes it.
 
 mod accept;
+mod clients;
 mod connection;
 mod control;
 mod date;
@@ -17,6 +18,8 @@ mod http2;
 mod inherit;
 mod listener;
 mod plan;
+pub mod proxy_protocol;
+mod settings;
 mod sniff;
 mod tls;
 mod vet;
@@ -29,11 +32,11 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Request, Response};
-use tidegate_config::valid;
 
 use crate::body::RequestBody;
 use crate::gateway::Gateway;
 use crate::ids::ConnInfo;
+use crate::overload::Overload;
 use crate::reject::Reject;
 use crate::telemetry::Telemetry;
 use crate::telemetry::answer::AnswerBody;
@@ -47,6 +50,7 @@ pub use http2::Http2Limits;
 pub use inherit::{InheritError, Inherited};
 pub use listener::ListenerView;
 pub use plan::{ListenerChanges, Plan};
+pub use settings::Settings;
 pub use tls::{CertificateView, TlsError, certificate_end};
 pub use worker::WorkerListeners;
 
@@ -75,63 +79,6 @@ impl Handle for Gateway {
 
     fn refuse(&self, conn: &Arc<ConnInfo>, request: Option<Parts>, reject: Reject) -> Response<AnswerBody> {
         Gateway::refuse(self, conn, request, reject)
-    }
-}
-
-/// Connections that one listener holds at most. Beside it, and usually before it, counts the limit of descriptors.
-const MAX_CONNECTIONS: usize = 250_000;
-
-/// One listener before it is bound.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Unique; a metric label.
-    pub name: Arc<str>,
-    /// Address to bind; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// Whether and how connections are encrypted.
-    pub tls: valid::Tls,
-    /// Whether clients show certificates.
-    pub clients: Option<valid::ClientCertificates>,
-    /// What may be spoken, best first. Not empty.
-    pub protocols: Vec<valid::Protocol>,
-    /// Bounds of request heads.
-    pub head: HeadLimits,
-    /// Bounds of HTTP/2.
-    pub http2: Http2Limits,
-    /// Patience with clients.
-    pub timeouts: Timeouts,
-    /// Connections at once; more are answered with 503 and closed.
-    pub max_connections: usize,
-}
-
-impl Settings {
-    /// The listener that `listener` describes, with the shipped limits.
-    #[must_use]
-    pub fn new(listener: &valid::Listener) -> Self {
-        Self {
-            name: listener.name.as_str().into(),
-            address: listener.address,
-            tls: listener.tls.clone(),
-            clients: listener.clients.clone(),
-            protocols: listener.protocols.clone(),
-            head: HeadLimits::default(),
-            http2: Http2Limits::default(),
-            timeouts: Timeouts::default(),
-            max_connections: MAX_CONNECTIONS,
-        }
-    }
-
-    /// The files that a listener depends on beside the configuration: of its certificate and key.
-    #[must_use]
-    pub fn files(&self) -> Vec<PathBuf> {
-        match &self.tls {
-            valid::Tls::Files { cert, key } => vec![cert.clone(), key.clone()],
-            valid::Tls::None | valid::Tls::Auto => Vec::new(),
-        }
-    }
-
-    fn speaks(&self, protocol: valid::Protocol) -> bool {
-        self.protocols.contains(&protocol)
     }
 }
 
@@ -191,6 +138,8 @@ pub struct BindOptions {
     pub inherited: Inherited,
     /// Where connections are counted.
     pub telemetry: Arc<Telemetry>,
+    /// Whether there is memory for idle connections.
+    pub overload: Arc<Overload>,
 }
 
 #[cfg(test)]

@@ -137,6 +137,9 @@ fn settings(protocols: &[Protocol]) -> Settings {
         http2: Http2Limits::default(),
         timeouts: Timeouts::default(),
         max_connections: 1000,
+        max_connections_per_ip: None,
+        proxy_protocol: false,
+        trusted_proxies: Vec::new(),
     }
 }
 

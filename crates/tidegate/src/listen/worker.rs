@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::ids::WorkerId;
+use crate::overload::Overload;
 use crate::tasks;
 
 use super::accept::Descriptors;
@@ -29,6 +30,8 @@ pub(super) struct WorkerState {
     pub(super) date: DateCache,
     /// Of the whole process.
     pub(super) descriptors: Arc<Descriptors>,
+    /// The same.
+    pub(super) overload: Arc<Overload>,
     waiting: Mutex<Vec<Start>>,
     /// No more lanes will come.
     last: AtomicBool,
@@ -43,11 +46,12 @@ pub(super) struct Start {
 }
 
 impl WorkerState {
-    pub(super) fn new(id: WorkerId, descriptors: &Arc<Descriptors>) -> Arc<Self> {
+    pub(super) fn new(id: WorkerId, descriptors: &Arc<Descriptors>, overload: &Arc<Overload>) -> Arc<Self> {
         Arc::new(Self {
             id,
             date: DateCache::new(),
             descriptors: Arc::clone(descriptors),
+            overload: Arc::clone(overload),
             waiting: Mutex::new(Vec::new()),
             last: AtomicBool::new(false),
             changed: Notify::new(),

@@ -41,6 +41,19 @@ impl HeaderRules {
         }
     }
 
+    /// Whether there is a name that no trailer may have either.
+    #[must_use]
+    pub fn takes_away(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
+    /// Takes away what is removed or set. For trailers: what is set or added stands in the head.
+    pub fn take_away(&self, trailers: &mut HeaderMap) {
+        for name in &self.gone {
+            trailers.remove(name);
+        }
+    }
+
     /// Changes `headers`.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for name in &self.gone {

@@ -32,6 +32,9 @@ const ENCODED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%
 /// How many names are added to those of the client, at most: by [`MetadataRules::sort`], and `traceparent` by each attempt.
 const OUR_NAMES: usize = 8;
 
+/// A client's timeout that is shorter, and not zero, is passed over.
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
+
 /// The most metadata that is sent, in bytes of names and values.
 pub const MAX_METADATA_BYTES: usize = 32 * 1024;
 
@@ -235,7 +238,10 @@ pub fn client_timeout(name: &str, value: &HeaderValue) -> Result<Option<Duration
         "x-server-timeout" | "request-timeout" => timeout::Source::Seconds,
         _ => return Ok(None),
     };
-    timeout::parse(source, value.as_bytes()).map(Some)
+    let asked = timeout::parse(source, value.as_bytes())?;
+    // Zero is a wish that can be met. Less than the clock of deadlines can tell is none: it would only send backends
+    // calls that are over before they begin.
+    Ok(Some(asked).filter(|asked| asked.is_zero() || *asked >= SHORTEST_TIMEOUT))
 }
 
 fn check_base64(value: &HeaderValue) -> Result<(), Reject> {

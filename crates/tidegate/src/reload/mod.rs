@@ -277,7 +277,7 @@ impl Reloader {
         if !fields.is_empty() {
             return Err(Outcome::NeedsRestart { fields });
         }
-        let settings = draft.live.valid.listeners.iter().map(Settings::new).collect();
+        let settings = Settings::all(&draft.live.valid);
         match listeners.plan(settings) {
             Ok(plan) => {
                 let plan = plan.drain_within(draft.live.valid.drain.timeout);

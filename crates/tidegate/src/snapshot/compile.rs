@@ -90,8 +90,9 @@ fn health(inputs: &Inputs<'_>) -> Health {
         known: running.is_known(),
     });
     let keys = inputs.providers.iter().filter_map(|provider| provider.remote_keys().cloned());
-    let Process { lifecycle, heartbeat, .. } = inputs.process;
-    Health::new(Arc::clone(lifecycle), Arc::clone(heartbeat), services.collect(), keys.collect(), valid.health_detail)
+    let Process { lifecycle, heartbeat, overload, .. } = inputs.process;
+    let (lifecycle, heartbeat, overload) = (Arc::clone(lifecycle), Arc::clone(heartbeat), Arc::clone(overload));
+    Health::new(lifecycle, heartbeat, overload, services.collect(), keys.collect(), valid.health_detail)
 }
 
 struct Compiler<'a> {

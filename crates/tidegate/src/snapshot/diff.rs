@@ -204,6 +204,8 @@ fn listener(listener: &Listener) -> Described {
         shown("address", listener.address.to_string()),
         hidden("tls", &listener.tls),
         hidden("protocols", &listener.protocols),
+        hidden("limits", &listener.limits),
+        hidden("proxy_protocol", &listener.proxy_protocol),
         hidden("", &Listener { name: String::new(), ..listener.clone() }),
     ];
     Described { name: listener.name.clone(), fields }
@@ -357,6 +359,7 @@ fn blocks(valid: &Valid) -> impl Iterator<Item = Described> {
                 time("timeout", redis.as_ref().map(|redis| redis.timeout)),
             ],
         ),
+        ("overload", vec![hidden("memory_limit", &valid.overload.memory_limit), hidden("lag", &valid.overload.lag)]),
         ("readiness", vec![hidden("require", &required)]),
         ("health", vec![hidden("detail", &valid.health_detail)]),
         ("system_routes", vec![hidden("paths", &valid.system_routes)]),

@@ -181,6 +181,7 @@ mod tests {
                 health: Arc::default(),
                 lifecycle: Arc::default(),
                 heartbeat: Heartbeat::new(1),
+                overload: Arc::default(),
                 telemetry: Telemetry::new(1, &valid.observability),
                 page: Page::new().0,
                 wheels: Arc::new(PerWorker::new(1, |_| Wheel::new())),

@@ -18,6 +18,7 @@ use crate::action::health::Current;
 use crate::action::metrics::Page;
 use crate::heartbeat::Heartbeat;
 use crate::lifecycle::Lifecycle;
+use crate::overload::Overload;
 use crate::policy::authn::Provider;
 use crate::policy::limits::{Limiter, Limits};
 use crate::telemetry::Telemetry;
@@ -44,6 +45,8 @@ pub struct Process {
     pub health: Arc<Current>,
     /// Whether the workers turn.
     pub heartbeat: Arc<Heartbeat>,
+    /// Whether it has too much to do.
+    pub overload: Arc<Overload>,
     /// What it tells about itself.
     pub telemetry: Arc<Telemetry>,
     /// Where the page of metrics is asked for.
@@ -122,6 +125,7 @@ impl Registry {
     /// go after a while.
     pub fn in_force(&self, snapshot: &Snapshot) {
         self.process.health.replace(&snapshot.health);
+        self.process.overload.configure(&snapshot.valid.overload);
         let metrics = &self.process.telemetry.metrics;
         let live = self.live();
         for method in snapshot.routes.iter().filter_map(|route| route.methods.as_ref()).flatten() {

@@ -4,6 +4,7 @@
 //! connection that had waited was closed before a byte of an answer came and the method is idempotent), or if its plan says
 //! so.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,10 @@ use crate::exchange::Exchange;
 use crate::ids::WorkerId;
 use crate::reject::{Reason, Reject};
 use crate::time::now;
+
+/// A body that is known to be no longer than this must have come before its request takes a place among those of its
+/// service.
+const MAX_AHEAD: usize = 64 * 1024;
 
 /// How often a request is sent once more because its connection was closed before the backend saw it.
 const MAX_RESENT: u32 = 2;
@@ -196,6 +201,22 @@ impl Cluster {
         Ok(Upgraded::Tunnel(begun.head.headers, Box::new(Tunnel::open(begun.answer, client, watch))))
     }
 
+    /// Who dawdles over a body is not to keep others out meanwhile. A larger one flows from its head on, because a backend
+    /// may refuse it before it has read it.
+    async fn come_ahead(
+        &self,
+        exchange: &Arc<Exchange>,
+        outgoing: &Outgoing<'_>,
+        body: &mut Replay,
+    ) -> Result<(), ForwardError> {
+        let length = outgoing.length.and_then(|length| usize::try_from(length).ok());
+        let Some(ahead) = length.filter(|length| *length <= MAX_AHEAD && !body.is_end()) else { return Ok(()) };
+        let come = poll_fn(|cx| body.poll_ahead(cx, exchange, ahead));
+        let deadline = outgoing.deadline.map_or(CallDeadline::None, CallDeadline::Total);
+        let come = deadline.within(self.wheels.get(exchange.worker()), come).await;
+        come.unwrap_or(Err(BadBody::Broken(BodyError::Stalled))).map_err(ForwardError::Body)
+    }
+
     /// Attempts until one has the head of an answer, or no other may follow.
     async fn ask(
         &self,
@@ -203,11 +224,12 @@ impl Cluster {
         outgoing: &Outgoing<'_>,
         body: RequestBody,
     ) -> Result<(Answered, Attempt, Replay), ForwardError> {
-        let seat = self.bulkhead.enter().await.ok_or(ForwardError::Overloaded)?;
         let idempotent = outgoing.method.is_idempotent();
         outgoing.retry.requested(&self.resilience);
         let retries = Retries::new(outgoing.retry, &self.resilience, idempotent, outgoing.deadline);
         let mut body = Replay::new(body, outgoing.max_body, idempotent || self.http2 || retries.repeats());
+        self.come_ahead(exchange, outgoing, &mut body).await?;
+        let seat = self.bulkhead.enter(outgoing.deadline).await?;
         let mut tries = Tries::new(retries, idempotent);
         loop {
             let wait = match self.attempt(exchange, outgoing, &mut body, &tries).await {

@@ -206,7 +206,7 @@ impl Cluster {
             let mut request = Some(call::request(metadata, deadline, begun)?);
             let wheel = self.wheels.get(worker);
             let mut seat = match caller {
-                Caller::Exchange(_) => Some(self.bulkhead.enter().await.ok_or(CallError::Overloaded)?),
+                Caller::Exchange(_) => Some(self.bulkhead.enter(deadline.at()).await?),
                 Caller::Gateway(_) => None,
             };
             let mut tried = Tried::default();

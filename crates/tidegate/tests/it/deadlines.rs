@@ -13,11 +13,13 @@ fn milliseconds(timeout: &str) -> u64 {
 #[tokio::test]
 async fn what_is_left_of_the_deadline_goes_along() {
     type Case = (&'static str, Option<(&'static str, &'static str)>, u64);
-    let cases: [Case; 8] = [
+    let cases: [Case; 10] = [
         ("", None, 15_000),
         ("defaults: { timeout: 3s }", None, 3_000),
         ("", Some(("grpc-timeout", "2S")), 2_000),
         ("", Some(("grpc-timeout", "1H")), 15_000),
+        ("", Some(("grpc-timeout", "1n")), 15_000),
+        ("", Some(("x-server-timeout", "0.0009")), 15_000),
         ("", Some(("x-server-timeout", "1.5")), 1_500),
         ("", Some(("request-timeout", "2")), 2_000),
         ("defaults: { timeout: null }", Some(("grpc-timeout", "30S")), 30_000),

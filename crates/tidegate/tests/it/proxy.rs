@@ -393,6 +393,23 @@ async fn trailers_of_an_answer_reach_who_takes_them() {
     gateway.stop().await;
 }
 
+/// A backend cannot get a header past the rules by sending it behind the body.
+#[tokio::test]
+async fn what_a_route_removes_is_removed_from_trailers_too() {
+    let web = Web::start(|_| {
+        vec![bytes(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-sum: 7\r\nx-secret: s\r\nx-set: 1\r\n\r\n",
+        )]
+    })
+    .await;
+    let rules = ", response_headers: { remove: [x-secret], set: { x-set: ours } }";
+    let gateway = gateway(&web, rules).await;
+    let answer = gateway.http2().await.send(&get("/")).await;
+    assert_eq!((answer.text(), answer.trailer("x-sum"), answer.header("x-set")), ("a", "7", "ours"));
+    assert_eq!((answer.trailer("x-secret"), answer.trailer("x-set")), ("", ""));
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn a_slow_reader_holds_the_backend_up() {
     const LENGTH: usize = 50_000_000;

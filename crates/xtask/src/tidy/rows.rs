@@ -47,9 +47,9 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         number: 2,
-        modules: &["dial", "outbound", "redis"],
+        modules: &["dial", "outbound", "overload", "redis"],
         beside: &[("outbound", "dial"), ("redis", "dial")],
-        remark: "TCP and TLS connections, the one place that sets options of outgoing sockets; small HTTPS requests of control tasks; commands to Redis",
+        remark: "TCP and TLS connections, the one place that sets options of outgoing sockets; small HTTPS requests of control tasks; whether there is too much to do; commands to Redis",
     },
     row(3, &["policy", "upstream"], "they do not know each other"),
     row(5, &["action"], "what a route does"),

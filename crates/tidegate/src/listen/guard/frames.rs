@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::framing::Place;
 
-/// Frames, other than those of requests and data, that a connection may send in [`WINDOW`].
-pub(super) const MAX_FRAMES_PER_WINDOW: u32 = 10_000;
+/// Frames, other than those of requests and data, that a connection may send in [`WINDOW`], unless the listener says
+/// otherwise.
+pub(crate) const MAX_FRAMES_PER_WINDOW: u32 = 10_000;
 
 /// Such frames that each request adds to what is permitted: window updates, a reset.
 const FRAMES_PER_REQUEST: u32 = 4;
@@ -39,12 +40,15 @@ pub(super) struct FrameMeter {
     in_headers: bool,
     frames: u32,
     permitted: u32,
-    /// When the count was zero; the clock is read once in at least [`MAX_FRAMES_PER_WINDOW`] frames.
+    /// What is permitted without a request.
+    most: u32,
+    /// When the count was zero; the clock is read once in at least `most` frames.
     since: Instant,
 }
 
 impl FrameMeter {
-    pub(super) fn new(now: Instant) -> Self {
+    /// `most`: frames in a second.
+    pub(super) fn new(now: Instant, most: u32) -> Self {
         let header = [0; HEADER_LEN];
         Self {
             skip: PREFACE_LEN,
@@ -53,7 +57,8 @@ impl FrameMeter {
             begun: false,
             in_headers: false,
             frames: 0,
-            permitted: MAX_FRAMES_PER_WINDOW,
+            permitted: most,
+            most,
             since: now,
         }
     }
@@ -110,7 +115,7 @@ impl FrameMeter {
         let now = now();
         let calm = now.saturating_duration_since(self.since) >= WINDOW;
         self.frames = 0;
-        self.permitted = MAX_FRAMES_PER_WINDOW;
+        self.permitted = self.most;
         self.since = now;
         calm
     }
@@ -136,7 +141,7 @@ mod tests {
             bytes.extend(frame(6, 0, 8));
         }
         for cut in [1, 2, 8, 9, 10, 33, bytes.len()] {
-            let mut meter = FrameMeter::new(start);
+            let mut meter = FrameMeter::new(start, MAX_FRAMES_PER_WINDOW);
             assert!(bytes.chunks(cut).all(|piece| meter.follow(piece, || start)));
             assert_eq!(meter.frames, 50, "cut {cut}");
         }
@@ -145,7 +150,7 @@ mod tests {
     #[test]
     fn an_open_header_block_is_a_head() {
         let start = Instant::now();
-        let mut meter = FrameMeter::new(start);
+        let mut meter = FrameMeter::new(start, MAX_FRAMES_PER_WINDOW);
         assert!(meter.follow(&[b'P'; PREFACE_LEN], || start));
         assert_eq!(meter.place(), Place::Head, "SETTINGS are owed");
         assert!(meter.follow(&frame(4, 0, 0), || start));
@@ -161,7 +166,7 @@ mod tests {
         let ping = frame(6, 0, 8);
         for (seconds, calm) in [(0, false), (1, true)] {
             let start = Instant::now();
-            let mut meter = FrameMeter::new(start);
+            let mut meter = FrameMeter::new(start, MAX_FRAMES_PER_WINDOW);
             assert!(meter.follow(&[b'P'; PREFACE_LEN], || start));
             let later = start + Duration::from_secs(seconds);
             let all = (0..MAX_FRAMES_PER_WINDOW).all(|_| meter.follow(&ping, || later));
@@ -172,7 +177,7 @@ mod tests {
     #[test]
     fn requests_and_what_belongs_to_them_are_no_flood() {
         let start = Instant::now();
-        let mut meter = FrameMeter::new(start);
+        let mut meter = FrameMeter::new(start, MAX_FRAMES_PER_WINDOW);
         assert!(meter.follow(&[b'P'; PREFACE_LEN], || start));
         let request =
             [frame(HEADERS, END_HEADERS, 20), frame(DATA, 1, 5), frame(8, 0, 4), frame(8, 0, 4), frame(3, 0, 4)]

@@ -164,9 +164,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
         Self::new(io, prefix, Protocol::Http1(Follower::new(limits)), setup)
     }
 
-    /// Guards HTTP/2.
-    pub(crate) fn http2(io: Io, prefix: Bytes, setup: Setup) -> Self {
-        Self::new(io, prefix, Protocol::Http2(FrameMeter::new(now())), setup)
+    /// Guards HTTP/2. `frames` is how many may come in a second beside those of requests and bodies.
+    pub(crate) fn http2(io: Io, prefix: Bytes, frames: u32, setup: Setup) -> Self {
+        Self::new(io, prefix, Protocol::Http2(FrameMeter::new(now(), frames)), setup)
     }
 
     fn new(io: Io, prefix: Bytes, protocol: Protocol, setup: Setup) -> Self {

@@ -25,6 +25,9 @@ impl ConnectionType {
     pub(super) const WORDS: [&'static str; 2] = ["http1", "http2"];
 }
 
+/// Kinds of [`ConnectionRefusal`].
+const REFUSALS: usize = 7;
+
 /// Why a connection was closed before it could send a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionRefusal {
@@ -36,10 +39,17 @@ pub enum ConnectionRefusal {
     TlsTimeout,
     /// The client speaks a protocol that the listener does not.
     Protocol,
+    /// The client has as many as one may have.
+    LimitPerIp,
+    /// No header of the PROXY protocol came, or a broken one.
+    ProxyHeader,
+    /// Somebody who is no trusted proxy has connected where only those may.
+    ProxyUntrusted,
 }
 
 impl ConnectionRefusal {
-    pub(super) const WORDS: [&'static str; 4] = ["limit", "tls_failed", "tls_timeout", "protocol"];
+    pub(super) const WORDS: [&'static str; REFUSALS] =
+        ["limit", "tls_failed", "tls_timeout", "protocol", "limit_per_ip", "proxy_header", "proxy_untrusted"];
 }
 
 /// What has to be admitted before it is shown.
@@ -57,7 +67,7 @@ struct Cells {
     /// Gauges are kept as what began and what ended: a scrape between the two reads of a sum cannot go below zero.
     requests: Open,
     connections: [Open; 2],
-    refusals: [AtomicU64; 4],
+    refusals: [AtomicU64; REFUSALS],
     handshakes: Mutex<Option<Box<Histogram<14>>>>,
 }
 
@@ -146,12 +156,15 @@ impl ListenerSeries {
 
     /// A connection was closed before it could send a request.
     pub fn refused(&self, worker: WorkerId, why: ConnectionRefusal) {
-        let [limit, tls_failed, tls_timeout, protocol] = &self.workers.get(worker).refusals;
+        let [limit, tls_failed, tls_timeout, protocol, per_ip, header, untrusted] = &self.workers.get(worker).refusals;
         let cell = match why {
             ConnectionRefusal::Limit => limit,
             ConnectionRefusal::TlsFailed => tls_failed,
             ConnectionRefusal::TlsTimeout => tls_timeout,
             ConnectionRefusal::Protocol => protocol,
+            ConnectionRefusal::LimitPerIp => per_ip,
+            ConnectionRefusal::ProxyHeader => header,
+            ConnectionRefusal::ProxyUntrusted => untrusted,
         };
         cell.fetch_add(1, Ordering::Relaxed);
     }
@@ -174,8 +187,8 @@ impl ListenerSeries {
     }
 
     /// In the order of [`ConnectionRefusal::WORDS`].
-    pub(super) fn refusals(&self) -> [u64; 4] {
-        let mut sums = [0; 4];
+    pub(super) fn refusals(&self) -> [u64; REFUSALS] {
+        let mut sums = [0; REFUSALS];
         for cells in self.workers.iter() {
             for (sum, count) in sums.iter_mut().zip(&cells.refusals) {
                 *sum += count.load(Ordering::Relaxed);

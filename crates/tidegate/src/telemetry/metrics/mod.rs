@@ -36,7 +36,7 @@ pub use limit::{LimitCounter, LimitDecision, LimitSeries};
 pub use listener::{ConnectionRefusal, ConnectionType, Gauged, ListenerSeries};
 pub use method::MethodId;
 pub use observed::{Addresses, Build, Certificate, Connections, EndpointUp, Observed, SchemaState, ServiceState};
-pub use process::Process;
+pub use process::{Process, memory};
 pub use registry::{Live, Metrics};
 pub use route::{Direction, RouteSeries, Sample, Stage, samples_transcoding};
 pub use service::{BreakerTurn, Ejection, HttpOutcome, OpenTunnel, SchemaRefresh, ServiceSeries};

@@ -19,6 +19,12 @@ pub struct Observed {
     pub logs_dropped: u64,
     /// Keys that rate limits remember; `None` if there are no limits.
     pub limit_keys: Option<u64>,
+    /// Requests that were refused because there was too much to do, by cause.
+    pub overload_refusals: Vec<(&'static str, u64)>,
+    /// Workers that refuse requests because they come round too late.
+    pub late_workers: u64,
+    /// How short memory is, from 0 to 3.
+    pub memory_pressure: u64,
     /// One for each service of the configuration.
     pub services: Vec<ServiceState>,
     /// One for each certificate of the configuration.

@@ -50,6 +50,14 @@ impl Process {
     }
 }
 
+/// Resident memory, and the least limit of the cgroups, as in [`Process`]. For those who look often.
+#[must_use]
+pub fn memory() -> (Option<u64>, Option<u64>) {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let limit = memory_limit(Path::new("/sys/fs/cgroup"), &read("/proc/self/cgroup"));
+    (resident(&read("/proc/self/status")), limit)
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Stat {
     cpu_nanos: Option<u64>,

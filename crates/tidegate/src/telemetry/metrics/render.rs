@@ -113,6 +113,9 @@ impl Metrics {
                 lags.histogram(&[&worker.to_string()], lag.view());
             }
         }
+        write_by_name(page, &families::OVERLOAD_REFUSALS, observed.overload_refusals.iter().copied());
+        let states = [("lag", observed.late_workers), ("memory", observed.memory_pressure)];
+        write_by_name(page, &families::OVERLOAD, states);
     }
 }
 

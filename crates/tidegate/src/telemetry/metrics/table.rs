@@ -83,7 +83,7 @@ families! {
     HTTP_REQUESTS: Counter, "tidegate_http_requests_total" ["listener" "route" "service" "method" "code" "reason"]
         "Requests answered; route is empty if none matched, reason is empty unless the gateway refused";
     HTTP_REQUEST_DURATION: Histogram(DURATIONS), "tidegate_http_request_duration_seconds" ["route" "method"]
-        "Time from the head of a request to the end of its answer";
+        "Time from the head of a request to the end of its answer, what the client takes to send and to read included";
     OVERHEAD: Histogram(OVERHEADS), "tidegate_overhead_seconds" ["route" "phase"]
         "Time spent in the gateway itself, without waiting for backends or clients; phase is request or response";
     HTTP_REQUESTS_IN_FLIGHT: Gauge, "tidegate_http_requests_in_flight" ["listener"]
@@ -95,7 +95,7 @@ families! {
     CONNECTIONS: Gauge, "tidegate_connections" ["listener" "protocol"]
         "Open connections of clients by protocol, http1 or http2";
     CONNECTIONS_REJECTED: Counter, "tidegate_connections_rejected_total" ["listener" "reason"]
-        "Connections of clients that were closed before they could send a request; reason is limit, tls_failed, tls_timeout or protocol";
+        "Connections of clients that were closed before they could send a request; reason is limit, limit_per_ip, proxy_header, proxy_untrusted, tls_failed, tls_timeout or protocol";
     TLS_HANDSHAKE_DURATION: Histogram(DURATIONS), "tidegate_tls_handshake_duration_seconds" ["listener"]
         "Time that completed TLS handshakes with clients took";
     CERTIFICATE_NOT_AFTER: Gauge, "tidegate_tls_certificate_not_after_timestamp_seconds" ["certificate"]
@@ -168,6 +168,10 @@ families! {
         "Series that were refused because metrics.max_series or the bound of one route was reached";
     LOOP_LAG: Histogram(LAGS), "tidegate_loop_lag_seconds" ["worker"]
         "How much later than asked for the loop of a worker woke up";
+    OVERLOAD_REFUSALS: Counter, "tidegate_overload_refusals_total" ["cause"]
+        "Requests that were refused because there was too much to do; cause is lag, memory or pending (a service had no place for them)";
+    OVERLOAD: Gauge, "tidegate_overload" ["cause"]
+        "Of lag the workers that refuse requests for it; of memory 1 above 80 % of the limit, 2 above 90 % (idle connections are closed), 3 above 95 % (new requests are refused)";
     MEMORY: Gauge, "tidegate_memory_bytes" ["kind"]
         "Memory of the process; kind is resident, or limit where a cgroup sets one";
     PROCESS_CPU: Counter, "process_cpu_seconds_total" []

@@ -192,6 +192,9 @@ fn observed() -> Observed {
         draining: false,
         panics: 1,
         logs_dropped: 3,
+        overload_refusals: vec![("lag", 5), ("memory", 0), ("pending", 7)],
+        late_workers: 1,
+        memory_pressure: 2,
         services: Vec::new(),
         certificates: Vec::new(),
     }

@@ -1,5 +1,6 @@
 //! The body of a request, which can be sent once more for as long as little of it has come.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -19,6 +20,9 @@ const MAX_PIECES: usize = 256;
 /// See the module.
 pub(in crate::upstream) struct Replay {
     rest: RequestBody,
+    /// What came before it was asked for.
+    ahead: VecDeque<Bytes>,
+    ahead_bytes: usize,
     /// What came so far; empty if it is not worth keeping.
     kept: SmallVec<[Bytes; 1]>,
     kept_bytes: usize,
@@ -47,6 +51,8 @@ impl Replay {
     pub(in crate::upstream) fn new(body: RequestBody, max_body: u64, again: bool) -> Self {
         Self {
             rest: body,
+            ahead: VecDeque::new(),
+            ahead_bytes: 0,
             kept: SmallVec::new(),
             kept_bytes: 0,
             next: 0,
@@ -59,7 +65,7 @@ impl Replay {
 
     /// There is nothing (more) to send.
     pub(in crate::upstream) fn is_end(&self) -> bool {
-        self.next >= self.kept.len() && (self.ended || self.rest.is_end_stream())
+        self.next >= self.kept.len() && self.ahead.is_empty() && (self.ended || self.rest.is_end_stream())
     }
 
     /// The next bytes, which are not empty. Trailers of requests are dropped.
@@ -72,6 +78,38 @@ impl Replay {
             self.next += 1;
             return Poll::Ready(Some(Ok(kept.clone())));
         }
+        let data = match self.ahead.pop_front() {
+            Some(data) => Some(Ok(data)),
+            None => ready!(self.poll_rest(cx, exchange)),
+        };
+        if let Some(Ok(data)) = &data {
+            self.keep(data);
+        }
+        Poll::Ready(data)
+    }
+
+    /// Ready when `bytes` of it have come, or all of it. They wait here until they are sent.
+    pub(in crate::upstream) fn poll_ahead(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        bytes: usize,
+    ) -> Poll<Result<(), BadBody>> {
+        while self.ahead_bytes < bytes && self.ahead.len() < MAX_PIECES {
+            match ready!(self.poll_rest(cx, exchange)) {
+                None => break,
+                Some(data) => {
+                    let data = data?;
+                    self.ahead_bytes = self.ahead_bytes.saturating_add(data.len());
+                    self.ahead.push_back(data);
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The next bytes of the client, counted.
+    fn poll_rest(&mut self, cx: &mut Context<'_>, exchange: &Exchange) -> Poll<Option<Result<Bytes, BadBody>>> {
         loop {
             if self.ended {
                 return Poll::Ready(None);
@@ -97,7 +135,6 @@ impl Replay {
                 return Poll::Ready(Some(Err(BadBody::TooLarge)));
             };
             self.left = left;
-            self.keep(&data);
             return Poll::Ready(Some(Ok(data)));
         }
     }
