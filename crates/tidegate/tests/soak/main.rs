@@ -12,8 +12,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 #![allow(clippy::print_stdout, reason = "the figures are what these tests are for")]
 
+mod backends;
 mod faults;
+mod ledger;
 mod load;
+mod outages;
 mod reloads;
 mod scale;
 mod streams;
