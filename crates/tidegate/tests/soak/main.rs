@@ -14,11 +14,13 @@
 
 mod backends;
 mod faults;
+mod floods;
 mod ledger;
 mod load;
 mod outages;
 mod reloads;
 mod scale;
+mod slow;
 mod streams;
 mod terms;
 mod upgrades;
