@@ -188,8 +188,10 @@ impl Cluster {
                     return Err(tries.last.take().filter(|_| refused).unwrap_or(error));
                 }
                 Err(Stop::Nobody) => {
-                    // All that this request could reach were tried; after a while they may be there again.
-                    let Some(wait) = tries.again(Failed::Connect, None, &mut body) else {
+                    // All that this request could reach were tried; after a while they may be there again. What was known
+                    // to be down before it came is left to those who try, so that an outage is told at once.
+                    let again = if tries.dialled { tries.again(Failed::Connect, None, &mut body) } else { None };
+                    let Some(wait) = again else {
                         self.counted(&tries.retries, false);
                         exchange.facts.answered(exchange.elapsed());
                         return Err(tries.last.take().unwrap_or(ForwardError::NoEndpoint));
@@ -197,9 +199,10 @@ impl Cluster {
                     tries.begin_round();
                     wait
                 }
-                Err(Stop::Unsent { error, place }) => {
+                Err(Stop::Unsent { error, place, dialled }) => {
                     // Another endpoint, at once.
                     tries.unreachable(place, error);
+                    tries.dialled |= dialled;
                     Duration::ZERO
                 }
                 Err(Stop::Lost { error, untouched, mut attempt }) => {
@@ -279,11 +282,11 @@ impl Cluster {
                     attempt.void();
                 }
                 attempt.came(Came::Nothing(error.reason()));
-                Err(Stop::Unsent { error, place })
+                Err(Stop::Unsent { error, place, dialled })
             }
             Outcome::NoWire(NoWire::Shutdown) => {
                 attempt.void();
-                Err(Stop::Unsent { error: ForwardError::NoEndpoint, place })
+                Err(Stop::Unsent { error: ForwardError::NoEndpoint, place, dialled: false })
             }
             Outcome::Lost { error, untouched } => {
                 let error = ForwardError::Lost { endpoint: name(), error };
@@ -352,8 +355,8 @@ enum Stop {
     Over(ForwardError),
     /// There is no endpoint that this request has not found out of reach.
     Nobody,
-    /// The endpoint cannot be connected to.
-    Unsent { error: ForwardError, place: usize },
+    /// The endpoint cannot be connected to. `dialled`: this request has tried.
+    Unsent { error: ForwardError, place: usize, dialled: bool },
     /// The backend may have seen the request. `untouched`: the connection had waited and was closed before that, most
     /// probably.
     Lost { error: ForwardError, untouched: bool, attempt: Attempt },
@@ -367,6 +370,8 @@ struct Tries<'a> {
     /// Endpoints that cannot be connected to.
     unreachable: Tried,
     unsent: usize,
+    /// This request has tried to connect in this round, and has not only heard that others had failed.
+    dialled: bool,
     resent: u32,
     idempotent: bool,
     /// What the last one came to.
@@ -376,7 +381,7 @@ struct Tries<'a> {
 impl<'a> Tries<'a> {
     fn new(retries: Retries<'a>, idempotent: bool) -> Self {
         let (tried, unreachable) = (Tried::default(), Tried::default());
-        Self { retries, tried, unreachable, unsent: 0, resent: 0, idempotent, last: None }
+        Self { retries, tried, unreachable, unsent: 0, dialled: false, resent: 0, idempotent, last: None }
     }
 
     fn failed(&mut self, place: usize, error: ForwardError) {
@@ -394,6 +399,7 @@ impl<'a> Tries<'a> {
     fn begin_round(&mut self) {
         self.unreachable = Tried::default();
         self.unsent = 0;
+        self.dialled = false;
     }
 
     /// The wait before another attempt, if the plan and the body allow one. Only of an attempt that is given up then: the

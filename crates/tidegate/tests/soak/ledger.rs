@@ -56,7 +56,7 @@ impl Entry {
 pub(crate) struct Plan {
     /// Requests per second, all lanes together.
     pub(crate) rate: u32,
-    /// Connections; each has its share of the rate.
+    /// Schedules, each with its share of the rate.
     pub(crate) lanes: u32,
     /// Methods by turns.
     pub(crate) methods: &'static [&'static str],
@@ -74,13 +74,16 @@ struct Shared {
     plan: Plan,
     next: AtomicU64,
     stopped: AtomicBool,
+    /// Connections without a request.
+    idle: Mutex<Vec<TcpStream>>,
     entries: Mutex<Vec<Entry>>,
 }
 
 impl Traffic {
     pub(crate) fn start(address: SocketAddr, plan: Plan) -> Self {
-        let (next, stopped, entries) = (AtomicU64::new(1), AtomicBool::new(false), Mutex::default());
-        let shared = Arc::new(Shared { address, plan, next, stopped, entries });
+        let (next, stopped) = (AtomicU64::new(1), AtomicBool::new(false));
+        let (idle, entries) = (Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { address, plan, next, stopped, idle, entries });
         let (period, begun) = (Duration::from_secs(1) * plan.lanes / plan.rate, Instant::now());
         let mut lanes = JoinSet::new();
         for index in 0..plan.lanes {
@@ -118,28 +121,36 @@ impl Traffic {
     }
 }
 
+/// Sends what is due, whether what was sent before has been answered or not.
 async fn lane(shared: Arc<Shared>, mut due: Instant, period: Duration) {
-    let mut kept = None;
+    let mut requests = JoinSet::new();
     loop {
         tokio::time::sleep_until(due).await;
+        while requests.try_join_next().is_some() {}
         if shared.stopped.load(Ordering::SeqCst) {
-            return;
+            break;
         }
         let id = shared.next.fetch_add(1, Ordering::SeqCst);
-        let methods = shared.plan.methods;
-        let method = methods[usize::try_from(id).expect("it fits") % methods.len()];
-        let asked = ask(&shared, id, method, &mut kept);
-        let end = match tokio::time::timeout(ANSWER, asked).await {
-            Ok(Ok(end)) => end,
-            Ok(Err(why)) => End::Broken(why),
-            Err(_) => End::Broken(format!("no answer within {ANSWER:?}")),
-        };
-        if matches!(end, End::Broken(_) | End::Wrong(_)) {
-            kept = None;
-        }
-        shared.entries.lock().push(Entry { id, method, due, took: due.elapsed(), end });
+        requests.spawn(request(Arc::clone(&shared), id, due));
         due += period;
     }
+    while requests.join_next().await.is_some() {}
+}
+
+/// One request, over a connection that waits or a new one.
+async fn request(shared: Arc<Shared>, id: u64, due: Instant) {
+    let methods = shared.plan.methods;
+    let method = methods[usize::try_from(id).expect("it fits") % methods.len()];
+    let mut kept = shared.idle.lock().pop();
+    let end = match tokio::time::timeout(ANSWER, ask(&shared, id, method, &mut kept)).await {
+        Ok(Ok(end)) => end,
+        Ok(Err(why)) => End::Broken(why),
+        Err(_) => End::Broken(format!("no answer within {ANSWER:?}")),
+    };
+    if !matches!(end, End::Broken(_) | End::Wrong(_)) {
+        shared.idle.lock().extend(kept);
+    }
+    shared.entries.lock().push(Entry { id, method, due, took: due.elapsed(), end });
 }
 
 async fn ask(shared: &Shared, id: u64, method: &str, kept: &mut Option<TcpStream>) -> Result<End, String> {

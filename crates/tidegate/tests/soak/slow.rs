@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::BINARY;
+use crate::floods::closed_unread;
 use crate::load::{Ask, Lanes, Load};
 use crate::scale::scaled;
 use crate::vitals::Vitals;
@@ -50,9 +51,7 @@ async fn dawdle(mut stream: TcpStream, kind: usize) {
         return;
     }
     match KINDS[kind] {
-        "not reading" => {
-            while !matches!(stream.ready(tokio::io::Interest::ERROR).await, Ok(ready) if ready.is_error()) {}
-        }
+        "not reading" => closed_unread(&stream).await,
         "a byte now and then" => {
             let (mut reading, mut writing) = stream.into_split();
             let mut text = Vec::new();
