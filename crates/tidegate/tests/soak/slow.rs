@@ -1,6 +1,8 @@
 //! Thousands of clients that take their time, beside good ones.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tidegate_testkit::{Peer, Program, Script, shop};
@@ -28,7 +30,7 @@ const WAVE: usize = 100;
 const KINDS: [&str; 5] = ["silent", "half a head", "half a body", "a byte now and then", "not reading"];
 
 /// Is slow in its way until the gateway closes the connection; after how long, if it does.
-async fn client(address: SocketAddr, kind: usize, from: [u8; 4]) -> Option<Duration> {
+async fn client(address: SocketAddr, kind: usize, from: [u8; 4], gone: Arc<AtomicBool>) -> Option<Duration> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((from, 0).into()).unwrap();
     if KINDS[kind] == "not reading" {
@@ -36,10 +38,10 @@ async fn client(address: SocketAddr, kind: usize, from: [u8; 4]) -> Option<Durat
     }
     let stream = socket.connect(address).await.unwrap();
     let begun = Instant::now();
-    timeout(CLOSED_WITHIN, dawdle(stream, kind)).await.ok().map(|()| begun.elapsed())
+    timeout(CLOSED_WITHIN, dawdle(stream, kind, &gone)).await.ok().map(|()| begun.elapsed())
 }
 
-async fn dawdle(mut stream: TcpStream, kind: usize) {
+async fn dawdle(mut stream: TcpStream, kind: usize, gone: &AtomicBool) {
     let begin: &[u8] = match KINDS[kind] {
         "half a head" => b"GET /v1/orders/7 HTTP/1.1\r\nhost: soak.te",
         "half a body" => b"POST /v1/orders HTTP/1.1\r\nhost: soak.test\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{",
@@ -51,7 +53,11 @@ async fn dawdle(mut stream: TcpStream, kind: usize) {
         return;
     }
     match KINDS[kind] {
-        "not reading" => closed_unread(&stream).await,
+        "not reading" => {
+            while !gone.load(Ordering::SeqCst) {
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
         "a byte now and then" => {
             let (mut reading, mut writing) = stream.into_split();
             let mut text = Vec::new();
@@ -81,17 +87,22 @@ async fn ten_thousand_slow_clients() {
     let vitals = Vitals(program.id());
     let load = Load::start(address, RATE, LANES, vec![Ask::exactly("/v1/orders/7", shop::ORDER_JSON)]);
     load.run_for(Duration::from_secs(3)).await;
-    let before = vitals.resident_kib();
-    let mut clients = JoinSet::new();
+    let (before, open_before) = (vitals.resident_kib(), vitals.descriptors());
+    let (mut clients, gone) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
     for index in 0..count {
         let (kind, from) = (index % KINDS.len(), [127, 0, 0, if index < count / 2 { 2 } else { 3 }]);
-        clients.spawn(async move { (kind, client(address, kind, from).await) });
+        let gone = Arc::clone(&gone);
+        clients.spawn(async move { (kind, client(address, kind, from, gone).await) });
         if index % WAVE == WAVE - 1 {
             sleep(Duration::from_millis(20)).await;
         }
     }
     load.run_for(Duration::from_secs(2)).await;
     let (most, descriptors) = (vitals.resident_kib(), vitals.descriptors());
+    tokio::spawn(async move {
+        closed_unread(vitals, open_before).await;
+        gone.store(true, Ordering::SeqCst);
+    });
     let (mut longest, mut open) = ([Duration::ZERO; KINDS.len()], [0; KINDS.len()]);
     while let Some(ended) = clients.join_next().await {
         let (kind, closed) = ended.unwrap();
