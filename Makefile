@@ -65,6 +65,7 @@ contract:
 .PHONY: soak
 soak:
 	./scripts/test-tools.sh soak
+	$(CARGO) build --locked --profile fast -p loadgen --bin web-backend
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --locked --cargo-profile fast --profile soak -p tidegate --test soak --run-ignored only --no-capture $(SOAK)
 else

@@ -44,7 +44,10 @@ def free_port():
 @contextlib.contextmanager
 def backend(scenario, tools):
     """The port of a backend that plays the scenario, and its process id."""
-    command = [tools.target / "orders-backend", "--scenario", scenario.FILE, "--descriptors", tools.descriptors]
+    if scenario.BACKEND == "http":
+        command = [tools.target / "web-backend", "--scenario", scenario.FILE]
+    else:
+        command = [tools.target / "orders-backend", "--scenario", scenario.FILE, "--descriptors", tools.descriptors]
     with running(pinned(LOAD_CPU, command), tools.work / "backend.log", stdout=subprocess.PIPE) as process:
         line = process.stdout.readline().decode()
         found = re.search(r":(\d+)$", line.strip())
@@ -62,7 +65,7 @@ def wait_until_ready(port, scenario, process, log):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
             with contextlib.closing(connection):
                 body = json.dumps(ask["body"]) if "body" in ask else None
-                connection.request(ask["method"], ask["path"], body, {"content-type": "application/json"} if body else {})
+                connection.request(ask["method"], ask["path"], body, {**dict(ask.get("headers", [])), **({"content-type": "application/json"} if body else {})})
                 if connection.getresponse().status == exchange.get("status", 200):
                     return
         if process.poll() is not None or time.monotonic() > end:
@@ -70,18 +73,19 @@ def wait_until_ready(port, scenario, process, log):
         time.sleep(0.02)
 
 
-def one_run(scenario, peer, tools, args):
-    """The report of the load generator, or {"failure": why}."""
+def one_run(scenario, peer, tools, args, connections):
+    """The report of the load generator, {"failure": why}, or {"skipped": why} if the peer cannot do it yet."""
     port, log = free_port(), tools.work / f"{peer.name}.log"
     with backend(scenario, tools) as (backend_port, backend_pid):
-        command = peer.command(scenario.FILE, port, backend_port)
+        command = peer.command(scenario, port, backend_port)
         with running(pinned(GATEWAY_CPU, command), log) as gateway:
             try:
                 wait_until_ready(port, scenario, gateway, log)
             except RuntimeError as error:
-                return {"failure": str(error)}
+                ended = gateway.poll() not in (None, 0)
+                return {"skipped" if ended and peer.may_refuse(scenario) else "failure": str(error)}
             load = [tools.target / "loadgen", "run", "--scenario", scenario.FILE, "--target", f"127.0.0.1:{port}",
-                    "--connections", args.connections, "--seconds", args.seconds, "--warm-up", args.warm_up,
+                    "--connections", connections, "--seconds", args.seconds, "--warm-up", args.warm_up,
                     "--watch", f"gateway={gateway.pid}", "--watch", f"backend={backend_pid}"]
             done = subprocess.run([str(part) for part in pinned(LOAD_CPU, load)], stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, text=True, timeout=args.seconds + args.warm_up + 60)
@@ -104,10 +108,10 @@ def resident_bytes(pid):
     return 0
 
 
-def interleaved(scenario, gateways, tools, args):
+def interleaved(scenario, gateways, tools, args, connections):
     """All rounds of one scenario: {peer: {title, runs}}. Peers take turns, so that a drift of the machine hits all."""
     result = {peer.name: {"title": peer.title, "runs": []} for peer in gateways}
     for _ in range(args.rounds):
         for peer in gateways:
-            result[peer.name]["runs"].append(one_run(scenario, peer, tools, args))
+            result[peer.name]["runs"].append(one_run(scenario, peer, tools, args, connections))
     return result

@@ -7,6 +7,7 @@ import sys
 import tomllib
 
 import build
+import keys
 
 PEERS = pathlib.Path(__file__).resolve().parent / "peers"
 
@@ -22,9 +23,21 @@ class Peer:
         self.title = self.keys["title"]
         self.own_binary = own_binary if self.keys.get("cargo") == "tidegate" else None
 
+    def serves(self, scenario):
+        """Whether this peer takes part: those that speak gRPC to their backend in all such scenarios, and in others those
+        that have a configuration for it."""
+        if scenario.BACKEND == "http":
+            return scenario.NAME in self.keys.get("configs", {})
+        return "apt" not in self.keys
+
+    def may_refuse(self, scenario):
+        return scenario.NAME in self.keys.get("may_refuse", [])
+
     def install(self):
         if self.own_binary is None and self.keys.get("cargo") not in (None, "loadgen"):  # loadgen was built first
             build.cargo(self.tools.profile, self.keys["cargo"])
+        if "apt" in self.keys and not pathlib.Path(self.keys["binary"]).exists():
+            subprocess.run(["apt-get", "install", "--yes", "--no-install-recommends", self.keys["apt"]], check=True)
         if "pip" in self.keys:
             venv = self.tools.work / "venv"
             if not (venv / "bin" / "pip").exists():
@@ -48,14 +61,15 @@ class Peer:
         # Some programs begin with the path they were started by, which says nothing to a reader of the table.
         return " ".join(word for word in out.split() if "/" not in word or not pathlib.Path(word).is_absolute())
 
-    def command(self, scenario_file, port, backend_port):
+    def command(self, scenario, port, backend_port):
         """The command line that serves a scenario on `port`; writes the configuration file that it names."""
         access_log = self.tools.work / f"{self.name}-access.log"
         access_log.unlink(missing_ok=True)
-        values = {"access_log": access_log, "binary": self.binary(), "scenario": scenario_file, "descriptors": self.tools.descriptors,
-                  "port": port, "backend_port": backend_port}
-        if "config" in self.keys:
-            template = PEERS / self.name / self.keys["config"]
+        values = {"access_log": access_log, "binary": self.binary(), "scenario": scenario.FILE, "descriptors": self.tools.descriptors,
+                  "port": port, "backend_port": backend_port, "work": self.tools.work, "jwks": keys.JWKS}
+        chosen = self.keys.get("configs", {}).get(scenario.NAME, self.keys.get("config"))
+        if chosen:
+            template = PEERS / self.name / chosen
             config = self.tools.work / f"{self.name}-{template.name}"
             config.write_text(string.Template(template.read_text()).substitute(values))
             values["config"] = config

@@ -28,7 +28,8 @@ def load_scenario(name):
     module = importlib.import_module(f"scenarios.{name}")
     module.NAME = name
     module.FILE = WORK / f"{name}.json"
-    module.FILE.write_text(json.dumps({"rpc": module.RPC, "exchanges": list(module.exchanges())}))
+    module.BACKEND = getattr(module, "BACKEND", "grpc")
+    module.FILE.write_text(json.dumps({"rpc": getattr(module, "RPC", ""), "exchanges": list(module.exchanges())}))
     return module
 
 
@@ -38,7 +39,7 @@ def arguments():
     parser.add_argument("--peer", action="append", choices=peers.names(), help="default: all; may be repeated")
     parser.add_argument("--profile", default="dist", help="cargo profile of our binaries (default: %(default)s)")
     parser.add_argument("--tidegate", type=pathlib.Path, help="measure this binary instead of building one")
-    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--connections", type=int, help="default: 64, or what the scenario says")
     parser.add_argument("--seconds", type=float, default=5, help="length of one measurement (default: %(default)s)")
     parser.add_argument("--warm-up", type=float, default=1, help="seconds of load before it (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=2, help="measurements of each peer, interleaved (default: %(default)s)")
@@ -58,14 +59,17 @@ def main():
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "command": shlex.join(["bench/run.py", *sys.argv[1:]]),
         "commit": machine.commit(), "machine": machine.describe(), "profile": args.profile,
-        "connections": args.connections, "seconds": args.seconds,
+        "seconds": args.seconds,
         "versions": {peer.name: peer.version() for peer in gateways}, "scenarios": [], "startup": None,
     }
     for name in args.scenario or scenario_names():
         scenario = load_scenario(name)
-        runs = measure.interleaved(scenario, gateways, tools, args)
-        result["scenarios"].append({"name": name, "title": scenario.TITLE, "goals": getattr(scenario, "GOALS", {}), "peers": runs})
-        print(report.scenario_table(result["scenarios"][-1]), flush=True)
+        taking_part = [peer for peer in gateways if peer.serves(scenario)]
+        for connections in [args.connections] if args.connections else getattr(scenario, "CONNECTIONS", (64,)):
+            runs = measure.interleaved(scenario, taking_part, tools, args, connections)
+            result["scenarios"].append({"name": name, "title": scenario.TITLE, "connections": connections,
+                                        "goals": getattr(scenario, "GOALS", {}), "peers": runs})
+            print(report.scenario_table(result["scenarios"][-1]), flush=True)
     ours = next((peer for peer in gateways if peer.name == "tidegate"), None)
     if ours and not args.no_startup:
         build.cargo(args.profile, "core-engine")

@@ -18,3 +18,5 @@ pub mod backend;
 pub mod floor;
 pub mod frame;
 pub mod schema;
+
+pub mod web;

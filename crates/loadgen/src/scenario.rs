@@ -10,7 +10,8 @@ use serde_json::Value;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// `package.Service/Method`.
+    /// `package.Service/Method`; empty where the backend speaks HTTP/1.1.
+    #[serde(default)]
     pub rpc: String,
     /// At least one. Several keep answers distinguishable, so that a gateway that mixes up streams is caught.
     pub exchanges: Vec<Exchange>,
@@ -23,8 +24,10 @@ pub struct Exchange {
     /// What the client sends.
     pub http: HttpRequest,
     /// The message that the backend must receive, in proto3 JSON.
+    #[serde(default)]
     pub request: Value,
     /// The messages that the backend sends, in proto3 JSON: one for a unary RPC.
+    #[serde(default)]
     pub responses: Vec<Value>,
     /// The JSON value that the client must see.
     pub answer: Value,

@@ -255,18 +255,17 @@ impl Cluster {
                     return Err(tries.last.take().filter(|_| refused).unwrap_or(error));
                 }
                 Err(Stop::Nobody) => {
-                    // All that this request could reach were tried; after a while they may be there again.
-                    let Some(wait) = tries.again(Failed::Connect, None, &mut body) else {
+                    let Some(wait) = tries.another_round(&mut body) else {
                         self.counted(&tries.retries, false);
                         exchange.facts.answered(exchange.elapsed());
                         return Err(tries.last.take().unwrap_or(ForwardError::NoEndpoint));
                     };
-                    tries.begin_round();
                     wait
                 }
-                Err(Stop::Unsent { error, place }) => {
+                Err(Stop::Unsent { error, place, dialled }) => {
                     // Another endpoint, at once.
                     tries.unreachable(place, error);
+                    tries.dialled |= dialled;
                     Duration::ZERO
                 }
                 Err(Stop::Lost { error, seen, mut attempt }) => {
@@ -347,15 +346,15 @@ impl Cluster {
                     attempt.void();
                 }
                 attempt.came(Came::Nothing(error.reason()));
-                Err(Stop::Unsent { error, place })
+                Err(Stop::Unsent { error, place, dialled })
             }
             Outcome::NoWire(NoWire::Shutdown) => {
                 attempt.void();
-                Err(Stop::Unsent { error: ForwardError::NoEndpoint, place })
+                Err(Stop::Unsent { error: ForwardError::NoEndpoint, place, dialled: false })
             }
             Outcome::NoWire(NoWire::Full) => {
                 attempt.came(Came::Nothing(Reason::Overloaded));
-                Err(Stop::Unsent { error: ForwardError::Overloaded, place })
+                Err(Stop::Unsent { error: ForwardError::Overloaded, place, dialled: true })
             }
             Outcome::Lost { error, untouched } => {
                 let error = ForwardError::Lost { endpoint: name(), error };
@@ -502,8 +501,8 @@ enum Stop {
     Over(ForwardError),
     /// There is no endpoint that this request has not found out of reach.
     Nobody,
-    /// The endpoint cannot be connected to.
-    Unsent { error: ForwardError, place: usize },
+    /// The endpoint cannot be connected to. `dialled`: this request has tried.
+    Unsent { error: ForwardError, place: usize, dialled: bool },
     /// The request was sent, and lost.
     Lost { error: ForwardError, seen: Seen, attempt: Attempt },
 }
@@ -516,6 +515,8 @@ struct Tries<'a> {
     /// Endpoints that cannot be connected to.
     unreachable: Tried,
     unsent: usize,
+    /// This request has tried to connect in this round, and has not only heard that others had failed.
+    dialled: bool,
     resent: u32,
     idempotent: bool,
     /// What the last one came to.
@@ -525,7 +526,7 @@ struct Tries<'a> {
 impl<'a> Tries<'a> {
     fn new(retries: Retries<'a>, idempotent: bool) -> Self {
         let (tried, unreachable) = (Tried::default(), Tried::default());
-        Self { retries, tried, unreachable, unsent: 0, resent: 0, idempotent, last: None }
+        Self { retries, tried, unreachable, unsent: 0, dialled: false, resent: 0, idempotent, last: None }
     }
 
     fn failed(&mut self, place: usize, error: ForwardError) {
@@ -540,9 +541,17 @@ impl<'a> Tries<'a> {
     }
 
     /// Endpoints may be reached again.
-    fn begin_round(&mut self) {
+    /// All that this request could reach were tried; after this wait they may be there again. What was known to be down
+    /// before it came is left to those who try, so that an outage is told at once.
+    fn another_round(&mut self, body: &mut Replay) -> Option<Duration> {
+        if !self.dialled {
+            return None;
+        }
+        let wait = self.again(Failed::Connect, None, body)?;
         self.unreachable = Tried::default();
         self.unsent = 0;
+        self.dialled = false;
+        Some(wait)
     }
 
     /// The wait before another attempt, if the plan and the body allow one. Only of an attempt that is given up then: the

@@ -12,10 +12,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 #![allow(clippy::print_stdout, reason = "the figures are what these tests are for")]
 
+mod backends;
 mod faults;
+mod floods;
+mod ledger;
 mod load;
+mod outages;
 mod reloads;
 mod scale;
+mod slow;
 mod streams;
 mod terms;
 mod upgrades;

@@ -364,6 +364,20 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
     }
 }
 
+/// An answer up to this size, head and body, is copied together: a plain write is a shorter way through the kernel than one
+/// of several parts, by more than the copy costs.
+const SMALL_WRITE: usize = 1_024;
+
+/// The bytes of `slices` one behind the other, if there is room for them.
+fn joined<'a>(slices: &[io::IoSlice<'_>], room: &'a mut [u8; SMALL_WRITE]) -> Option<&'a [u8]> {
+    let mut end = 0;
+    for slice in slices {
+        room.get_mut(end..end + slice.len())?.copy_from_slice(slice);
+        end += slice.len();
+    }
+    room.get(..end)
+}
+
 /// What every guard needs.
 pub(crate) struct Setup {
     /// How patient to be.
@@ -452,7 +466,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
         if this.farewell.is_some() {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
-        let poll = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        let mut room = [0; SMALL_WRITE];
+        let poll = match joined(slices, &mut room) {
+            Some(bytes) => Pin::new(&mut this.io).poll_write(cx, bytes),
+            None => Pin::new(&mut this.io).poll_write_vectored(cx, slices),
+        };
         this.wrote(poll, cx)
     }
 

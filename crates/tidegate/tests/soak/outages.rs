@@ -1,0 +1,277 @@
+//! Backends that fail in every way, with a book of the requests.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tidegate_testkit::client::Http1;
+use tidegate_testkit::{Program, get};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
+
+use crate::BINARY;
+use crate::backends::Backends;
+use crate::ledger::{End, Ledger, Plan, Traffic};
+use crate::scale::scaled;
+
+const RATE: u32 = 2_000;
+const MIX: &[&str] = &["GET", "GET", "POST", "GET", "PUT"];
+const PLAN: Plan = Plan { rate: RATE, lanes: 100, methods: MIX, target: "/web" };
+
+fn config(endpoints: &str) -> String {
+    format!(
+        "services:\n  web: {{ endpoints: {endpoints} }}\nroutes:\n  - {{ name: all, path: \"/{{rest=**}}\", service: web }}\n"
+    )
+}
+
+fn seconds(full: usize, least: usize) -> Duration {
+    Duration::from_secs(scaled(full, least) as u64)
+}
+
+async fn end_of(mut program: Program, traffic: Traffic, backends: &Backends) -> Ledger {
+    let ledger = traffic.stop().await;
+    program.terminate();
+    assert_eq!(program.code().await, 0, "{}", program.log());
+    ledger.balance(&backends.received());
+    ledger
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak: make soak"]
+async fn one_of_three_is_killed_every_ten_seconds() {
+    let kills = scaled(30, 3);
+    let mut backends = Backends::start(3, &[]);
+    let mut program = Program::run(BINARY, &config(&backends.endpoints()));
+    let traffic = Traffic::start(program.listener("main").await, PLAN);
+    sleep(Duration::from_secs(2)).await;
+    for kill in 0..kills {
+        backends.kill(kill % 3);
+        sleep(Duration::from_secs(5)).await;
+        backends.restart(kill % 3);
+        sleep(Duration::from_secs(5)).await;
+    }
+    let ledger = end_of(program, traffic, &backends).await;
+    println!("one_of_three_is_killed_every_ten_seconds: {kills} times; {ledger}");
+    let (all, failed) = ledger.idempotent();
+    assert!(failed * 2_000 <= all, "more than 0.05 %: {ledger}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak: make soak"]
+async fn one_of_three_is_stopped() {
+    let lasts = seconds(30, 18);
+    let backends = Backends::start(3, &[]);
+    let mut program = Program::run(BINARY, &config(&backends.endpoints()));
+    let traffic = Traffic::start(program.listener("main").await, PLAN);
+    sleep(Duration::from_secs(5)).await;
+    let stopped = Instant::now();
+    backends.stop(1);
+    sleep(lasts).await;
+    backends.go_on(1);
+    let gone = Instant::now();
+    sleep(Duration::from_secs(8)).await;
+    let ledger = end_of(program, traffic, &backends).await;
+    let step = Duration::from_secs(5);
+    let p99 = |from: Instant| ledger.between(from, from + step).within_ms(0.99);
+    println!(
+        "one_of_three_is_stopped: for {} s; p99 before {:.1} ms, in its first five seconds {:.1} ms, second {:.1} ms, third \
+         {:.1} ms, afterwards {:.1} ms; {ledger}",
+        lasts.as_secs(),
+        p99(stopped - step),
+        p99(stopped),
+        p99(stopped + step),
+        p99(stopped + 2 * step),
+        p99(gone)
+    );
+    assert!(ledger.failed() as u64 * 200 <= ledger.issued, "more than 0.5 %: {ledger}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak: make soak"]
+async fn all_are_down_and_come_back() {
+    let lasts = seconds(30, 5);
+    let mut backends = Backends::start(3, &[]);
+    let mut program = Program::run(BINARY, &config(&backends.endpoints()));
+    let address = program.listener("main").await;
+    let traffic = Traffic::start(address, PLAN);
+    sleep(Duration::from_secs(2)).await;
+    // First they answer, but badly: what reaches them can be counted.
+    backends.kill_all();
+    backends.change(&["--fails"]);
+    backends.restart_all();
+    let (received, before) = (backends.received().len(), traffic.ended());
+    sleep(lasts).await;
+    let (received, ended) = (backends.received().len() - received, traffic.ended() - before);
+    backends.kill_all();
+    let down = Instant::now();
+    sleep(lasts).await;
+    let live = Http1::connect(address).await.send(&get("/health/liveness")).await.status;
+    backends.change(&[]);
+    backends.restart_all();
+    let up = Instant::now();
+    let recovered = traffic.recovers().await;
+    sleep(Duration::from_secs(5)).await;
+    let ledger = end_of(program, traffic, &backends).await;
+    let dead = ledger.between(down + Duration::from_millis(500), up);
+    let late = ledger.between(up + Duration::from_secs(2), Instant::now()).failed();
+    println!(
+        "all_are_down_and_come_back: {ended} requests made {received} at backends that failed; for {} s without any p99 {:.1} ms \
+         and longest {:.1} ms of {}; first answer {:.2} s after the start, {late} failed more than 2 s after it; {ledger}",
+        lasts.as_secs(),
+        dead.within_ms(0.99),
+        dead.within_ms(1.0),
+        dead.issued,
+        recovered.as_secs_f64()
+    );
+    assert_eq!(live, 200);
+    // The budget looks back ten seconds, so it has a share of what came before as well.
+    assert!(received - ended <= (ended + before) / 5 + 10 * scaled(30, 5), "{received} of {ended} after {before}");
+    let others = dead.entries.iter().find(|entry| entry.end != End::Refused(503));
+    assert!(dead.issued > 0 && others.is_none(), "{others:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak: make soak"]
+async fn idle_connections_are_closed_at_random() {
+    let wanted = scaled(100_000, 5_000);
+    let backends = Backends::start(2, &["--closes-idle"]);
+    let mut program = Program::run(BINARY, &config(&backends.endpoints()));
+    let traffic = Traffic::start(program.listener("main").await, PLAN);
+    while traffic.ended() < wanted {
+        sleep(Duration::from_millis(50)).await;
+    }
+    let ledger = end_of(program, traffic, &backends).await;
+    println!("idle_connections_are_closed_at_random: {ledger}");
+    assert_eq!(ledger.idempotent().1, 0, "{ledger}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak: make soak"]
+async fn a_slow_service_slows_no_other() {
+    let lasts = seconds(20, 5);
+    let (quick, slow) = (Backends::start(1, &["--delay-ms", "20"]), Backends::start(1, &["--delay-ms", "200"]));
+    let yaml = format!(
+        "services:\n  web: {{ endpoints: {} }}\n  slow: {{ endpoints: {} }}\nroutes:\n  \
+         - {{ name: all, path: \"/{{rest=**}}\", service: web }}\n  - {{ name: slow, path: /slow, service: slow }}\n",
+        quick.endpoints(),
+        slow.endpoints()
+    );
+    let mut program = Program::run(BINARY, &yaml);
+    let address = program.listener("main").await;
+    let traffic = Traffic::start(address, Plan { rate: 1_000, ..PLAN });
+    sleep(lasts).await;
+    let begun = Instant::now();
+    let others = Traffic::start(address, Plan { rate: 1_000, lanes: 300, target: "/slow", ..PLAN });
+    sleep(lasts).await;
+    let ended = Instant::now();
+    let others = others.stop().await;
+    others.balance(&slow.received());
+    let ledger = end_of(program, traffic, &quick).await;
+    let (alone, beside) = (ledger.between(begun - lasts, begun), ledger.between(begun, ended));
+    println!(
+        "a_slow_service_slows_no_other: p50 and p99 alone {:.1} and {:.1} ms, beside a service ten times slower {:.1} and {:.1} ms; \
+         {ledger}; the slow one: {others}",
+        alone.within_ms(0.5),
+        alone.within_ms(0.99),
+        beside.within_ms(0.5),
+        beside.within_ms(0.99)
+    );
+    assert_eq!((ledger.failed(), others.failed()), (0, 0), "{ledger}\n{others}");
+}
+
+/// Answers `/length/N` and `/chunks/N` with the first N bytes of an answer, and closes.
+async fn cutting() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    if stream.read_buf(&mut head).await.unwrap_or(0) == 0 {
+                        return;
+                    }
+                }
+                let line = String::from_utf8(head).unwrap();
+                let path = line.split(' ').nth(1).unwrap();
+                let (kind, bytes) = path.trim_start_matches('/').split_once('/').unwrap();
+                // The client may have gone; what matters is what it was told until then.
+                let _gone = stream.write_all(&whole(kind)[..bytes.parse().unwrap()]).await;
+            });
+        }
+    });
+    address
+}
+
+const CUT_BODY: &[u8; 400] = &[b'x'; 400];
+
+/// The complete answer, of which parts are sent.
+fn whole(kind: &str) -> Vec<u8> {
+    let mut answer = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n".to_vec();
+    if kind == "length" {
+        answer.extend_from_slice(b"content-length: 400\r\n\r\n");
+        answer.extend_from_slice(CUT_BODY);
+    } else {
+        answer.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n");
+        for chunk in CUT_BODY.chunks(100) {
+            answer.extend_from_slice(b"64\r\n");
+            answer.extend_from_slice(chunk);
+            answer.extend_from_slice(b"\r\n");
+        }
+        answer.extend_from_slice(b"0\r\n\r\n");
+    }
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak: make soak"]
+async fn answers_are_cut() {
+    const POSITIONS: usize = 200;
+    let backend = cutting().await;
+    // Failures are what is asked for here, so none may keep the next request away.
+    let yaml = config(&format!("[\"http://{backend}\"], outlier_detection: null, circuit_breaker: null"));
+    let mut program = Program::run(BINARY, &yaml);
+    let address = program.listener("main").await;
+    let (mut refused, mut broken, mut complete) = (0, 0, 0);
+    for kind in ["length", "chunks"] {
+        let length = whole(kind).len();
+        for position in (0..=POSITIONS).map(|step| step * length / POSITIONS) {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            let request = format!("GET /{kind}/{position} HTTP/1.1\r\nhost: soak.test\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            let is_whole = loop {
+                if loadgen::http1::parse(&answer).unwrap().is_some() {
+                    break true;
+                }
+                // A reset says it as well as an end.
+                if stream.read_buf(&mut answer).await.unwrap_or(0) == 0 {
+                    break false;
+                }
+            };
+            match loadgen::http1::parse(&answer).unwrap() {
+                Some(found) if found.status == 200 => {
+                    assert_eq!(
+                        (position, &*found.body),
+                        (length, CUT_BODY.as_slice()),
+                        "{kind}: passed on as complete"
+                    );
+                    complete += 1;
+                }
+                Some(found) => {
+                    assert_eq!(found.status, 502, "{kind} cut after {position}");
+                    refused += 1;
+                }
+                None => broken += 1,
+            }
+            assert!(is_whole || position < length, "{kind}: the whole answer was broken off");
+        }
+    }
+    program.terminate();
+    assert_eq!(program.code().await, 0, "{}", program.log());
+    println!(
+        "answers_are_cut: {} cut answers, {refused} refused, {broken} broken off, 0 passed on as complete",
+        refused + broken
+    );
+    assert_eq!(complete, 2, "the two that were not cut");
+}
