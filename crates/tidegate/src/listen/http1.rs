@@ -87,7 +87,8 @@ where
             return poll;
         }
         let is_asked = std::mem::replace(&mut asked, lane.asked()) != asked && is_idle(traffic);
-        if !is_asked && !(lane.is_draining() && may_close(traffic, &mut grace, cx)) {
+        let goes = is_asked || (lane.is_draining() && may_close(traffic, &mut grace, cx));
+        if !goes {
             return poll;
         }
         told = true;

@@ -201,22 +201,6 @@ impl Cluster {
         Ok(Upgraded::Tunnel(begun.head.headers, Box::new(Tunnel::open(begun.answer, client, watch))))
     }
 
-    /// Who dawdles over a body is not to keep others out meanwhile. A larger one flows from its head on, because a backend
-    /// may refuse it before it has read it.
-    async fn come_ahead(
-        &self,
-        exchange: &Arc<Exchange>,
-        outgoing: &Outgoing<'_>,
-        body: &mut Replay,
-    ) -> Result<(), ForwardError> {
-        let length = outgoing.length.and_then(|length| usize::try_from(length).ok());
-        let Some(ahead) = length.filter(|length| *length <= MAX_AHEAD && !body.is_end()) else { return Ok(()) };
-        let come = poll_fn(|cx| body.poll_ahead(cx, exchange, ahead));
-        let deadline = outgoing.deadline.map_or(CallDeadline::None, CallDeadline::Total);
-        let come = deadline.within(self.wheels.get(exchange.worker()), come).await;
-        come.unwrap_or(Err(BadBody::Broken(BodyError::Stalled))).map_err(ForwardError::Body)
-    }
-
     /// Attempts until one has the head of an answer, or no other may follow.
     async fn ask(
         &self,
@@ -228,7 +212,7 @@ impl Cluster {
         outgoing.retry.requested(&self.resilience);
         let retries = Retries::new(outgoing.retry, &self.resilience, idempotent, outgoing.deadline);
         let mut body = Replay::new(body, outgoing.max_body, idempotent || self.http2 || retries.repeats());
-        self.come_ahead(exchange, outgoing, &mut body).await?;
+        self.arrived(exchange, outgoing, &mut body).await?;
         let seat = self.bulkhead.enter(outgoing.deadline).await?;
         let mut tries = Tries::new(retries, idempotent);
         loop {
@@ -295,6 +279,22 @@ impl Cluster {
                 retry::pause(self.wheels.get(exchange.worker()), wait).await;
             }
         }
+    }
+
+    /// Waits until a small body has come: who dawdles over it is not to keep others out meanwhile. A larger one flows from
+    /// its head on, because a backend may refuse it before it has read it.
+    async fn arrived(
+        &self,
+        exchange: &Arc<Exchange>,
+        outgoing: &Outgoing<'_>,
+        body: &mut Replay,
+    ) -> Result<(), ForwardError> {
+        let length = outgoing.length.and_then(|length| usize::try_from(length).ok());
+        let Some(ahead) = length.filter(|length| *length <= MAX_AHEAD && !body.is_end()) else { return Ok(()) };
+        let come = poll_fn(|cx| body.poll_ahead(cx, exchange, ahead));
+        let deadline = outgoing.deadline.map_or(CallDeadline::None, CallDeadline::Total);
+        let come = deadline.within(self.wheels.get(exchange.worker()), come).await;
+        come.unwrap_or(Err(BadBody::Broken(BodyError::Stalled))).map_err(ForwardError::Body)
     }
 
     /// One attempt, up to the head of the answer.
