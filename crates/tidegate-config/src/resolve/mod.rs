@@ -9,6 +9,7 @@ mod auth;
 mod envelopes;
 mod listeners;
 mod names;
+mod native;
 mod observability;
 mod operate;
 mod path;

@@ -12,6 +12,7 @@ mod forward;
 mod h1;
 mod h2_pool;
 mod h2_stream;
+mod pass;
 pub mod reflection;
 mod resilience;
 mod resolve;
@@ -37,6 +38,7 @@ use self::endpoint::{Endpoint, EndpointSettings, Keepalive};
 pub use self::endpoint::{EndpointState, EndpointView};
 pub use self::forward::{ForwardError, Outgoing};
 pub use self::h1::{BadBody, Fault};
+pub use self::pass::{PassError, Passed, Upload};
 use self::h2_pool::OpenError;
 use self::resilience::Resilience;
 pub use self::resilience::{BreakerState, Condition};
@@ -345,6 +347,12 @@ impl Cluster {
         if retries.made() > 0 {
             self.series.retried(recovered);
         }
+    }
+
+    /// The largest message that passes, in bytes.
+    #[must_use]
+    pub fn max_message(&self) -> usize {
+        self.max_message
     }
 
     /// What a ring of this service goes by for a request with `headers` from `client`; `None` if it has no ring, or the

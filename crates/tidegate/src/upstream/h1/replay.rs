@@ -58,12 +58,12 @@ impl Replay {
     }
 
     /// There is nothing (more) to send.
-    pub(super) fn is_end(&self) -> bool {
+    pub(in crate::upstream) fn is_end(&self) -> bool {
         self.next >= self.kept.len() && (self.ended || self.rest.is_end_stream())
     }
 
     /// The next bytes, which are not empty. Trailers of requests are dropped.
-    pub(super) fn poll_data(
+    pub(in crate::upstream) fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
         exchange: &Exchange,
@@ -124,6 +124,14 @@ impl Replay {
     /// Whether it can begin anew.
     pub(in crate::upstream) fn can_rewind(&self) -> bool {
         self.whole
+    }
+
+    /// It will not begin anew: lets go of what was kept for that.
+    pub(in crate::upstream) fn settle(&mut self) {
+        let next = self.next.min(self.kept.len());
+        self.kept.drain(..next);
+        self.next = 0;
+        self.whole = false;
     }
 
     /// Begins anew. Only for a body that can, and whose connection is not used any more: what is sent again there would be
