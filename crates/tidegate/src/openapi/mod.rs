@@ -125,7 +125,9 @@ impl<'a> Row<'a> {
     fn tag(&self) -> &str {
         match &self.compiled.action {
             Action::System(_) | Action::Metrics(_) | Action::GrpcHealth(_) => "system",
-            Action::Transcode(_) | Action::Native(_) | Action::Proxy(_) | Action::Respond(_) | Action::Pending => &self.compiled.service,
+            Action::Transcode(_) | Action::Native(_) | Action::Proxy(_) | Action::Respond(_) | Action::Pending => {
+                &self.compiled.service
+            }
         }
     }
 }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use tidegate_config::valid::{
-    Action as ConfigAction, Body, ErrorFormat, GrpcAction, Methods as ConfigMethods, NativeAction, Policy, ProxyAction, Required,
-    Route, RpcSelector, Service,
+    Action as ConfigAction, Body, ErrorFormat, GrpcAction, Methods as ConfigMethods, NativeAction, Policy, ProxyAction,
+    Required, Route, RpcSelector, Service,
 };
 use tidegate_config::{Code, Diagnostic, Diagnostics, Place, Valid};
 use tidegate_route::{Methods, RouteSpec, Router, RouterBuilder, Template, TemplateOptions};

@@ -79,7 +79,12 @@ impl Passing {
         self.exchange.facts.failed(reject.reason);
         self.exchange.facts.code_is(reject.code());
         let request_id = self.exchange.request_id.as_str();
-        tracing::debug!(request_id, reason = reject.reason.word(), cause = reject.cause.as_deref(), "a call has failed");
+        tracing::debug!(
+            request_id,
+            reason = reject.reason.word(),
+            cause = reject.cause.as_deref(),
+            "a call has failed"
+        );
         self.upload = None;
         self.state = State::Trailers(said.unwrap_or_else(|| wire::status(reject)));
     }

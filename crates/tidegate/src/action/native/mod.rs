@@ -29,9 +29,7 @@ use crate::exchange::{Exchange, Wire};
 use crate::policy::headers::{HeaderRules, clean_answer};
 use crate::policy::metadata::MetadataRules;
 use crate::reject::{Reason, Reject};
-use crate::upstream::{
-    BadBody, CallDeadline, CallError, CallHead, Cluster, OWN_METADATA, PassError, RetryPlan,
-};
+use crate::upstream::{BadBody, CallDeadline, CallError, CallHead, Cluster, OWN_METADATA, PassError, RetryPlan};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
