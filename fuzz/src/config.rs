@@ -72,6 +72,7 @@ fn refers_to_what_exists(valid: &Valid) {
                 let service = valid.services.get(proxy.service);
                 assert!(service.is_some_and(|service| service.protocol == ServiceProtocol::Http));
             }
+            Action::Native(native) => assert!(native.service < valid.services.len() && route.path.is_some()),
             Action::Respond(respond) => assert!(route.path.is_some() && (200..=599).contains(&respond.status)),
         }
     }

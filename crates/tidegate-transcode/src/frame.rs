@@ -7,9 +7,13 @@
 //!
 //! Source: gRPC over HTTP/2, "Length-Prefixed-Message".
 
+mod meter;
+
 use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
+
+pub use self::meter::FrameMeter;
 
 /// Bytes in front of every gRPC message: the compressed flag and the length.
 pub const PREFIX_LEN: usize = 5;

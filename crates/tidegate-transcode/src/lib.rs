@@ -17,6 +17,7 @@ mod content_type;
 mod error;
 mod faults;
 pub mod frame;
+pub mod grpc_web;
 mod http_body;
 mod method;
 mod query;
@@ -28,7 +29,7 @@ mod upload;
 pub use bind::QueryOptions;
 pub use content_type::{check_json, check_json_sequence};
 pub use error::{Fault, MAX_NAME_BYTES, MAX_VIOLATIONS, Reason, RequestError, ResponseError, Stage, Violation};
-pub use frame::{Frame, FrameError, FrameReader};
+pub use frame::{Frame, FrameError, FrameMeter, FrameReader};
 pub use http_body::HttpBody;
 pub use method::{
     AnswerDescription, AnswerKind, BindingDescription, BodyDescription, CallOptions, MAX_QUERY_PARAMETERS, MethodPlan,

@@ -3,6 +3,7 @@
 mod client;
 mod facts;
 mod standing;
+mod wire;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use http::{Method, Request, Uri, Version};
 pub use client::{Client, TrustedProxies};
 pub use facts::Facts;
 pub use standing::{LimitLabel, Standing, Standings};
+pub use wire::Wire;
 
 use crate::ids::{ConnInfo, RequestId, WorkerId};
 use crate::time;
@@ -44,6 +46,8 @@ pub struct Exchange {
     pub uri: Uri,
     /// Of the client's side.
     pub version: Version,
+    /// What the client speaks.
+    pub wire: Wire,
     /// The one authority of the request.
     pub host: Option<HeaderValue>,
     /// What the client calls itself.
@@ -79,6 +83,7 @@ impl Exchange {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
+            wire: Wire::of(request.method(), request.version(), headers),
             host: headers.get(header::HOST).cloned().or_else(|| authority(request.uri())),
             user_agent: headers.get(header::USER_AGENT).cloned(),
             trace: TraceContext::begin(headers, intake.sampler, || fastrand::u128(..)),
@@ -100,6 +105,7 @@ impl Exchange {
             method: Method::default(),
             uri: Uri::default(),
             version: Version::default(),
+            wire: Wire::Http,
             host: None,
             user_agent: None,
             trace: None,

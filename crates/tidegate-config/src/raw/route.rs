@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{Json, RawPolicy};
-use crate::decode::{Count, Cx, Decode, Item, Name, Text, raw_struct, scalar};
+use crate::decode::{Count, Cx, Decode, Item, Name, Text, closed_enum, raw_struct, scalar};
 use crate::node::Node;
+use crate::valid::RouteProtocol;
 
 raw_struct! {
     /// A route: which requests, and what is done with them. Also takes the policies.
@@ -36,6 +37,8 @@ raw_struct! {
         body: Text,
         /// Top-level field of the answer that becomes the body.
         response_body: Text,
+        /// `grpc`: calls of gRPC and gRPC-Web clients pass through to the service as they are, without its descriptors.
+        protocol: RouteProtocol,
         /// What the backend of a proxied route is asked instead of the request's own path.
         rewrite: RawRewrite,
         /// Lets clients of a proxied route open a WebSocket to its backend, over HTTP/1.1 or HTTP/2. Without it
@@ -47,7 +50,7 @@ raw_struct! {
         ..policy: RawPolicy,
     }
     later {
-        "protocol" "redirect" "split" "mirror" "match" "headers" "query" "openapi"
+        "redirect" "split" "mirror" "match" "headers" "query" "openapi"
     }
 }
 
@@ -71,6 +74,12 @@ raw_struct! {
         text: Text,
     }
     later { "headers" "file" "html" }
+}
+
+closed_enum! {
+    RouteProtocol {
+        "grpc" => Self::Grpc,
+    }
 }
 
 /// A path with what is needed to point into it.

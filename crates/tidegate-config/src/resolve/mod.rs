@@ -11,6 +11,7 @@ mod envelopes;
 mod limits;
 mod listeners;
 mod names;
+mod native;
 mod observability;
 mod operate;
 mod path;

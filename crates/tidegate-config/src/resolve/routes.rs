@@ -159,8 +159,11 @@ impl Resolver<'_> {
             let help = "it is for routes that pass requests on to an HTTP service";
             self.error_with(Code::Conflict, &websocket.place, "\"websocket\" on a route that is not proxied", help);
         }
-        if raw.respond.is_invalid() {
+        if raw.respond.is_invalid() || raw.protocol.is_invalid() {
             return None;
+        }
+        if let Some(protocol) = raw.protocol.set() {
+            return self.native(item, &protocol.place, service, speaks).map(Action::Native);
         }
         if let Some(respond) = raw.respond.set() {
             return self.respond(raw, respond).map(Action::Respond);
@@ -204,7 +207,7 @@ impl Resolver<'_> {
         let raw = &item.value;
         match (&raw.service, speaks) {
             (Field::Set(service), Some(ServiceProtocol::Grpc)) => {
-                let help = "name an RPC with \"grpc: pkg.Service/Method\"; an HTTP service says \"protocol: http\"";
+                let help = "name an RPC with \"grpc: pkg.Service/Method\"; \"protocol: grpc\" on the route passes all calls through";
                 self.error_with(Code::MissingKey, &service.place, "a route to a gRPC service without an RPC", help);
             }
             (Field::Absent | Field::Null(_), _) => {

@@ -354,11 +354,12 @@ fn folders_of(files: &[PathBuf]) -> Vec<PathBuf> {
     folders
 }
 
-/// What a service speaks if nothing else says so: HTTP, if routes use it and none of them names an RPC.
+/// What a service speaks if nothing else says so: HTTP, if routes use it and none of them names an RPC or passes
+/// gRPC through.
 fn by_routes(service: &str, files: &[File]) -> ServiceProtocol {
     let routes = files.iter().filter_map(|file| file.raw.routes.value()).flatten().map(|route| &route.value);
     let mut users = routes.filter(|route| route.service.value().is_some_and(|name| name.0 == service)).peekable();
-    if users.peek().is_some() && users.all(|route| !names_rpc(route)) {
+    if users.peek().is_some() && users.all(|route| !names_rpc(route) && route.protocol.set().is_none()) {
         return ServiceProtocol::Http;
     }
     ServiceProtocol::Grpc

@@ -47,7 +47,8 @@ pub use resilience::{
     Retry, RetryBudget, RetryOn,
 };
 pub use route::{
-    Action, Body, GrpcAction, Methods, ProxyAction, Respond, Rewrite, RewritePart, Route, RoutePath, RpcSelector,
+    Action, Body, GrpcAction, Methods, NativeAction, ProxyAction, Respond, Rewrite, RewritePart, Route, RoutePath,
+    RouteProtocol, RpcSelector,
 };
 pub use service::{Connections, Descriptors, Endpoint, Keepalive, Service, ServiceProtocol, UpstreamTls};
 pub use validate::Validate;

@@ -55,6 +55,22 @@ pub enum Action {
     Proxy(ProxyAction),
     /// Answer at once.
     Respond(Respond),
+    /// Pass a gRPC call on as it is.
+    Native(NativeAction),
+}
+
+/// `protocol` of a route.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RouteProtocol {
+    /// gRPC and gRPC-Web, passed through.
+    Grpc,
+}
+
+/// A gRPC call that is passed on to a gRPC service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NativeAction {
+    /// Index into `Valid::services`.
+    pub service: usize,
 }
 
 /// A request that is passed on to an HTTP service.

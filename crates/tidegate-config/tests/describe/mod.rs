@@ -113,6 +113,10 @@ fn describe_route(route: &Route, valid: &Valid, out: &mut String) {
                 if proxy.websocket { " websocket" } else { "" }
             );
         }
+        Action::Native(native) => {
+            let service = valid.services.get(native.service).map_or("?", |service| &service.name);
+            let _ = writeln!(out, "  native {service}");
+        }
         Action::Respond(respond) => {
             let body = String::from_utf8_lossy(&respond.body);
             let _ = writeln!(out, "  respond {} {:?} {body}", respond.status, respond.content_type);

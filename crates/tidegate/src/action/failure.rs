@@ -2,6 +2,8 @@
 //!
 //! Sources: RFC 9457 (`problem`), `google/rpc/status.proto` (`status`).
 
+pub mod wire;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -101,6 +103,9 @@ impl FailureStyle {
     /// The whole answer to a refused request.
     #[must_use]
     pub fn respond(&self, exchange: &Exchange, reject: &Reject) -> Response<ResponseBody> {
+        if exchange.wire.is_grpc() {
+            return wire::refused(exchange, reject);
+        }
         let status = self.status(reject);
         let (content_type, body) = self.body(exchange, reject, status);
         let mut response = Response::new(if exchange.head { ResponseBody::Empty } else { ResponseBody::full(body) });

@@ -6,6 +6,7 @@ pub mod grpc_health;
 pub mod health;
 mod leave;
 pub mod metrics;
+pub mod native;
 pub mod proxy;
 pub mod respond;
 pub mod system;
@@ -28,6 +29,8 @@ pub enum Action {
     Transcode(std::sync::Arc<transcode::Transcode>),
     /// HTTP in, HTTP out.
     Proxy(Box<proxy::Proxy>),
+    /// gRPC in, gRPC out.
+    Native(Box<native::Native>),
     /// A fixed answer.
     Respond(respond::Respond),
     /// A path of the gateway itself.
@@ -69,6 +72,7 @@ impl Action {
         match self {
             Self::Transcode(transcode) => transcode.run(exchange, parts, body, path, captures).await,
             Self::Proxy(proxy) => Box::pin(proxy.run(exchange, parts, body, path, captures)).await,
+            Self::Native(native) => Box::pin(native.run(exchange, parts, body, path, captures)).await,
             Self::Respond(respond) => Ok(respond.run()),
             Self::System(system) => Ok(system.run()),
             Self::Metrics(page) => page.answer(&parts.headers).await,

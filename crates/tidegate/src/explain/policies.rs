@@ -100,6 +100,11 @@ impl<'a> Context<'a> {
             let cluster = call.transcode.map(|transcode| &**transcode.cluster());
             return Some(Backend { route: call.route, service: call.service, transcode: call.transcode, cluster });
         }
+        if let Action::Native(native) = &self.compiled.action {
+            let route = table::route(self.valid, self.compiled)?;
+            let service = self.valid.services.iter().find(|service| *service.name == *self.compiled.service)?;
+            return Some(Backend { route, service, transcode: None, cluster: Some(native.cluster()) });
+        }
         let (route, _, service) = self.proxied()?;
         let Action::Proxy(proxy) = &self.compiled.action else { return None };
         Some(Backend { route, service, transcode: None, cluster: Some(proxy.cluster()) })

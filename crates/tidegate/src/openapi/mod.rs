@@ -51,8 +51,8 @@ pub struct About {
 #[must_use]
 pub fn document(snapshot: &Snapshot, about: &About) -> Value {
     let valid: &Valid = &snapshot.valid;
-    // The gRPC health service is no API of JSON, so it is left out.
-    let routes = snapshot.routes.iter().filter(|route| !matches!(route.action, Action::GrpcHealth(_)));
+    // What speaks gRPC is no API of JSON, so it is left out.
+    let routes = snapshot.routes.iter().filter(|r| !matches!(r.action, Action::GrpcHealth(_) | Action::Native(_)));
     let rows: Vec<Row<'_>> = routes.map(|compiled| Row::new(compiled, valid)).collect();
     let scene = Scene { valid, scheme: scheme(valid) };
     let mut components = Components::default();
@@ -108,7 +108,8 @@ impl<'a> Row<'a> {
         }
         let takes_body = match &self.compiled.action {
             Action::Transcode(transcode) => transcode.plan().takes_body(),
-            Action::Proxy(_)
+            Action::Native(_)
+            | Action::Proxy(_)
             | Action::Respond(_)
             | Action::System(_)
             | Action::Metrics(_)
@@ -127,7 +128,9 @@ impl<'a> Row<'a> {
     fn tag(&self) -> &str {
         match &self.compiled.action {
             Action::System(_) | Action::Metrics(_) | Action::GrpcHealth(_) => "system",
-            Action::Transcode(_) | Action::Proxy(_) | Action::Respond(_) | Action::Pending => &self.compiled.service,
+            Action::Transcode(_) | Action::Native(_) | Action::Proxy(_) | Action::Respond(_) | Action::Pending => {
+                &self.compiled.service
+            }
         }
     }
 }
@@ -184,7 +187,7 @@ fn unknown_services(rows: &[Row<'_>], valid: &Valid) -> Vec<String> {
     let used = |index: usize| {
         valid.routes.iter().any(|route| match &route.action {
             ConfigAction::Grpc(grpc) => grpc.service == index,
-            ConfigAction::Proxy(_) | ConfigAction::Respond(_) => false,
+            ConfigAction::Native(_) | ConfigAction::Proxy(_) | ConfigAction::Respond(_) => false,
         })
     };
     let services = valid.services.iter().enumerate().filter(|(index, service)| used(*index) && !known(&service.name));

@@ -45,7 +45,7 @@ pub(super) fn describe(
             let failure = failure(scene, row.config, components);
             json!({"responses": {"default": {"description": "What the service answers."}, "5XX": failure}})
         }
-        (Action::Pending | Action::Respond(_), _) => {
+        (Action::Pending | Action::Native(_) | Action::Respond(_), _) => {
             let failure = failure(scene, row.config, components);
             let unknown = "The descriptors of the service are not known, so neither is what it answers.";
             json!({

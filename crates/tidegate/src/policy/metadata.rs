@@ -75,6 +75,13 @@ impl MetadataRules {
         }
     }
 
+    /// The same rules for calls that pass through: `-bin` metadata is their clients' own.
+    #[must_use]
+    pub fn with_binary(mut self) -> Self {
+        self.allow_binary = true;
+        self
+    }
+
     /// Sorts the headers of `parts` (which are taken out of it) into metadata; `captures` are the decoded path
     /// variables in the order of the template. `room` is for fields that the caller adds later, without growing the map.
     ///

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use tidegate_config::valid::{
-    Action as ConfigAction, Body, ErrorFormat, GrpcAction, Methods as ConfigMethods, Policy, ProxyAction, Required,
-    Route, RpcSelector, Service,
+    Action as ConfigAction, Body, ErrorFormat, GrpcAction, Methods as ConfigMethods, NativeAction, Policy, ProxyAction,
+    Required, Route, RpcSelector, Service,
 };
 use tidegate_config::{Code, Diagnostic, Diagnostics, Place, Valid};
 use tidegate_route::{Methods, RouteSpec, Router, RouterBuilder, Template, TemplateOptions};
@@ -20,6 +20,7 @@ use crate::action::envelope::Shape;
 use crate::action::failure::{FailureStyle, Format};
 use crate::action::grpc_health::{self, GrpcHealth};
 use crate::action::health::{Health, WatchedService};
+use crate::action::native::Native;
 use crate::action::proxy::Proxy;
 use crate::action::respond::Respond;
 use crate::action::system::{Kind, System};
@@ -134,6 +135,7 @@ impl Compiler<'_> {
             }
             ConfigAction::Grpc(grpc) => self.grpc(route, grpc),
             ConfigAction::Proxy(proxy) => self.proxy(route, proxy),
+            ConfigAction::Native(native) => self.native(route, *native),
         }
     }
 
@@ -149,6 +151,16 @@ impl Compiler<'_> {
         let failure = FailureStyle::plain(&route.name, self.format(&route.policy));
         let action = Action::Proxy(Box::new(Proxy::compile(route, proxy, cluster)));
         self.push(route, methods(route), template, &service, &target, action, failure);
+    }
+
+    fn native(&mut self, route: &Route, native: NativeAction) {
+        let Some(running) = self.inputs.services.get(native.service) else { return };
+        let Some(template) = template(route) else { return };
+        let cluster = Arc::clone(&running.cluster);
+        let service = Arc::clone(cluster.name());
+        let failure = self.failure(route);
+        let action = Action::Native(Box::new(Native::compile(route, &template, cluster)));
+        self.push(route, Some(vec!["POST".to_owned()]), template, &service, "grpc", action, failure);
     }
 
     fn grpc(&mut self, route: &Route, grpc: &GrpcAction) {

@@ -245,6 +245,11 @@ fn route(valid: &Valid, route: &Route) -> Described {
             proxy.service = 0;
             service
         }
+        Action::Native(native) => {
+            let service = valid.services.get(native.service).map(|service| service.name.clone());
+            native.service = 0;
+            service
+        }
         Action::Respond(_) => None,
     };
     let envelope = plain.policy.envelope.value.take().and_then(|index| valid.envelopes.get(index));

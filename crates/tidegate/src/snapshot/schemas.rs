@@ -123,7 +123,7 @@ fn wanted(valid: &Valid, service: usize) -> Vec<String> {
                 RpcSelector::Service(name) => name.clone(),
                 RpcSelector::Package(package) => format!("{package}.*"),
             }),
-            Action::Grpc(_) | Action::Proxy(_) | Action::Respond(_) => None,
+            Action::Grpc(_) | Action::Native(_) | Action::Proxy(_) | Action::Respond(_) => None,
         })
         .collect();
     wanted.sort();

@@ -46,7 +46,25 @@ pub struct Finished<'a> {
 /// What stands for a status if none was sent, mostly because the client has gone.
 const NO_ANSWER: u16 = 499;
 
+/// Longer names of methods are no names.
+const MAX_RPC_NAME: usize = 256;
+
 impl Finished<'_> {
+    /// `pkg.Service/Method`: that of the route, or of a call that passes through. No metric may have the latter.
+    #[must_use]
+    pub fn rpc_method(&self) -> Option<&str> {
+        if let Some(method) = &self.route.labels.rpc_method {
+            return Some(method);
+        }
+        if !self.exchange.wire.is_grpc() || self.route.labels.service.is_empty() {
+            return None;
+        }
+        // A client's own text: nothing but what a name may have.
+        let name = self.exchange.uri.path().strip_prefix('/')?;
+        let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"._/".contains(&byte);
+        (name.len() <= MAX_RPC_NAME && name.bytes().all(harmless)).then_some(name)
+    }
+
     /// The status for logs and metrics, which have no word for none.
     #[must_use]
     pub fn status_or_closed(&self) -> u16 {

@@ -150,7 +150,7 @@ fn line<'a>(finished: &'a Finished<'_>) -> AccessLine<'a> {
         route: named(&labels.route),
         service: named(&labels.service),
         endpoint: finished.endpoint.map(|endpoint| &**endpoint),
-        rpc_method: labels.rpc_method.as_deref(),
+        rpc_method: finished.rpc_method(),
         status: Some(finished.status_or_closed()),
         grpc_status: finished.grpc_status.map(Code::name),
         reason: finished.reason.map(|reason| reason.word()),

@@ -11,6 +11,7 @@
 
 mod answer;
 mod error;
+mod raw;
 mod sender;
 
 use std::future::poll_fn;
@@ -51,8 +52,8 @@ pub struct CallHead {
     pub path: PathAndQuery,
     /// Instead of the endpoint's `host:port`.
     pub authority: Option<Authority>,
-    /// Metadata, names in lower case. `te`, `content-type`, `user-agent`, `grpc-accept-encoding` and `grpc-timeout` are
-    /// set by the call.
+    /// Metadata, names in lower case. `te`, `user-agent` and `grpc-timeout` are set by the call, and so are
+    /// `content-type` and `grpc-accept-encoding` if they are not there.
     pub metadata: HeaderMap,
     /// What a ring goes by; see [`Cluster::ring_key`](super::Cluster::ring_key).
     pub ring_key: Option<u64>,
@@ -88,6 +89,14 @@ impl CallDeadline {
             (Self::Total(ours), Some(at)) => Self::Total(ours.min(at)),
             (Self::FirstMessage(ours), Some(at)) => Self::FirstMessage(ours.min(at)),
             (deadline, None) => deadline,
+        }
+    }
+
+    /// The same, or `at` if that comes first; what had no deadline gets one for its first message alone.
+    pub(super) fn until_first(self, at: Option<Instant>) -> Self {
+        match (self, at) {
+            (Self::None, Some(at)) => Self::FirstMessage(at),
+            (deadline, at) => deadline.or_earlier(at),
         }
     }
 
@@ -436,9 +445,10 @@ pub(super) fn request(metadata: HeaderMap, deadline: CallDeadline, now: Instant)
     *request.headers_mut() = metadata;
     let headers = request.headers_mut();
     headers.insert(TE, HeaderValue::from_static("trailers"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    // A call that passes through brings these two from its client.
+    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/grpc"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))));
-    headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(answer::ACCEPTED_CODINGS));
+    headers.entry(GRPC_ACCEPT_ENCODING).or_insert(HeaderValue::from_static(answer::ACCEPTED_CODINGS));
     match (deadline, left) {
         (CallDeadline::Total(_), Some(left)) => headers.insert(GRPC_TIMEOUT, timeout_value(left)),
         _ => headers.remove(GRPC_TIMEOUT),

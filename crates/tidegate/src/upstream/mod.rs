@@ -13,6 +13,7 @@ mod h1;
 mod h2_exchange;
 mod h2_pool;
 mod h2_stream;
+mod pass;
 pub mod reflection;
 mod resilience;
 mod resolve;
@@ -39,6 +40,7 @@ pub use self::endpoint::{EndpointState, EndpointView};
 pub use self::forward::{ForwardError, Outgoing, Upgraded};
 pub use self::h1::{BadBody, Fault, Tunnel};
 use self::h2_pool::OpenError;
+pub use self::pass::{PassError, Passed, Upload};
 use self::resilience::Resilience;
 pub use self::resilience::{BreakerState, Condition};
 pub use self::resolve::{Resolver, keep_resolved};
@@ -354,6 +356,12 @@ impl Cluster {
         if retries.made() > 0 {
             self.series.retried(recovered);
         }
+    }
+
+    /// The largest message that passes, in bytes.
+    #[must_use]
+    pub fn max_message(&self) -> usize {
+        self.max_message
     }
 
     /// What a ring of this service goes by for a request with `headers` from `client`; `None` if it has no ring, or the

@@ -81,7 +81,7 @@ pub fn spans(finished: &Finished<'_>, context: &TraceContext, record: &Record, c
             remote: false,
             state: record.state.clone(),
             kind: Kind::Client,
-            name: finished.route.labels.rpc_method.as_deref().unwrap_or("_OTHER").into(),
+            name: finished.rpc_method().unwrap_or("_OTHER").into(),
             start_ns: clock.unix_ns(attempt.begun),
             end_ns: outcome.end_ns,
             attributes: client_attributes(attempt, finished, &outcome),
@@ -195,6 +195,8 @@ fn client_attributes(attempt: &Attempt, finished: &Finished<'_>, outcome: &Outco
     list.add("rpc.system.name", "grpc");
     if let Some(method) = &finished.route.labels.rpc_method {
         list.name("rpc.method", method);
+    } else if let Some(method) = finished.rpc_method() {
+        list.add("rpc.method", Value::text(method.as_bytes()));
     }
     if let Some(code) = outcome.code {
         // The convention's name since its version 1.39, and the one before, which ours is documented by.

@@ -43,6 +43,26 @@ impl CallSender {
         Ok(())
     }
 
+    /// As [`CallSender::send`], for hand-written bodies: ready when nothing is left of `data`.
+    pub(in crate::upstream) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &mut Bytes,
+    ) -> Poll<Result<(), SendStopped>> {
+        while !data.is_empty() {
+            self.stream.reserve_capacity(data.len().min(PIECE));
+            let room = ready!(self.poll_room(cx))?;
+            let piece = data.split_to(room.min(data.len()));
+            self.stream.send_data(piece, false).map_err(|_| SendStopped)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when the backend takes no more messages.
+    pub(in crate::upstream) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_reset(cx).map(drop)
+    }
+
     /// There are no more messages.
     ///
     /// # Errors

@@ -163,6 +163,14 @@ impl Replay {
         self.whole
     }
 
+    /// It will not begin anew: lets go of what was kept for that.
+    pub(in crate::upstream) fn settle(&mut self) {
+        let next = self.next.min(self.kept.len());
+        self.kept.drain(..next);
+        self.next = 0;
+        self.whole = false;
+    }
+
     /// Begins anew. Only for a body that can, and whose connection is not used any more: what is sent again there would be
     /// read as another request.
     pub(in crate::upstream) fn rewind(&mut self) {
