@@ -19,17 +19,17 @@ use crate::client::{Answer, Http1, Http2, Request};
 use crate::{shop, soon};
 
 /// Top-level keys that a configuration gets if it does not have them.
-const USUAL: [(&str, &str); 5] = [
+const USUAL: [(&str, &str); 4] = [
     ("version:", "version: 1"),
     ("listeners:", "listeners: [{ name: main, address: \"127.0.0.1:0\" }]"),
     ("drain:", "drain: { readiness_delay: 0s, timeout: 5s }"),
     ("runtime:", "runtime: { workers: 2 }"),
-    // Many tests share a few processors, so workers come round late.
-    ("overload:", "overload: null"),
 ];
 
-/// What a configuration without `observability` gets, at its end. Access lines are made, but not between the words of tests.
-const UNSEEN: &str = "observability: { logs: { access: { output: /dev/null } } }\n";
+/// What a configuration gets at its end if it does not have it. Access lines are made, but not between the words of tests;
+/// many tests share a few processors, so workers come round late.
+const AT_THE_END: [(&str, &str); 2] =
+    [("observability:", "observability: { logs: { access: { output: /dev/null } } }"), ("overload:", "overload: null")];
 
 /// `yaml` with what every configuration needs and a test rarely cares about: version, one listener on a free port, two
 /// workers, a short drain, no refusals for lag, and an access log that is out of the way.
@@ -43,11 +43,14 @@ pub fn complete(yaml: &str) -> String {
         }
     }
     text += yaml;
-    if !yaml.lines().any(|line| line.starts_with("observability:")) {
-        if !text.ends_with('\n') {
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    for (key, line) in AT_THE_END {
+        if !yaml.lines().any(|line| line.starts_with(key)) {
+            text.push_str(line);
             text.push('\n');
         }
-        text.push_str(UNSEEN);
     }
     text
 }

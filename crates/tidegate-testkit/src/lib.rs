@@ -23,6 +23,9 @@ pub mod websocket;
 use std::future::Future;
 use std::time::Duration;
 
+/// Clients of real gRPC, for tests alone: the gateway has none of it.
+pub use {tonic, tonic_reflection};
+
 pub use client::{Answer, End, Request, delete, get, post};
 pub use collector::Collector;
 pub use demo::Demo;

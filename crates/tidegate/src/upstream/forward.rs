@@ -452,6 +452,7 @@ impl Cluster {
 }
 
 /// The head of an answer, by the version of HTTP that it came in.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and HTTP/1.1, the usual one, is to allocate nothing")]
 enum Answered {
     Http1(Begun),
     Http2(Box<h2_exchange::Begun>),

@@ -6,10 +6,10 @@ use h2::Reason;
 use protos::core_engine::v1 as pb;
 use protos::core_engine::v1::core_engine_client::CoreEngineClient;
 use serde_json::json;
+use tidegate_testkit::tonic::transport::Channel;
+use tidegate_testkit::tonic::{Code, Status};
+use tidegate_testkit::tonic_reflection::pb::v1 as reflection;
 use tidegate_testkit::{Answer, End, Engine, Gateway, Peer, Request, Script, get, shop, soon};
-use tonic::transport::Channel;
-use tonic::{Code, Status};
-use tonic_reflection::pb::v1 as reflection;
 
 /// A route through to the shop; `more` is YAML at the top level.
 pub(super) fn config(address: std::net::SocketAddr, route: &str, more: &str) -> String {
