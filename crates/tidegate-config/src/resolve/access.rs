@@ -6,7 +6,10 @@ use super::{Resolver, name_of};
 use crate::decode::{Field, Item};
 use crate::diag::{Code, Place};
 use crate::raw::{RawAllow, RawPolicy};
-use crate::valid::{Access, Allow, Origin, Setting};
+use crate::valid::{Access, Allow, Origin, Route, Setting};
+
+/// Most names in one warning.
+const MAX_NAMES: usize = 5;
 
 impl Resolver<'_> {
     /// Reports what is wrong wherever it is inherited to.
@@ -59,12 +62,19 @@ impl Resolver<'_> {
             let help = "add \"auth: { default: [NAME], providers: … }\", or name providers here";
             self.error_with(Code::MissingKey, place, "a credential is needed, and there is no provider", help);
         }
-        if providers.is_set && !access.required.value && origin.place.is_none() {
-            let message = "the route says nothing of who may ask, so everybody may";
-            let help = "say \"auth_required: true\" or \"false\" here or under \"defaults\"";
-            self.warn(Code::OpenRoute, route, message, help);
-        }
         access
+    }
+
+    /// Warns, once for all of them, of routes that say nothing of who may ask although there is a way to say it.
+    pub(super) fn check_open_routes(&mut self, routes: &[Route], providers: &KnownProviders) {
+        let is_open = |route: &&Route| !route.access.required.value && route.access.required.origin.place.is_none();
+        let open: Vec<&Route> = routes.iter().filter(is_open).collect();
+        let Some(first) = open.first().filter(|_| providers.is_set) else { return };
+        let names: Vec<String> = open.iter().take(MAX_NAMES).map(|route| format!("\"{}\"", route.name)).collect();
+        let more = if open.len() > MAX_NAMES { format!(" and {} more", open.len() - MAX_NAMES) } else { String::new() };
+        let message = format!("{}{more} say nothing of who may ask, so everybody may", names.join(", "));
+        let help = "say \"auth_required: true\" or \"false\" there or under \"defaults\"";
+        self.warn(Code::OpenRoute, &first.place, message, help);
     }
 }
 

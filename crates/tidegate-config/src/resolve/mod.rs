@@ -74,6 +74,7 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
     };
     let routes = resolver.routes(&scope);
     resolver.check_router(&routes);
+    resolver.check_open_routes(&routes, &known_providers);
     let levels = defaults.map(|defaults| (Level::Defaults, defaults)).into_iter().collect();
     let observability = resolver.observability(main);
     resolver.check_system_routes(&routes, &system_routes, observability.metrics.public_path.as_ref());

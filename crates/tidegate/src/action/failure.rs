@@ -31,6 +31,9 @@ pub struct FailureStyle {
     pub status_map: StatusMap,
     /// A route to gRPC: `problem` then names the gRPC code.
     pub grpc: bool,
+    /// Whoever speaks gRPC is answered in gRPC: on routes that pass it through, and where there is no route. On others such
+    /// a request is a mistake, which plain HTTP says best.
+    pub speaks_grpc: bool,
 }
 
 /// The format of a failure's body.
@@ -78,13 +81,25 @@ impl FailureStyle {
     /// The style of answers without a route, and of `respond` routes.
     #[must_use]
     pub fn plain(route: &str, format: Format) -> Self {
-        Self { route: route.into(), format, status_map: StatusMap::default(), grpc: false }
+        Self {
+            route: route.into(),
+            format,
+            status_map: StatusMap::default(),
+            grpc: false,
+            speaks_grpc: route.is_empty(),
+        }
     }
 
     /// The style of a route to gRPC.
     #[must_use]
     pub fn grpc(route: &str, format: Format, policy: &Policy) -> Self {
-        Self { route: route.into(), format, status_map: StatusMap::compile(&policy.status_map), grpc: true }
+        Self {
+            route: route.into(),
+            format,
+            status_map: StatusMap::compile(&policy.status_map),
+            grpc: true,
+            speaks_grpc: false,
+        }
     }
 
     /// The HTTP status of `reject`. What the backend said, and a deadline that passed while it was silent, go through
@@ -103,7 +118,7 @@ impl FailureStyle {
     /// The whole answer to a refused request.
     #[must_use]
     pub fn respond(&self, exchange: &Exchange, reject: &Reject) -> Response<ResponseBody> {
-        if exchange.wire.is_grpc() {
+        if self.speaks_grpc && exchange.wire.is_grpc() {
             return wire::refused(exchange, reject);
         }
         let status = self.status(reject);

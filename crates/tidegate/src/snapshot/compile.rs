@@ -158,7 +158,7 @@ impl Compiler<'_> {
         let Some(template) = template(route) else { return };
         let cluster = Arc::clone(&running.cluster);
         let service = Arc::clone(cluster.name());
-        let failure = self.failure(route);
+        let failure = FailureStyle { speaks_grpc: true, ..self.failure(route) };
         let action = Action::Native(Box::new(Native::compile(route, &template, cluster)));
         self.push(route, Some(vec!["POST".to_owned()]), template, &service, "grpc", action, failure);
     }
