@@ -35,6 +35,7 @@ mod survival;
 mod tokens;
 mod traces;
 mod trading;
+mod trading_failures;
 mod tutorial;
 mod unary;
 mod uploads;
