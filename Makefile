@@ -10,9 +10,9 @@ FUZZ_SECONDS ?= 60
 .PHONY: run test check lint fmt deny doc unit bench fuzz docs golden conformance
 
 ## Build and run the main job on embedded defaults: the core engine and the gateway on 127.0.0.1:8080.
-## EXAMPLE=s1-trading-http or EXAMPLE=s2-config-grpc runs another example, with the demo services.
-EXAMPLE ?= s0-market-data
-BACKEND = $(if $(filter s0-market-data,$(EXAMPLE)),core-engine,demo-services)
+## EXAMPLE=s1 or EXAMPLE=s2 runs another example, with the demo services.
+EXAMPLE ?= s0
+BACKEND = $(if $(filter s0 s0-market-data,$(EXAMPLE)),core-engine,demo-services)
 run:
 	$(CARGO) build --locked --profile fast -p tidegate -p $(BACKEND)
 	./examples/run.sh target/fast $(EXAMPLE)

@@ -2,7 +2,7 @@
 # Starts the backends of an example and the gateway on 127.0.0.1:8080 with its configuration, says what to try, and ends
 # all on Ctrl-C or TERM. `make run` builds and calls it.
 #
-#   examples/run.sh BINDIR [EXAMPLE]        s0-market-data, s1-trading-http or s2-config-grpc
+#   examples/run.sh BINDIR [EXAMPLE]        s0-market-data, s1-trading-http or s2-config-grpc; s0, s1, s2 for short
 set -euo pipefail
 # Each child in a process group of its own, so that Ctrl-C reaches this script alone and the gateway gets one signal:
 # a second one would cut open requests.
@@ -10,7 +10,8 @@ set -m
 
 bin=$(cd "${1:?usage: examples/run.sh BINDIR [EXAMPLE]}" && pwd)
 cd "$(dirname "$0")/.."
-readonly example=${2:-s0-market-data} gateway_port=8080 admin_port=9901
+example=${2:-s0}
+readonly gateway_port=8080 admin_port=9901
 readonly gateway=http://127.0.0.1:$gateway_port admin=http://127.0.0.1:$admin_port
 readonly patience_s=20
 
@@ -21,18 +22,21 @@ fail() {
 
 # Ports of the example's backends, and the program that has them.
 case $example in
-  s0-market-data) ports=(50052) backends=(core-engine) ;;
-  s1-trading-http)
+  s0 | s0-market-data) example=s0-market-data ports=(50052) backends=(core-engine) ;;
+  s1 | s1-trading-http)
+    example=s1-trading-http
     ports=({8101..8107})
     backends=(demo-services --only market-data,orders,strategies,account,risk,configuration,dashboard)
     ;;
-  s2-config-grpc)
+  s2 | s2-config-grpc)
+    example=s2-config-grpc
     ports=(50051 {50053..50056})
     backends=(demo-services --only user-service,order-service,position-service,wallet-service,market-data-service
       --token-secret the-token-secret-of-the-s2-example)
     ;;
   *) fail "there is no example \"$example\" to run: s0-market-data, s1-trading-http, s2-config-grpc" 2 ;;
 esac
+readonly example
 
 children=()
 end() {
@@ -72,9 +76,24 @@ until "$bin/tidegate" healthcheck --url "$gateway/health/readiness" --timeout-ms
 done
 
 if [ "$example" != s0-market-data ]; then
-  echo
-  echo "Ready. What to try is in examples/$example/README.md; the dashboard: $admin/"
-  echo "Ctrl-C ends all."
+  printf '\nReady. Try, in another terminal:\n\n'
+  if [ "$example" = s1-trading-http ]; then
+    cat <<EOF
+  key='x-api-key: tg_desk_key_of_the_example'
+  curl -s -H "\$key" '$gateway/api/v1/market/orderbook/ACME-USD?depth=2'
+  curl -s -H "\$key" --json '{"symbol":"ACME-USD","side":"buy","price":"24.50","quantity":"10"}' $gateway/api/v1/orders
+  curl -s -H "\$key" $gateway/api/v1/orders/active
+  curl -s -X POST $gateway/api/v1/risk/emergency-stop
+EOF
+  else
+    cat <<EOF
+  curl -s --json '{"email":"ann@example.com","password":"correct horse battery","name":"Ann"}' $gateway/api/v1/auth/register
+  curl -s --json '{"email":"ann@example.com","password":"correct horse battery"}' $gateway/api/v1/auth/login
+  curl -s -H 'authorization: Bearer TOKEN' $gateway/api/v1/wallet/balance
+  curl -s $gateway/api/v1/market/symbols
+EOF
+  fi
+  printf '\nMore is in examples/%s/README.md; the dashboard: %s/\n\nCtrl-C ends all.\n' "$example" "$admin"
   wait -n "${children[@]}" || fail "a program has ended with code $?"
   exit 0
 fi

@@ -54,14 +54,7 @@ impl Demo {
     /// If it does not start.
     #[must_use]
     pub fn gateway(&self, name: &str) -> Gateway {
-        let yaml = self.example(name);
-        let folder = TempDir::new().expect("a temporary folder");
-        for entry in std::fs::read_dir(examples().join(name)).expect("an example has files") {
-            let path = entry.expect("a file").path();
-            let to = folder.path().join(path.file_name().expect("a name"));
-            std::fs::copy(&path, to).expect("files can be copied");
-        }
-        Gateway::start_in(folder, &yaml)
+        Gateway::start_in(beside(name), &self.example(name))
     }
 
     /// The configuration of the example `name`, with real ports.
@@ -71,16 +64,26 @@ impl Demo {
     #[must_use]
     pub fn example(&self, name: &str) -> String {
         let path = examples().join(name).join("tidegate.yaml");
-        let mut yaml = std::fs::read_to_string(path).expect("an example has a configuration");
+        let yaml = std::fs::read_to_string(path).expect("an example has a configuration");
+        assert!(yaml.contains("127.0.0.1:8080") && yaml.contains("127.0.0.1:9901"), "the addresses to replace");
+        let yaml = yaml
+            .replace("127.0.0.1:8080", "127.0.0.1:0")
+            .replace("127.0.0.1:9901", "127.0.0.1:0")
+            .replace("access: { output: stdout }", "access: { output: /dev/null }");
+        self.placed_in(&yaml)
+    }
+
+    /// `yaml` with the addresses of these services in place of their usual ones. An example whose services end one by
+    /// one is placed in several of these.
+    #[must_use]
+    pub fn placed_in(&self, yaml: &str) -> String {
+        let mut yaml = yaml.to_owned();
         for (service, address) in &self.addresses {
             for host in ["127.0.0.1", "localhost"] {
                 yaml = yaml.replace(&format!("{host}:{}\"", service.port()), &format!("{address}\""));
             }
         }
-        assert!(yaml.contains("127.0.0.1:8080") && yaml.contains("127.0.0.1:9901"), "the addresses to replace");
-        yaml.replace("127.0.0.1:8080", "127.0.0.1:0")
-            .replace("127.0.0.1:9901", "127.0.0.1:0")
-            .replace("access: { output: stdout }", "access: { output: /dev/null }")
+        yaml
     }
 
     /// Ends the services.
@@ -91,4 +94,19 @@ impl Demo {
         drop(self.stop);
         crate::soon(self.serving).await.expect("the services do not panic");
     }
+}
+
+/// A folder with the files of the example `name`.
+///
+/// # Panics
+/// If there is no such example.
+#[must_use]
+pub fn beside(name: &str) -> TempDir {
+    let folder = TempDir::new().expect("a temporary folder");
+    for entry in std::fs::read_dir(examples().join(name)).expect("an example has files") {
+        let path = entry.expect("a file").path();
+        let to = folder.path().join(path.file_name().expect("a name"));
+        std::fs::copy(&path, to).expect("files can be copied");
+    }
+    folder
 }

@@ -109,6 +109,10 @@ impl Position {
             self.cost -= cost;
         }
         let opened = signed.abs() - closes;
+        if opened.is_zero() {
+            // Decimals know a zero below zero, and a flat position must not show it.
+            return;
+        }
         let opened = if signed.is_sign_negative() { -opened } else { opened };
         self.quantity += opened;
         self.cost += opened * price;
@@ -128,7 +132,7 @@ mod tests {
             account.fill("X", side, Decimal::from(*price), Decimal::from(signed.abs()));
         }
         let position = &account.positions["X"];
-        assert_eq!(position.quantity, Decimal::from(quantity), "{fills:?}");
+        assert_eq!(position.quantity.to_string(), quantity.to_string(), "{fills:?}");
         assert_eq!(
             position.average_price().map(|price| price.normalize().to_string()).as_deref(),
             average,

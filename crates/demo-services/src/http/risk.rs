@@ -89,7 +89,9 @@ async fn status(State(backends): State<Arc<Backends>>, Caller(id): Caller, param
             let value = (position.quantity * exchange.mark(symbol)).abs();
             json!({ "symbol": symbol, "value": value, "limit": risk.limits.max_position_value })
         });
-        let loss = (-account.profit(|symbol| exchange.mark(symbol)).total()).max(Decimal::ZERO);
+        let total = account.profit(|symbol| exchange.mark(symbol)).total();
+        // Not `-0`, which nobody who loses nothing should read.
+        let loss = if total < Decimal::ZERO { -total } else { Decimal::ZERO };
         json!({
             "trading": if risk.stop.is_some() { "stopped" } else { "running" },
             "stop": risk.stop,

@@ -287,6 +287,8 @@ async fn an_account_adds_up() {
 async fn risk_limits_refuse_and_an_emergency_stops_everything() {
     let running = Running::start().await;
     let call = |line: &str| running.call(Service::Risk, line);
+    let status = call("GET /api/v1/risk/status").expect(200).await.body;
+    assert_eq!(status["loss"]["value"], "0", "nothing is lost yet");
     let limits = call("GET /api/v1/risk/limits").expect(200).await;
     assert_eq!((limits.header("etag"), &limits.body["version"]), ("\"v1\"", &json!(1)));
     call("GET /api/v1/risk/limits").header("if-none-match", "*").expect(304).await;

@@ -41,6 +41,7 @@ mod survival;
 mod tokens;
 mod traces;
 mod trading;
+mod trading_failures;
 mod tunnel;
 mod tutorial;
 mod unary;

@@ -1,9 +1,17 @@
-//! The example S2, as it is shipped, in front of the real gRPC services: login, every route, errors, and a route that is
-//! added while it runs.
+//! The example S2, as it is shipped, in front of the real gRPC services: login, every route, errors, what services are
+//! told, and a route that is added while it runs.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::time::Duration;
 
 use demo_services::Service;
 use serde_json::{Value, json};
-use tidegate_testkit::{Answer, Demo, Gateway, Request, ask_admin, delete, eventually, get, post};
+use tidegate_testkit::client::Http1;
+use tidegate_testkit::demo::beside;
+use tidegate_testkit::engine::examples;
+use tidegate_testkit::tokens::{claims, hs256};
+use tidegate_testkit::{Answer, Demo, Gateway, Peer, Request, Script, ask_admin, delete, eventually, get, post};
 
 const EXAMPLE: &str = "s2-config-grpc";
 const SECRET: &str = "the-token-secret-of-the-s2-example";
@@ -84,10 +92,65 @@ async fn whoever_logs_in_has_a_wallet_orders_and_positions() {
     assert_eq!(ask(get("/api/v1/positions/ACME-USD"), &token).await["position"]["quantity"], "4");
     let resting = ask(order("SIDE_BUY"), &token).await["order"]["id"].as_str().unwrap().to_owned();
     ask(delete(&format!("/api/v1/orders/{resting}")), &token).await;
+    // Two streams: the changes of her own orders, and the market.
+    // When the service begins to tell of orders cannot be seen from here, so she goes on until she hears of one.
+    let watched = {
+        let mut updates = follow(&gateway, "/api/v1/orders/updates", &token).await;
+        let mut told = pin!(event(&mut updates));
+        loop {
+            let id = ask(order("SIDE_BUY"), &token).await["order"]["id"].clone();
+            ask(delete(&format!("/api/v1/orders/{}", id.as_str().unwrap())), &token).await;
+            if let Ok(told) = tokio::time::timeout(Duration::from_millis(100), &mut told).await {
+                break told;
+            }
+        }
+    };
+    assert!(watched["order"]["id"].as_str().unwrap().starts_with("ord-"), "{watched}");
+    let mut tickers = follow(&gateway, "/api/v1/market/tickers?symbols=ACME-USD", &token).await;
+    assert_eq!(event(&mut tickers).await["ticker"]["last"], "24.50");
+    drop(tickers);
+    // Bob buys what she sells to be flat again.
+    ask(order("SIDE_BUY"), &other).await;
+    let closed = ask(delete("/api/v1/positions/ACME-USD"), &token).await;
+    assert_eq!(closed["position"]["quantity"], "0");
     for path in ["symbols", "ACME-USD/ticker", "ACME-USD/orderbook?depth=2", "ACME-USD/trades"] {
         assert_eq!(gateway.get(&format!("/api/v1/market/{path}")).await.status, 200, "{path}");
     }
+    eventually("each route has had a success", || async { missed(&gateway).await.is_empty() }).await;
     end(demo, gateway).await;
+}
+
+/// A stream of events that has begun.
+async fn follow(gateway: &Gateway, path: &str, token: &str) -> Http1 {
+    let mut http1 = gateway.http1().await;
+    let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\r\n");
+    http1.write(head).await;
+    http1
+}
+
+/// The next event of a stream. Its head is looked at with the first one: an answer begins with its first message.
+async fn event(http1: &mut Http1) -> Value {
+    let (status, headers) = http1.head().await;
+    assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, "text/event-stream"));
+    let event = http1.until("\n\n").await;
+    serde_json::from_str(event.trim().strip_prefix("data: ").unwrap()).unwrap()
+}
+
+/// Routes of the file that no request has had a success on.
+async fn missed(gateway: &Gateway) -> BTreeSet<String> {
+    let listed = gateway.ask_admin(&get("/api/routes")).await.json();
+    let page = gateway.get("/metrics").await;
+    let called = |name: &str| {
+        page.text().lines().any(|line| {
+            line.starts_with("tidegate_http_requests_total{")
+                && line.contains(&format!("route=\"{name}\""))
+                && line.contains("code=\"200\"")
+        })
+    };
+    let routes = listed.as_array().unwrap().iter().filter(|route| route["service"].is_string());
+    let names: Vec<&str> = routes.map(|route| route["name"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 21, "{names:?}");
+    names.into_iter().filter(|name| !called(name)).map(str::to_owned).collect()
 }
 
 #[tokio::test]
@@ -116,6 +179,89 @@ async fn errors_have_the_codes_and_statuses_of_this_system() {
     demo.stop().await;
     check_error(&send(get("/api/v1/wallet/balance")).await, 503, "SERVICE_UNAVAILABLE");
     gateway.stop().await;
+}
+
+/// All codes of gRPC with what this system makes of them, and what a service is told of a request: a scripted backend
+/// stands for the order service.
+#[tokio::test]
+async fn every_code_has_its_status_and_services_are_told_who_asks_and_what() {
+    let demo = Demo::start(&SERVICES[..1], SECRET).await;
+    let mut peer = Peer::start().await;
+    let protos = examples().join("../crates/protos/proto").canonicalize().unwrap();
+    let known = format!(
+        "address: \"{}\", descriptors: [\"{}\"], proto_paths: [\"{}\"]",
+        peer.address(),
+        protos.join("demo/order/v1/order.proto").display(),
+        protos.display(),
+    );
+    let yaml = demo.example(EXAMPLE).replace("address: \"localhost:50053\"", &known);
+    let gateway = Gateway::start_in(beside(EXAMPLE), &yaml);
+    let user = claims("usr-000007", json!({"iss": "demo-services", "email": "ann@example.com"}));
+    let request = with(get("/api/v1/orders/ord-1"), &hs256(SECRET, &user))
+        .header("x-user-id", "usr-someone-else")
+        .header("x-user-email", "somebody@example.com")
+        .header("x-path-order_id", "ord-2");
+    let cases = [
+        (1, 500, "CANCELLED"),
+        (2, 500, "UNKNOWN"),
+        (3, 400, "INVALID_ARGUMENT"),
+        (4, 504, "TIMEOUT"),
+        (5, 404, "NOT_FOUND"),
+        (6, 409, "ALREADY_EXISTS"),
+        (7, 403, "PERMISSION_DENIED"),
+        (8, 500, "RESOURCE_EXHAUSTED"),
+        (9, 500, "FAILED_PRECONDITION"),
+        (10, 500, "ABORTED"),
+        (11, 500, "OUT_OF_RANGE"),
+        (12, 500, "UNIMPLEMENTED"),
+        (13, 500, "INTERNAL"),
+        (14, 503, "SERVICE_UNAVAILABLE"),
+        (15, 500, "DATA_LOSS"),
+        (16, 401, "UNAUTHENTICATED"),
+    ];
+    for (code, status, word) in cases {
+        peer.on("GetOrder", Script::fails(code, "so it is"));
+        check_error(&gateway.send(&request).await, status, word);
+        let call = loop {
+            // Health checks are calls as well.
+            let call = peer.call().await;
+            if call.path == "/demo.order.v1.OrderService/GetOrder" {
+                break call;
+            }
+        };
+        for (name, value) in [
+            ("x-user-id", "usr-000007"),
+            ("x-user-email", "ann@example.com"),
+            ("x-path-order_id", "ord-1"),
+            ("x-forwarded-method", "GET"),
+            ("x-forwarded-path", "/api/v1/orders/ord-1"),
+        ] {
+            assert_eq!(call.metadata.get_all(name).iter().count(), 1, "{name}");
+            assert_eq!(call.text(name), value, "{name}");
+        }
+    }
+    end(demo, gateway).await;
+}
+
+#[tokio::test]
+async fn refusals_of_the_gateway_keep_their_own_statuses() {
+    let (demo, gateway) = start().await;
+    check_error(&gateway.send(&delete("/api/v1/market/symbols")).await, 405, "UNIMPLEMENTED");
+    let wrong = json!({"email": "nobody@example.com", "password": "wrong horse battery"}).to_string();
+    let mut tried = 0;
+    let refused = loop {
+        let answer = gateway.post("/api/v1/auth/login", &wrong).await;
+        if answer.status == 429 {
+            break answer;
+        }
+        check_error(&answer, 401, "UNAUTHENTICATED");
+        tried += 1;
+        assert!(tried < 200, "passwords can be guessed");
+    };
+    check_error(&refused, 429, "RESOURCE_EXHAUSTED");
+    assert!(!refused.header("retry-after").is_empty());
+    assert_eq!(gateway.get("/api/v1/market/symbols").await.status, 200, "others go on");
+    end(demo, gateway).await;
 }
 
 #[tokio::test]
