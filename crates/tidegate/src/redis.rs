@@ -1,7 +1,7 @@
 //! Commands to the Redis that processes share: one connection for each worker, a time for every answer, and a small
 //! breaker, so that a Redis that is down or hangs costs nobody more than a few of those times.
 //!
-//! Connections are made when they are first needed, by a task of the worker, with the sockets of [`dial`]. Whatever is
+//! Connections are made when they are first needed, by a task of the worker, with the sockets of `dial`. Whatever is
 //! no answer (no connection, no answer in time, `LOADING`, `READONLY`, `OOM`, a wrong type) counts as a failure. After
 //! three of them in a row nobody asks for a second; then a task of its own asks once, while requests still do without.
 
