@@ -363,7 +363,7 @@ impl Resolver<'_> {
     }
 
     fn api_key(&mut self, digest: &Item<Name>, raw: &RawApiKey) -> Option<ApiKey> {
-        let Some(bytes) = sha256(&digest.value.0) else {
+        let Some(bytes) = ApiKey::digest_of_hex(&digest.value.0) else {
             let message = "a key of the table is not the SHA-256 of an API key";
             let help = "64 hexadecimal digits, as `tidegate api-key new` prints them";
             self.error_with(Code::InvalidValue, &digest.place, message, help);
@@ -407,18 +407,6 @@ fn is_ours_to_send(name: &str) -> bool {
         .contains(&name)
         && !name.starts_with("x-forwarded-")
         && !name.starts_with("x-path-")
-}
-
-/// 64 hexadecimal digits.
-fn sha256(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    let mut digest = [0; 32];
-    for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(digest)
 }
 
 pub(super) fn names(field: &Field<Vec<Item<Name>>>) -> Vec<String> {

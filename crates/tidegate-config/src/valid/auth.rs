@@ -172,6 +172,21 @@ pub struct ApiKey {
     pub rate: Option<Rate>,
 }
 
+impl ApiKey {
+    /// Reads a digest as configurations write it: 64 hexadecimal digits.
+    #[must_use]
+    pub fn digest_of_hex(text: &str) -> Option<[u8; 32]> {
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        let mut digest = [0; 32];
+        for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(digest)
+    }
+}
+
 /// Who shows a certificate.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certificate {

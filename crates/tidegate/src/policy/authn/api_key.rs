@@ -82,7 +82,7 @@ pub fn read_file(bytes: &[u8]) -> Result<Vec<KeyOf>, FileError> {
     let mut keys = Vec::with_capacity(entries.len());
     for (index, (digest, entry)) in entries.iter().enumerate() {
         let wrong = |what| FileError::Entry(index + 1, what);
-        let digest = sha256(digest).ok_or(wrong("the name is not a SHA-256 of 64 hexadecimal digits"))?;
+        let digest = KeyOf::digest_of_hex(digest).ok_or(wrong("the name is not a SHA-256 of 64 hexadecimal digits"))?;
         let entry = entry.as_object().ok_or(wrong("not an object"))?;
         if entry.keys().any(|key| !["id", "roles", "scopes", "rate"].contains(&key.as_str())) {
             return Err(wrong("known members are id, roles, scopes and rate"));
@@ -105,17 +105,6 @@ pub fn read_file(bytes: &[u8]) -> Result<Vec<KeyOf>, FileError> {
         keys.push(KeyOf { digest, id, roles: list("roles")?, scopes: list("scopes")?, rate });
     }
     Ok(keys)
-}
-
-fn sha256(text: &str) -> Option<Digest> {
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    let mut digest = Digest::default();
-    for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(digest)
 }
 
 #[cfg(test)]
