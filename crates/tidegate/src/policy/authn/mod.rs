@@ -187,12 +187,6 @@ impl Provider {
         }
     }
 
-    /// Whether it looks at the client's certificate.
-    #[must_use]
-    pub fn is_certificate(&self) -> bool {
-        matches!(self.check, Check::Certificate(_))
-    }
-
     /// Who the request is from. `last`: keys that are missing are not waited for.
     pub fn identify(&self, exchange: &Exchange, parts: &Parts, last: bool) -> Verdict {
         let certificate = exchange.conn.certificate.get();
