@@ -102,12 +102,11 @@ struct Sender {
 
 impl Sender {
     async fn run(mut self) {
-        let (mut collector, mut stopped) = (self.collector.clone(), self.stopped.clone());
+        let mut collector = self.collector.clone();
         loop {
             let transport = collector.borrow_and_update().clone().and_then(|collector| self.connect(&collector));
             let stop = tokio::select! {
                 changed = collector.changed() => changed.is_err(),
-                _stopped = stopped.wait_for(|stop| *stop) => true,
                 () = self.serve(transport.as_ref()) => true,
             };
             if stop {
@@ -129,29 +128,54 @@ impl Sender {
         }
     }
 
-    /// Sends batches for ever; without a collector, drops them. Cancel-safe: a batch that is on its way stays in
-    /// [`Sender::unsent`].
+    /// Sends batches until the end is asked for; without a collector, drops them. Cancel-safe: a batch that is on its
+    /// way stays in [`Sender::unsent`].
     async fn serve(&mut self, transport: Option<&Transport>) {
-        let Some(transport) = transport else {
-            loop {
-                // Requests that began while there was a collector still tell of themselves.
-                self.abandon();
-                self.telemetry.tracer.queue().due().await;
-            }
-        };
+        match transport {
+            Some(transport) => self.export(transport).await,
+            None => self.discard().await,
+        }
+    }
+
+    /// Requests that began while there was a collector still tell of themselves.
+    async fn discard(&mut self) {
+        while !self.is_stopping() {
+            self.abandon();
+            self.unless_stopped(self.telemetry.tracer.queue().due()).await;
+        }
+    }
+
+    /// The end is looked at between two attempts and never breaks one off: the collector may have taken that batch
+    /// already, and would get it twice.
+    async fn export(&mut self, transport: &Transport) {
         let mut pause = BACKOFF.0;
-        loop {
+        while !self.is_stopping() {
             if self.unsent.is_none() {
-                self.telemetry.tracer.queue().due().await;
+                self.unless_stopped(self.telemetry.tracer.queue().due()).await;
             }
             match self.send(transport).await {
                 None => pause = BACKOFF.0,
                 Some(asked) => {
                     let jittered = pause.mul_f64(0.8 + 0.4 * fastrand::f64());
-                    sleep(asked.map_or(jittered, |asked| asked.clamp(ASKED.0, ASKED.1))).await;
+                    let delay = asked.map_or(jittered, |asked| asked.clamp(ASKED.0, ASKED.1));
+                    self.unless_stopped(sleep(delay)).await;
                     pause = (pause * 2).min(BACKOFF.1);
                 }
             }
+        }
+    }
+
+    /// Whoever drops the exporter asks for the end as well.
+    fn is_stopping(&self) -> bool {
+        *self.stopped.borrow() || self.stopped.has_changed().is_err()
+    }
+
+    /// Waits for `event`, or until the end is asked for.
+    async fn unless_stopped(&self, event: impl Future<Output = ()>) {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            _stopped = stopped.wait_for(|stop| *stop) => {}
+            () = event => {}
         }
     }
 

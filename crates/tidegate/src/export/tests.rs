@@ -2,7 +2,8 @@
 
 use tidegate_config::Place;
 use tidegate_config::valid::{OtlpProtocol, Tracing};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::ids::PerWorker;
@@ -90,6 +91,39 @@ async fn what_is_left_when_tracing_ends_is_dropped_and_counted() {
         assert_eq!(dropped(), BATCH as u64 + 10);
         assert!(telemetry.tracer.queue().take().is_empty());
     }
+}
+
+/// Reads one request to the end of its body.
+async fn read_request(socket: &mut TcpStream) {
+    let mut bytes = Vec::new();
+    loop {
+        assert_ne!(socket.read_buf(&mut bytes).await.unwrap(), 0, "the whole request comes");
+        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        if bytes.len() >= end + 4 + length.parse::<usize>().unwrap() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_end_waits_for_the_answer_to_what_is_on_its_way() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let telemetry: Arc<Telemetry> = Arc::default();
+    let port = listener.local_addr().unwrap().port();
+    telemetry.tracer.configure(Some(&collector(OtlpProtocol::Http, port)));
+    let exporter = start(&telemetry);
+    push(&telemetry, BATCH);
+    let (mut socket, _) = listener.accept().await.unwrap();
+    read_request(&mut socket).await;
+    let finished = tokio::spawn(exporter.finish());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
+    socket.write_all(answer).await.unwrap();
+    finished.await.unwrap();
+    assert_eq!(telemetry.tracer.queue().dropped(), 0);
+    assert!(tokio::time::timeout(Duration::ZERO, listener.accept()).await.is_err(), "it was sent once");
 }
 
 #[test]

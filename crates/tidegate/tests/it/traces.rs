@@ -289,6 +289,7 @@ async fn check_refusal(mut collector: Collector, refusal: Refusal, again: bool) 
     if again {
         assert_eq!(collector.spans(512).await.len(), 512);
     }
+    // The end breaks off no attempt, so a batch whose answer is on its way is not sent a second time.
     gateway.stop().await;
     assert_eq!(collector.waiting(), 0);
 }
