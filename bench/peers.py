@@ -24,9 +24,9 @@ class Peer:
         self.own_binary = own_binary if self.keys.get("cargo") == "tidegate" else None
 
     def serves(self, scenario):
-        """Whether this peer takes part: those that speak gRPC to their backend in all such scenarios, and in others those
-        that have a configuration for it."""
-        if scenario.BACKEND == "http":
+        """Whether this peer takes part: those that speak gRPC to their backend in all such scenarios without policies, and
+        in others those that have a configuration for it."""
+        if scenario.BACKEND == "http" or scenario.POLICIES:
             return scenario.NAME in self.keys.get("configs", {})
         return "apt" not in self.keys
 

@@ -29,6 +29,7 @@ def load_scenario(name):
     module.NAME = name
     module.FILE = WORK / f"{name}.json"
     module.BACKEND = getattr(module, "BACKEND", "grpc")
+    module.POLICIES = getattr(module, "POLICIES", False)
     module.FILE.write_text(json.dumps({"rpc": getattr(module, "RPC", ""), "exchanges": list(module.exchanges())}))
     return module
 

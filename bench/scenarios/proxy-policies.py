@@ -7,6 +7,7 @@ from orders import order
 
 TITLE = "HTTP proxy with JWT, claim headers, rate limit, request id, JSON access log, metrics"
 BACKEND = "http"
+POLICIES = True
 CONNECTIONS = (64,)
 GOALS = {"envoy": 0.4, "us": 20}
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Uri, Version};
 
-pub use client::{Client, TrustedProxies};
+pub use client::{Client, TrustedProxies, write_address};
 pub use facts::Facts;
 pub use standing::{LimitLabel, Standing, Standings};
 pub use wire::Wire;

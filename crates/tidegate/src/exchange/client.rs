@@ -4,6 +4,7 @@
 //! end, over all lines, for as long as the speaker is trusted. The first address that is not a trusted proxy's is the
 //! client's; whatever stands before it, the client may have written itself.
 
+use std::io::Write as _;
 use std::net::IpAddr;
 
 use http::header::{FORWARDED, HeaderMap, HeaderName};
@@ -56,6 +57,26 @@ impl TrustedProxies {
             }
         }
         client
+    }
+}
+
+/// Appends `ip` as text; `::ffff:1.2.3.4` is `1.2.3.4`.
+pub fn write_address(ip: IpAddr, out: &mut Vec<u8>) {
+    match ip.to_canonical() {
+        // The general way through `fmt` costs as much as ten other fields.
+        IpAddr::V4(address) => {
+            let [first, rest @ ..] = address.octets();
+            let mut number = itoa::Buffer::new();
+            out.extend_from_slice(number.format(first).as_bytes());
+            for octet in rest {
+                out.push(b'.');
+                out.extend_from_slice(number.format(octet).as_bytes());
+            }
+        }
+        IpAddr::V6(address) => {
+            // Writing to memory cannot fail.
+            let _ = write!(out, "{address}");
+        }
     }
 }
 

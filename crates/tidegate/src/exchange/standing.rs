@@ -1,8 +1,10 @@
 //! What the client is told of its limits.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 /// Fields of the draft `draft-ietf-httpapi-ratelimit-headers`.
@@ -76,20 +78,32 @@ impl Standings {
         let Some(Standing { label, remaining, full_in, .. }) = self.tightest() else { return };
         // Rounded up: who comes back too early would find less than was promised.
         let reset = full_in.as_secs() + u64::from(full_in.subsec_nanos() > 0);
-        headers.insert(POLICY, label.policy.clone());
         let (mut left, mut seconds) = (itoa::Buffer::new(), itoa::Buffer::new());
         let (left, seconds) = (left.format(*remaining), seconds.format(reset));
+        // One allocation for three values: the two numbers are parts of the first one.
         let mut text = Vec::with_capacity(label.name.len() + left.len() + seconds.len() + 8);
-        for part in ["\"", &*label.name, "\";r=", left, ";t=", seconds] {
-            text.extend_from_slice(part.as_bytes());
-        }
-        if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(text)) {
-            headers.insert(RATE_LIMIT, value);
-        }
+        text.push(b'"');
+        text.extend_from_slice(label.name.as_bytes());
+        text.extend_from_slice(b"\";r=");
+        let left = append(&mut text, left);
+        text.extend_from_slice(b";t=");
+        let seconds = append(&mut text, seconds);
+        let text = Bytes::from(text);
+        headers.insert(POLICY, label.policy.clone());
         headers.insert(LIMIT, label.limit.clone());
-        headers.insert(REMAINING, HeaderValue::from(*remaining));
-        headers.insert(RESET, HeaderValue::from(reset));
+        for (name, value) in [(RATE_LIMIT, text.clone()), (REMAINING, text.slice(left)), (RESET, text.slice(seconds))] {
+            if let Ok(value) = HeaderValue::from_maybe_shared(value) {
+                headers.insert(name, value);
+            }
+        }
     }
+}
+
+/// Where in `text` the `number` stands that was added to it.
+fn append(text: &mut Vec<u8>, number: &str) -> Range<usize> {
+    let begin = text.len();
+    text.extend_from_slice(number.as_bytes());
+    begin..text.len()
 }
 
 impl Standing {

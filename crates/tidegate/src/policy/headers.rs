@@ -12,7 +12,7 @@ use http::request::Parts;
 use tidegate_config::valid;
 
 use super::hygiene::{connection_names, is_stripped};
-use super::metadata::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, forwarded_for};
+use super::metadata::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, write_forwarded_for};
 use crate::exchange::{Exchange, REQUEST_ID};
 use crate::trace::{BAGGAGE, Sent};
 
@@ -101,7 +101,7 @@ pub fn write_request(exchange: &Exchange, parts: &Parts, rules: &HeaderRules, ou
     let dropped = if headers.contains_key(CONNECTION) { connection_names(headers) } else { Vec::new() };
     let mut trace = Sent::default();
     if let Some(host) = &exchange.host {
-        field(&HOST, host, out);
+        field(&HOST, host.as_bytes(), out);
     }
     for (name, value) in headers {
         let text = name.as_str();
@@ -122,18 +122,19 @@ pub fn write_request(exchange: &Exchange, parts: &Parts, rules: &HeaderRules, ou
         cookies(headers, rules, out);
     }
     for (name, value) in &rules.put {
-        field(name, value, out);
+        field(name, value.as_bytes(), out);
     }
     for (name, value) in exchange.facts.identity().iter().flat_map(|identity| &identity.forward) {
-        field(name, value, out);
+        field(name, value.as_bytes(), out);
     }
-    field(&REQUEST_ID, &exchange.request_id_value(), out);
-    field(&X_FORWARDED_FOR, &forwarded_for(exchange), out);
+    field(&REQUEST_ID, exchange.request_id.as_str().as_bytes(), out);
+    begin(&X_FORWARDED_FOR, out);
+    write_forwarded_for(exchange, out);
+    out.extend_from_slice(b"\r\n");
     if let Some(host) = &exchange.host {
-        field(&X_FORWARDED_HOST, host, out);
+        field(&X_FORWARDED_HOST, host.as_bytes(), out);
     }
-    let scheme = if exchange.conn.tls { "https" } else { "http" };
-    field(&X_FORWARDED_PROTO, &HeaderValue::from_static(scheme), out);
+    field(&X_FORWARDED_PROTO, if exchange.conn.tls { b"https" } else { b"http" }, out);
     let mut context = HeaderMap::new();
     trace.forward(exchange.trace.as_ref(), &mut context);
     context
@@ -141,7 +142,7 @@ pub fn write_request(exchange: &Exchange, parts: &Parts, rules: &HeaderRules, ou
 
 fn pass(name: &HeaderName, value: &HeaderValue, rules: &HeaderRules, out: &mut Vec<u8>) {
     if !rules.gone.contains(name) {
-        field(name, value, out);
+        field(name, value.as_bytes(), out);
     }
 }
 
@@ -158,10 +159,15 @@ fn cookies(headers: &HeaderMap, rules: &HeaderRules, out: &mut Vec<u8>) {
     out.put_slice(b"\r\n");
 }
 
-fn field(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
-    for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-        out.extend_from_slice(part);
-    }
+fn field(name: &HeaderName, value: &[u8], out: &mut Vec<u8>) {
+    begin(name, out);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn begin(name: &HeaderName, out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
 }
 
 /// Takes what belongs to the backend's connection out of the headers of its answer, and applies the route's rules.

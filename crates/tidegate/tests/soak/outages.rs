@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tidegate_testkit::client::Http1;
-use tidegate_testkit::{Program, get};
+use tidegate_testkit::{Program, Redis, get};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
@@ -177,6 +177,54 @@ async fn a_slow_service_slows_no_other() {
         beside.within_ms(0.99)
     );
     assert_eq!((ledger.failed(), others.failed()), (0, 0), "{ledger}\n{others}");
+}
+
+/// Limits that are kept in Redis, which is killed, and stopped, and comes back. The route without limits shows what the
+/// machine itself adds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "soak: make soak"]
+async fn redis_goes_away_under_limits() {
+    let lasts = seconds(10, 3);
+    let mut redis = Redis::start().await;
+    let backends = Backends::start(1, &[]);
+    let limit = "rate_limits: [{ name: shared, limit: 1000000/s, key: ip, store: redis }]";
+    let yaml = format!(
+        "redis: {{ url: '{}' }}\nservices:\n  web: {{ endpoints: {} }}\nroutes:\n  \
+         - {{ name: free, path: /free, service: web, rewrite: {{ path: /web }} }}\n  - {{ name: limited, path: /web, service: web, {limit} }}\n",
+        redis.url(),
+        backends.endpoints()
+    );
+    let mut program = Program::run(BINARY, &yaml);
+    let address = program.listener("main").await;
+    let plan = Plan { rate: 1_000, methods: &["GET"], ..PLAN };
+    let (limited, free) = (Traffic::start(address, plan), Traffic::start(address, Plan { target: "/free", ..plan }));
+    let mut phases = vec![("with Redis", Instant::now())];
+    sleep(lasts).await;
+    redis.kill().await;
+    phases.push(("killed", Instant::now()));
+    sleep(lasts).await;
+    redis.restart().await;
+    phases.push(("back", Instant::now()));
+    sleep(lasts).await;
+    redis.pause();
+    phases.push(("silent", Instant::now()));
+    sleep(lasts).await;
+    redis.resume();
+    phases.push(("back", Instant::now()));
+    sleep(lasts).await;
+    let end = Instant::now();
+    let (limited, free) = (limited.stop().await, free.stop().await);
+    program.terminate();
+    assert_eq!(program.code().await, 0, "{}", program.log());
+    let ends = phases.iter().skip(1).map(|(_, begin)| *begin).chain([end]);
+    let figures = phases.iter().zip(ends).map(|((name, begin), end)| {
+        let (limited, free) = (limited.between(*begin, end), free.between(*begin, end));
+        let of = |ledger: &Ledger| [0.5, 0.99, 0.999].map(|share| format!("{:.2}", ledger.within_ms(share))).join("/");
+        format!("{name}: limited {}, free {}", of(&limited), of(&free))
+    });
+    let figures: Vec<_> = figures.collect();
+    println!("redis_goes_away_under_limits: p50/p99/p99.9 in ms: {}; {limited}", figures.join("; "));
+    assert_eq!((limited.failed(), free.failed()), (0, 0), "{limited}\n{free}");
 }
 
 /// Answers `/length/N` and `/chunks/N` with the first N bytes of an answer, and closes.

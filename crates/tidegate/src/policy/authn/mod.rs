@@ -12,6 +12,7 @@ mod jwt;
 pub mod keys;
 mod tokens;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -190,26 +191,32 @@ impl Provider {
     /// Who the request is from. `last`: keys that are missing are not waited for.
     pub fn identify(&self, exchange: &Exchange, parts: &Parts, last: bool) -> Verdict {
         let certificate = exchange.conn.certificate.get();
-        if let Check::Certificate(certificates) = &self.check {
-            return certificate.map_or(Verdict::Absent, |certificate| certificates.identify(certificate));
-        }
-        let in_queries = match &self.check {
-            Check::ApiKey(_) => InQueries::Any,
-            Check::Token(_) | Check::Certificate(_) => InQueries::WebSockets,
-        };
-        let credential = match credential::find(&self.from, parts, in_queries) {
-            Ok(Some(credential)) => credential,
-            Ok(None) => return Verdict::Absent,
-            Err(refused) => return Verdict::Refused(refused),
-        };
-        if credential.len() > MAX_CREDENTIAL {
-            return Verdict::Refused(Refused::invalid("the credential is too long"));
-        }
         match &self.check {
-            Check::Token(tokens) => tokens.identify(&credential, certificate, last),
-            Check::ApiKey(keys) => keys.identify(&credential),
-            Check::Certificate(_) => Verdict::Absent,
+            Check::Certificate(certificates) => {
+                certificate.map_or(Verdict::Absent, |certificate| certificates.identify(certificate))
+            }
+            Check::Token(tokens) => match self.credential(parts, InQueries::WebSockets) {
+                Ok(credential) => tokens.identify(&credential, certificate, last),
+                Err(verdict) => verdict,
+            },
+            Check::ApiKey(keys) => match self.credential(parts, InQueries::Any) {
+                Ok(credential) => keys.identify(&credential),
+                Err(verdict) => verdict,
+            },
         }
+    }
+
+    /// The credential of its kind in a request.
+    ///
+    /// # Errors
+    /// What is said of a request that has none, or one that cannot be looked at.
+    fn credential<'a>(&self, parts: &'a Parts, in_queries: InQueries) -> Result<Cow<'a, [u8]>, Verdict> {
+        let found = credential::find(&self.from, parts, in_queries).map_err(Verdict::Refused)?;
+        let credential = found.ok_or(Verdict::Absent)?;
+        if credential.len() > MAX_CREDENTIAL {
+            return Err(Verdict::Refused(Refused::invalid("the credential is too long")));
+        }
+        Ok(credential)
     }
 
     /// Takes the credential out of what the backend gets, if it is not to see it.

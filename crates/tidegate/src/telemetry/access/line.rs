@@ -2,12 +2,12 @@
 //!
 //! Credentials, cookies, bodies and query strings have no field, so that no line can hold them.
 
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use tidegate_config::valid::AccessLog;
 
+use crate::exchange::write_address;
 use crate::telemetry::escape;
 use crate::time;
 
@@ -172,22 +172,7 @@ fn client_ip(out: &mut Vec<u8>, value: Option<IpAddr>) {
     let Some(value) = value else { return };
     out.extend_from_slice(key!("client_ip"));
     out.push(b'"');
-    match value.to_canonical() {
-        // The general way through `fmt` costs as much as five other fields.
-        IpAddr::V4(address) => {
-            let [first, rest @ ..] = address.octets();
-            let mut number = itoa::Buffer::new();
-            out.extend_from_slice(number.format(first).as_bytes());
-            for octet in rest {
-                out.push(b'.');
-                out.extend_from_slice(number.format(octet).as_bytes());
-            }
-        }
-        IpAddr::V6(address) => {
-            // Writing to memory cannot fail.
-            let _ = write!(out, "{address}");
-        }
-    }
+    write_address(value, out);
     out.push(b'"');
 }
 

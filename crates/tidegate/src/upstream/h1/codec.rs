@@ -3,6 +3,8 @@
 //! Backends are read with the same care as clients: what two readers could take apart differently is a fault, and its
 //! connection is not used again. Source: RFC 9112.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
@@ -15,6 +17,9 @@ pub(super) const MAX_HEAD: usize = 64 * 1024;
 
 /// Fields of one head.
 const MAX_FIELDS: usize = 128;
+
+/// Room in a head for fields that the gateway adds on the way to the client, so that the map need not grow for them.
+const OURS: usize = 8;
 
 /// Longest line with the size of a chunk, its extensions included.
 const MAX_CHUNK_LINE: usize = 4 * 1024;
@@ -60,16 +65,17 @@ pub(in crate::upstream) struct Head {
 /// # Errors
 /// It is too large or broken, or two framings are possible.
 pub(super) fn take_head(input: &mut BytesMut, scanned: &mut usize, is_head: bool) -> Result<Option<Head>, Fault> {
-    let Some(end) = find(input, scanned, b"\r\n\r\n") else {
+    let Some(end) = find_end(input, scanned) else {
         return if input.len() > MAX_HEAD { Err(Fault("the head is too large")) } else { Ok(None) };
     };
     if end > MAX_HEAD {
         return Err(Fault("the head is too large"));
     }
     let bytes = input.split_to(end).freeze();
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut response = httparse::Response::new(&mut fields);
-    match response.parse(&bytes) {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut response = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    match config.parse_response_with_uninit_headers(&mut response, &bytes, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length == end && !has_bare_line_feed(&bytes) => {}
         Ok(_) => return Err(Fault("the head has broken line ends")),
         Err(httparse::Error::TooManyHeaders) => return Err(Fault("the head has too many fields")),
@@ -84,12 +90,13 @@ pub(super) fn take_head(input: &mut BytesMut, scanned: &mut usize, is_head: bool
     Ok(Some(Head { status, headers, body, keep_alive }))
 }
 
-/// Where the first `pattern` ends. Looks at no byte twice.
-fn find(input: &[u8], scanned: &mut usize, pattern: &[u8; 4]) -> Option<usize> {
-    let from = scanned.saturating_sub(pattern.len() - 1);
-    let found = memchr::memmem::find(input.get(from..).unwrap_or_default(), pattern);
-    *scanned = input.len();
-    found.map(|at| from + at + pattern.len())
+/// Where the empty line ends that ends a head. Looks at no byte twice. A search for the whole pattern would take longer to
+/// prepare than a head is long.
+fn find_end(input: &[u8], scanned: &mut usize) -> Option<usize> {
+    const END: &[u8] = b"\r\n\r\n";
+    let from = std::mem::replace(scanned, input.len());
+    let line_ends = memchr::memchr_iter(b'\n', input.get(from..).unwrap_or_default());
+    line_ends.map(|at| from + at + 1).find(|end| input.get(..*end).is_some_and(|head| head.ends_with(END)))
 }
 
 fn has_bare_line_feed(bytes: &[u8]) -> bool {
@@ -98,7 +105,7 @@ fn has_bare_line_feed(bytes: &[u8]) -> bool {
 
 /// Values are slices of `bytes`.
 fn header_map(bytes: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut headers = HeaderMap::with_capacity(fields.len() + OURS);
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Fault("a field has a broken name"))?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
