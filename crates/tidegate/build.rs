@@ -1,10 +1,15 @@
 //! Tells the program what it was built from: `TIDEGATE_REVISION` and `TIDEGATE_RUSTC`.
 
+use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rerun-if-changed=../../.git/HEAD");
     println!("cargo:rerun-if-changed=build.rs");
+    // Only a file that exists: cargo runs the script, and compiles the crate, each time for one that does not. In a
+    // worktree `.git` is a file, and a source archive has none.
+    if let Some(head) = output("git", &["rev-parse", "--git-path", "HEAD"]).filter(|head| Path::new(head).exists()) {
+        println!("cargo:rerun-if-changed={head}");
+    }
     let revision = output("git", &["rev-parse", "--short", "HEAD"]);
     let rustc = std::env::var("RUSTC").ok().and_then(|rustc| output(&rustc, &["--version"]));
     let rustc = rustc.and_then(|line| line.split_whitespace().nth(1).map(str::to_owned));

@@ -26,6 +26,16 @@ where
     tokio::spawn(Spawned { guarded: guard(what, future) })
 }
 
+/// As [`spawn`], for destructors, which may run where there is no runtime: then `future` is dropped.
+pub fn spawn_or_drop<F>(what: &'static str, future: F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    if tokio::runtime::Handle::try_current().is_ok() {
+        spawn(what, future);
+    }
+}
+
 pin_project! {
     /// A task: what it came to is nobody's business but that of `guard`, which has counted and logged a panic.
     struct Spawned<F> {

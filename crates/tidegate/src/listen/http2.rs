@@ -369,14 +369,15 @@ async fn stream<H: Handle>(conn: &Conn<H>, request: Request<RecvStream>, mut res
     let _sent = send(response, head_only, date, &mut respond, conn).await;
 }
 
-/// The output of `future`, or `None` as soon as the client has given the stream up.
+/// The output of `future`, or `None` as soon as the client has given the stream up. That is looked at first: a request that
+/// came together with its reset, or with the end of its connection, costs the backend nothing.
 async fn unless_reset<F: Future>(respond: &mut SendResponse<Bytes>, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
+        if respond.poll_reset(cx).is_ready() {
+            return Poll::Ready(None);
         }
-        respond.poll_reset(cx).map(|_| None)
+        future.as_mut().poll(cx).map(Some)
     })
     .await
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{Reason as Code, SendStream};
+use h2::Reason as Code;
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{self, Authority, PathAndQuery};
 use http::{Method, Request, StatusCode, Uri, Version};
@@ -20,15 +20,12 @@ use super::attempt::Came;
 use super::endpoint::Endpoint;
 use super::h1::{BadBody, Fault, MAX_INTERIM, NoWire, Outcome, Replay, Sent, Watch};
 use super::h2_pool::{self, OpenError};
-use super::h2_stream::H2Stream;
+use super::h2_stream::{self, H2Stream, Sending};
 use crate::body::BodyError;
 use crate::exchange::Exchange;
 use crate::ids::WorkerId;
 use crate::reject::Reason;
 use crate::time::{Deadline, now};
-
-/// Asked for at once; the backend's window and the connection's share may give less.
-const PIECE: usize = 64 * 1024;
 
 /// What an answer begins with: its head, and the stream that the rest comes on.
 pub(super) struct Begun {
@@ -75,7 +72,7 @@ pub(super) async fn exchange(
     }
     let upload = if no_body { None } else { stream.take_sender() };
     let announced = sent.length.filter(|_| !sent.is_head);
-    let mut upload = upload.map(|stream| Upload { stream, data: Bytes::new(), announced, ended: false });
+    let mut upload = upload.map(|stream| Upload { stream, data: Bytes::new(), announced });
     let mut interim = 0;
     let head = poll_fn(|cx| {
         if let Some(Err(Stopped::Body(bad))) = poll_upload(cx, &mut upload, body, exchange) {
@@ -145,13 +142,12 @@ fn lost(error: &h2::Error) -> Outcome {
     if unseen { Outcome::Unseen(error) } else { Outcome::Lost { error, untouched: false } }
 }
 
-/// The body of a request on its way.
+/// The body of a request on its way. Dropped half-way it cancels the stream.
 struct Upload {
-    stream: SendStream<Bytes>,
+    stream: Sending,
     data: Bytes,
     /// Bytes that the head announced and that have not come yet.
     announced: Option<u64>,
-    ended: bool,
 }
 
 /// Why sending ended.
@@ -162,6 +158,12 @@ enum Stopped {
     Body(BadBody),
 }
 
+impl From<h2_stream::Stopped> for Stopped {
+    fn from(_: h2_stream::Stopped) -> Self {
+        Self::Stream
+    }
+}
+
 /// Goes on with an upload if there is one; how it has ended, if it has.
 fn poll_upload(
     cx: &mut Context<'_>,
@@ -170,20 +172,14 @@ fn poll_upload(
     exchange: &Exchange,
 ) -> Option<Result<(), Stopped>> {
     let Poll::Ready(ended) = upload.as_mut()?.poll(cx, body, exchange) else { return None };
-    if let Some(mut upload) = upload.take()
-        && matches!(ended, Err(Stopped::Body(_)))
-    {
-        // The backend must not take a part for the whole.
-        upload.stream.send_reset(Code::CANCEL);
-    }
+    *upload = None;
     Some(ended)
 }
 
 impl Upload {
     fn poll(&mut self, cx: &mut Context<'_>, body: &mut Replay, exchange: &Exchange) -> Poll<Result<(), Stopped>> {
         loop {
-            // Asked each time, or a reset would go unseen while there is room.
-            if self.stream.poll_reset(cx).is_ready() {
+            if self.stream.poll_stopped(cx).is_ready() {
                 return Poll::Ready(Err(Stopped::Stream));
             }
             if self.data.is_empty() {
@@ -195,34 +191,21 @@ impl Upload {
                     }
                     None => {
                         self.is_whole()?;
-                        self.ended = true;
-                        return Poll::Ready(self.stream.send_data(Bytes::new(), true).map_err(|_| Stopped::Stream));
+                        return Poll::Ready(Ok(self.stream.send(Bytes::new(), true)?));
                     }
                 }
             }
-            let room = ready!(self.poll_room(cx))?;
-            let piece = self.data.split_to(room.min(self.data.len()));
-            self.ended = self.data.is_empty() && body.is_end();
-            if self.ended {
+            let room = ready!(self.stream.poll_room(cx, self.data.len()))?;
+            let piece = self.data.split_to(room);
+            let end = self.data.is_empty() && body.is_end();
+            if end {
                 self.is_whole()?;
             }
-            self.stream.send_data(piece, self.ended).map_err(|_| Stopped::Stream)?;
-            if self.ended {
+            self.stream.send(piece, end)?;
+            if end {
                 return Poll::Ready(Ok(()));
             }
         }
-    }
-
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Stopped>> {
-        self.stream.reserve_capacity(self.data.len().min(PIECE));
-        // `poll_capacity` only tells of changes, so what is there already is looked at first.
-        while self.stream.capacity() == 0 {
-            match ready!(self.stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(Err(Stopped::Stream)),
-            }
-        }
-        Poll::Ready(Ok(self.stream.capacity()))
     }
 
     /// More than the head announced would be another message than the client's.
@@ -239,15 +222,6 @@ impl Upload {
 }
 
 const WRONG_LENGTH: Stopped = Stopped::Body(BadBody::Broken(BodyError::Malformed));
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        // Dropped half-way, the stream would end as if all of the body had come.
-        if !self.ended {
-            self.stream.send_reset(Code::CANCEL);
-        }
-    }
-}
 
 /// The body of an answer. Reads from the backend only when the client takes more.
 pub(super) struct Download {

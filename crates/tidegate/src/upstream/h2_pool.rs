@@ -35,6 +35,7 @@ use tokio::time::{sleep, timeout};
 
 use super::endpoint::{Endpoint, EndpointState};
 use super::h2_stream::{H2Stream, Permit};
+use super::resets::Resets;
 use crate::dial::DialError;
 use crate::ids::WorkerId;
 use crate::{tasks, time};
@@ -47,6 +48,9 @@ const MAX_WAITING: u32 = 1024;
 
 /// How long a call waits for a stream.
 const MAX_WAIT: Duration = Duration::from_millis(250);
+
+/// With this many streams open a connection lets none run on for nobody: they take memory.
+const MOST_WITH_LEFTOVERS: u32 = 1_000;
 
 /// Nobody has asked for an endpoint that is down for this long: stop trying.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
@@ -125,11 +129,14 @@ pub(super) struct Gauge {
     open: AtomicU32,
     /// The peer's `MAX_CONCURRENT_STREAMS`; 0 until its SETTINGS came.
     limit: AtomicU32,
-    /// Streams ever opened; wraps.
+    /// Streams ever opened: HTTP/2 has numbers for 2^30.
     total: AtomicU32,
+    /// The last of them that has the head of its answer.
+    answered: AtomicU32,
     bytes_in: AtomicU64,
     /// The other end of the connection, once there is one.
     peer: OnceLock<SocketAddr>,
+    resets: Resets,
     demand: Arc<Demand>,
 }
 
@@ -139,10 +146,24 @@ impl Gauge {
         self.peer.get().copied()
     }
 
-    pub(super) fn opened(&self) {
+    /// The backend has answered the stream that was opened as `number`.
+    pub(super) fn answered(&self, number: u32) {
+        self.answered.fetch_max(number, Ordering::Relaxed);
+    }
+
+    /// When the stream that was opened as `number` may be reset, which nobody wants any more; `None`: at once.
+    pub(super) fn reset_due(&self, number: u32) -> Option<Instant> {
+        // Backends look at streams in their order.
+        let looked_at = number <= self.answered.load(Ordering::Relaxed);
+        let due = self.resets.due(looked_at, time::now());
+        due.filter(|_| self.open.load(Ordering::Relaxed) < MOST_WITH_LEFTOVERS)
+    }
+
+    /// Counts a stream and gives its number on the connection.
+    pub(super) fn opened(&self) -> u32 {
         self.open.fetch_add(1, Ordering::Relaxed);
-        self.total.fetch_add(1, Ordering::Relaxed);
         self.demand.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.total.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
     pub(super) fn closed(&self) {
@@ -350,8 +371,10 @@ impl Gauge {
             open: AtomicU32::new(0),
             limit: AtomicU32::new(0),
             total: AtomicU32::new(0),
+            answered: AtomicU32::new(0),
             bytes_in: AtomicU64::new(0),
             peer: OnceLock::new(),
+            resets: Resets::new(time::now()),
             demand,
         })
     }

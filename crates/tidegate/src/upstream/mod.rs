@@ -15,6 +15,7 @@ mod h2_pool;
 mod h2_stream;
 mod pass;
 pub mod reflection;
+mod resets;
 mod resilience;
 mod resolve;
 mod retry;

@@ -17,6 +17,7 @@ mod envelopes;
 mod errors;
 mod examples;
 mod explain;
+mod floods;
 mod grpc_web;
 mod handover;
 mod hostile;

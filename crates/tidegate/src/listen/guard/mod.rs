@@ -17,7 +17,7 @@ mod refusal;
 mod whole;
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
 use crate::time::now;
@@ -626,7 +627,9 @@ impl Clock {
         }
         self.sleep.as_mut().reset(deadline.into());
         self.started = true;
-        self.sleep.as_mut().poll(cx)
+        // Whatever the task has done in this turn: tokio's budget would keep a task that has worked much from leaving its
+        // waker, and as this is not asked again before the deadline, nobody would wake it then.
+        pin!(unconstrained(self.sleep.as_mut())).poll(cx)
     }
 }
 

@@ -1,3 +1,5 @@
+use tokio::task::coop::{consume_budget, has_budget_remaining};
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -71,4 +73,23 @@ async fn the_timer_is_moved_only_when_it_must_be() {
     .await;
     std::future::poll_fn(|cx| clock.poll(begun + 60 * SECOND, cx)).await;
     assert_eq!(now(), begun + 60 * SECOND);
+}
+
+/// Nobody asks the timer again before it fires, so it must have been left a waker although tokio's budget for this turn
+/// was used up, as it is after much reading and writing.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_wakes_a_task_that_had_no_budget_left() {
+    let begun = now();
+    let waiting = tokio::spawn(async move {
+        let mut clock = Clock::new(begun + 10 * SECOND, begun + 3600 * SECOND);
+        std::future::poll_fn(|cx| {
+            while has_budget_remaining() {
+                assert!(pin!(consume_budget()).poll(cx).is_ready());
+            }
+            clock.poll(begun + 30 * SECOND, cx)
+        })
+        .await;
+    });
+    tokio::time::timeout(60 * SECOND, waiting).await.expect("the task is woken").unwrap();
+    assert_eq!(now(), begun + 30 * SECOND);
 }

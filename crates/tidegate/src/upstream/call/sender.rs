@@ -4,10 +4,8 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{Reason, SendStream};
 
-/// Asked for at once; the backend's window and the connection's share may give less.
-const PIECE: usize = 64 * 1024;
+use crate::upstream::h2_stream::{Sending, Stopped};
 
 /// The backend takes no more messages. The call's answer says why; a backend may well answer before it has read
 /// everything.
@@ -17,15 +15,25 @@ pub struct SendStopped;
 
 /// Sends request messages, at the pace of the backend. Dropped before [`CallSender::finish`] it cancels the call: the
 /// backend must not take a part of the messages for all of them.
-#[derive(Debug)]
 pub struct CallSender {
-    stream: SendStream<Bytes>,
-    finished: bool,
+    stream: Sending,
+}
+
+impl std::fmt::Debug for CallSender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CallSender").finish_non_exhaustive()
+    }
+}
+
+impl From<Stopped> for SendStopped {
+    fn from(Stopped: Stopped) -> Self {
+        Self
+    }
 }
 
 impl CallSender {
-    pub(super) fn new(stream: SendStream<Bytes>) -> Self {
-        Self { stream, finished: false }
+    pub(super) fn new(stream: Sending) -> Self {
+        Self { stream }
     }
 
     /// Sends framed messages: one or several, or parts of them, each with its five-byte prefix in the same `data` where
@@ -34,13 +42,7 @@ impl CallSender {
     /// # Errors
     /// `SendStopped`: stop sending and read the answer.
     pub async fn send(&mut self, mut data: Bytes) -> Result<(), SendStopped> {
-        while !data.is_empty() {
-            self.stream.reserve_capacity(data.len().min(PIECE));
-            let room = poll_fn(|cx| self.poll_room(cx)).await?;
-            let piece = data.split_to(room.min(data.len()));
-            self.stream.send_data(piece, false).map_err(|_| SendStopped)?;
-        }
-        Ok(())
+        poll_fn(|cx| self.poll_send(cx, &mut data)).await
     }
 
     /// As [`CallSender::send`], for hand-written bodies: ready when nothing is left of `data`.
@@ -50,17 +52,15 @@ impl CallSender {
         data: &mut Bytes,
     ) -> Poll<Result<(), SendStopped>> {
         while !data.is_empty() {
-            self.stream.reserve_capacity(data.len().min(PIECE));
-            let room = ready!(self.poll_room(cx))?;
-            let piece = data.split_to(room.min(data.len()));
-            self.stream.send_data(piece, false).map_err(|_| SendStopped)?;
+            let room = ready!(self.stream.poll_room(cx, data.len()))?;
+            self.stream.send(data.split_to(room), false)?;
         }
         Poll::Ready(Ok(()))
     }
 
     /// Ready when the backend takes no more messages.
     pub(in crate::upstream) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.stream.poll_reset(cx).map(drop)
+        self.stream.poll_stopped(cx)
     }
 
     /// There are no more messages.
@@ -68,30 +68,6 @@ impl CallSender {
     /// # Errors
     /// `SendStopped`, which after the last message means nothing by itself: read the answer.
     pub fn finish(mut self) -> Result<(), SendStopped> {
-        self.finished = true;
-        self.stream.send_data(Bytes::new(), true).map_err(|_| SendStopped)
-    }
-
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, SendStopped>> {
-        // Asked each time, or a reset would go unseen while there is room.
-        if self.stream.poll_reset(cx).is_ready() {
-            return Poll::Ready(Err(SendStopped));
-        }
-        // `poll_capacity` only tells of changes, so what is there already is looked at first.
-        while self.stream.capacity() == 0 {
-            match ready!(self.stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(Err(SendStopped)),
-            }
-        }
-        Poll::Ready(Ok(self.stream.capacity()))
-    }
-}
-
-impl Drop for CallSender {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.stream.send_reset(Reason::CANCEL);
-        }
+        Ok(self.stream.send(Bytes::new(), true)?)
     }
 }
