@@ -15,9 +15,9 @@ use tidegate_config::valid::{EscapedSlashes, Level, ProxyAction, RewritePart, Ro
 use tidegate_route::{Captures, check_query};
 use tidegate_transcode::StreamFormat;
 
-use super::leave::Leave;
 use super::tunnel::Passage;
 use crate::body::{BodyError, RequestBody, ResponseBody};
+use crate::ending::leave::Leave;
 use crate::exchange::Exchange;
 use crate::policy::headers::{HeaderRules, clean_answer, write_request};
 use crate::policy::websocket;

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tidegate_ws::{Follower, code, write_close};
 
-use super::leave::Leave;
 use crate::body::BodyError;
+use crate::ending::leave::Leave;
 use crate::exchange::Exchange;
 use crate::reject::Reason;
 use crate::upstream::Tunnel;

@@ -15,7 +15,9 @@ pub fn take(parts: &mut Parts, random: impl FnOnce() -> [u8; KEY_BYTES]) -> Resu
     Handshake::take(parts, random).map_err(refused)
 }
 
-fn refused(error: HandshakeError) -> Reject {
+/// The refusal of what is no handshake.
+#[must_use]
+pub fn refused(error: HandshakeError) -> Reject {
     let reject = Reject::new(Reason::BadRequest).detail(error.to_string());
     if error.wants_upgrade() { reject.status(StatusCode::UPGRADE_REQUIRED) } else { reject }
 }

@@ -187,8 +187,15 @@ impl Provider {
         }
     }
 
-    /// Who the request is from. `last`: keys that are missing are not waited for.
-    pub fn identify(&self, exchange: &Exchange, parts: &Parts, last: bool) -> Verdict {
+    /// Who the request is from. `last`: keys that are missing are not waited for. `tokens_from`: where the route looks for
+    /// tokens, if it says so.
+    pub fn identify(
+        &self,
+        exchange: &Exchange,
+        parts: &Parts,
+        last: bool,
+        tokens_from: Option<&[CredentialSource]>,
+    ) -> Verdict {
         let certificate = exchange.conn.certificate.get();
         if let Check::Certificate(certificates) = &self.check {
             return certificate.map_or(Verdict::Absent, |certificate| certificates.identify(certificate));
@@ -197,7 +204,7 @@ impl Provider {
             Check::ApiKey(_) => InQueries::Any,
             Check::Token(_) | Check::Certificate(_) => InQueries::WebSockets,
         };
-        let credential = match credential::find(&self.from, parts, in_queries) {
+        let credential = match credential::find(self.sources(tokens_from), parts, in_queries) {
             Ok(Some(credential)) => credential,
             Ok(None) => return Verdict::Absent,
             Err(refused) => return Verdict::Refused(refused),
@@ -213,10 +220,26 @@ impl Provider {
     }
 
     /// Takes the credential out of what the backend gets, if it is not to see it.
-    pub fn strip(&self, parts: &mut Parts) {
+    pub fn strip(&self, parts: &mut Parts, tokens_from: Option<&[CredentialSource]>) {
         if !self.forwards {
-            credential::remove(&self.from, parts);
+            credential::remove(self.sources(tokens_from), parts);
         }
+    }
+
+    /// Where its credentials stand: a route may say that of tokens.
+    fn sources<'a>(&'a self, tokens_from: Option<&'a [CredentialSource]>) -> &'a [CredentialSource] {
+        match &self.check {
+            Check::Token(_) => tokens_from.unwrap_or(&self.from),
+            Check::ApiKey(_) | Check::Certificate(_) => &self.from,
+        }
+    }
+
+    /// Cookies that may hold its credential.
+    pub fn cookies<'a>(&'a self, tokens_from: Option<&'a [CredentialSource]>) -> impl Iterator<Item = &'a str> {
+        self.sources(tokens_from).iter().filter_map(|source| match source {
+            CredentialSource::Cookie(name) => Some(name.as_str()),
+            CredentialSource::Bearer | CredentialSource::Header(_) | CredentialSource::Query(_) => None,
+        })
     }
 }
 
