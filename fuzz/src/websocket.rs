@@ -17,7 +17,7 @@ pub fn websocket(input: &[u8]) {
                 assert!(payload.len() <= LIMITS.message, "{} bytes", payload.len());
                 let mut out = Vec::new();
                 write_frame(*opcode, payload, &mut out);
-                assert_eq!(read(Side::Client, [&out[..]]), [seen.clone()]);
+                assert_eq!(read(Side::Client, [&out[..]]), std::slice::from_ref(seen));
                 let mut follower = Follower::default();
                 follower.follow(&out);
                 assert!(follower.is_between_frames());

@@ -1,7 +1,5 @@
 //! Replays the corpus of the fuzz target, and near relatives of each input, on stable.
 
-#![expect(clippy::expect_used, reason = "a test")]
-
 #[expect(unreachable_pub, reason = "public in the fuzz package, which shares the file")]
 #[path = "../../../fuzz/src/websocket.rs"]
 mod websocket;

@@ -57,14 +57,14 @@ impl Action {
     pub fn takes_sockets(&self) -> bool {
         match self {
             Self::Proxy(proxy) => proxy.takes_sockets(),
-            Self::Realtime(_) => true,
+            // What is not known yet may become one.
+            Self::Realtime(_) | Self::Pending => true,
             Self::Transcode(_)
             | Self::Native(_)
             | Self::Respond(_)
             | Self::System(_)
             | Self::Metrics(_)
-            | Self::GrpcHealth(_)
-            | Self::Pending => false,
+            | Self::GrpcHealth(_) => false,
         }
     }
 

@@ -201,6 +201,8 @@ impl Provider {
             return certificate.map_or(Verdict::Absent, |certificate| certificates.identify(certificate));
         }
         let in_queries = match &self.check {
+            // An endpoint that looks into queries opens WebSockets alone.
+            Check::Token(_) if tokens_from.is_some() => InQueries::Any,
             Check::ApiKey(_) => InQueries::Any,
             Check::Token(_) | Check::Certificate(_) => InQueries::WebSockets,
         };
