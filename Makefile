@@ -53,7 +53,7 @@ ifeq ($(NEXTEST),yes)
 else
 	$(CARGO) test --workspace --locked --lib --bins --tests
 endif
-	$(CARGO) test --locked --doc -p tidegate-route -p tidegate-resilience -p tidegate-jwt -p tidegate-transcode
+	$(CARGO) test --locked --doc -p tidegate-route -p tidegate-resilience -p tidegate-jwt -p tidegate-transcode -p tidegate-ws
 
 ## Requests made up from our own OpenAPI documents against running gateways, by schemathesis.
 .PHONY: contract
@@ -75,7 +75,7 @@ endif
 ## The pure crates' tests on optimised code, where a compiler fault once hid.
 .PHONY: optimised
 optimised:
-	$(CARGO) test --locked --release -p tidegate-route -p tidegate-resilience -p tidegate-jwt -p tidegate-transcode -p tidegate-config
+	$(CARGO) test --locked --release -p tidegate-route -p tidegate-resilience -p tidegate-jwt -p tidegate-transcode -p tidegate-ws -p tidegate-config
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked

@@ -73,6 +73,10 @@ fn refers_to_what_exists(valid: &Valid) {
                 assert!(service.is_some_and(|service| service.protocol == ServiceProtocol::Http));
             }
             Action::Native(native) => assert!(native.service < valid.services.len() && route.path.is_some()),
+            Action::Realtime(realtime) => {
+                let known = |service: usize| service < valid.services.len();
+                assert!(route.path.is_some() && realtime.request.as_ref().is_none_or(|request| known(request.service)));
+            }
             Action::Respond(respond) => assert!(route.path.is_some() && (200..=599).contains(&respond.status)),
         }
     }

@@ -9,3 +9,4 @@ pub mod jwt;
 pub mod market;
 pub mod news;
 pub mod route;
+pub mod websocket;

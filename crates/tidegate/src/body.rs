@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -23,6 +24,11 @@ pub enum BodyError {
     #[error("broken off")]
     BrokenOff,
 }
+
+/// How long an answer may wait for a client that takes nothing of it, where that is not for the listener to say. It stands
+/// among the extensions of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteTimeout(pub Duration);
 
 /// A body whose length or whose frames are only known as they come.
 pub type BodyStream = Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>;

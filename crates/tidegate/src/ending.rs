@@ -3,6 +3,8 @@
 //!
 //! Until then it costs a stream one look at an atomic; one that waits for its backend is woken.
 
+pub mod leave;
+
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -12,7 +12,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Uri, Version};
 
 pub use client::{Client, TrustedProxies, write_address};
-pub use facts::Facts;
+pub use facts::{Facts, SocketEnd};
 pub use standing::{LimitLabel, Standing, Standings};
 pub use wire::Wire;
 

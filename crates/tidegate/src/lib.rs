@@ -4,6 +4,7 @@
 
 // Row 0: plain types.
 pub mod body;
+pub mod clients;
 pub mod ending;
 pub mod identity;
 pub mod ids;
@@ -27,6 +28,8 @@ pub mod redis;
 // Row 3: backends, and what routes demand.
 pub mod policy;
 pub mod upstream;
+// Row 4: WebSockets that end here.
+pub mod realtime;
 // Row 5: what routes do.
 pub mod action;
 // Row 6: one compiled configuration.

@@ -35,6 +35,9 @@ pub async fn run<'s>(
         Err(reject) => return unrouted(snapshot, exchange, &parts.headers, reject).await,
     };
     on_route(route, &parts);
+    if let Some(endpoint) = route.action.realtime() {
+        endpoint.door.has_room(exchange)?;
+    }
     snapshot.reserved.take_from(&mut parts.headers);
     if let Some(asking) = route.limits.admit_early(exchange, &parts.headers)? {
         asking.await?;
@@ -42,7 +45,7 @@ pub async fn run<'s>(
     if let Some(answer) = route.cors.as_ref().and_then(|cors| cors.preflight(&parts)) {
         return answer;
     }
-    check_socket(exchange, &body, route)?;
+    check_socket(exchange, &parts, &body, route)?;
     let pass = route.access.admit(exchange, &mut parts).await?;
     if let Some(asking) = route.limits.admit_late(exchange, &parts.headers)? {
         asking.await?;
@@ -67,8 +70,12 @@ async fn unrouted<T>(
     Err(reject)
 }
 
-/// Over HTTP/2 a request for a WebSocket is no `GET` that an action without one could answer (RFC 8441, section 5).
-fn check_socket(exchange: &Exchange, body: &RequestBody, route: &CompiledRoute) -> Result<(), Reject> {
+/// Over HTTP/2 a request for a WebSocket is no `GET` that an action without one could answer (RFC 8441, section 5). One
+/// that would end here is not for every page.
+fn check_socket(exchange: &Exchange, parts: &Parts, body: &RequestBody, route: &CompiledRoute) -> Result<(), Reject> {
+    if let Some(endpoint) = route.action.realtime() {
+        return endpoint.door.check_origin(&parts.headers);
+    }
     let asks = matches!(body, RequestBody::Socket(_)) && exchange.version == Version::HTTP_2;
     if !asks || route.action.takes_sockets() {
         return Ok(());

@@ -85,6 +85,9 @@ macro_rules! key_name {
     (type_) => {
         "type"
     };
+    (match_) => {
+        "match"
+    };
     ($key:ident) => {
         stringify!($key)
     };

@@ -12,6 +12,7 @@ mod observability;
 mod operate;
 mod policy;
 mod process;
+mod realtime;
 mod route;
 mod service;
 
@@ -22,8 +23,9 @@ pub(crate) use limits::{RawRateLimit, RawRedis};
 pub(crate) use listener::{RawHeadLimits, RawHttp2, RawListener, RawTimeouts, RawTls, RawTlsFiles};
 pub(crate) use observability::{RawAccess, RawMetrics, RawObservability, RawTracing};
 pub(crate) use operate::{RawAdmin, RawClientIp, RawHealth, RawReadiness};
-pub(crate) use policy::{RawBackoff, RawBudget, RawHeaders, RawJson, RawMetadata, RawPolicy, RawRetry};
+pub(crate) use policy::{RawBackoff, RawBudget, RawErrors, RawHeaders, RawJson, RawMetadata, RawPolicy, RawRetry};
 pub(crate) use process::{RawDrain, RawOverload, RawRuntime, RawSystemRoutes, RawWorkers};
+pub(crate) use realtime::{RawRealtime, RawRealtimeAuth, RawRealtimeEndpoint, RawRealtimeLimits, RawRealtimeRequest};
 pub(crate) use route::{PathText, RawRespond, RawRewrite, RawRoute};
 pub(crate) use service::{
     RawBreaker, RawConnections, RawDescriptors, RawHealthCheck, RawOutliers, RawService, RawUpstreamTls,
@@ -59,6 +61,8 @@ raw_struct! {
         routes: Vec<Item<RawRoute>>,
         /// Shapes of answers by name, for the policy `envelope`.
         envelopes: Table<RawEnvelope>,
+        /// WebSockets that end at the gateway.
+        realtime: RawRealtime,
         /// Logs, metrics, traces.
         observability: RawObservability,
         /// The admin API.
@@ -77,6 +81,6 @@ raw_struct! {
         system_routes: RawSystemRoutes,
     }
     later {
-        "realtime" "limits" "merge_slashes"
+        "limits" "merge_slashes"
     }
 }

@@ -54,6 +54,7 @@ impl Resolver<'_> {
             allow: levels.option(|p| nested(&p.auth, |auth| &auth.allow), |raw| Some(allow(raw)), None),
             methods: levels.value(|p| nested(&p.auth, |auth| &auth.methods), |table| methods(&table.0), Vec::new()),
             required,
+            token_from: None,
         };
         let origin = &access.required.origin;
         let unknown = matches!(levels.find(|p| nested(&p.auth, |auth| &auth.providers)), Some((_, Seen::Set(_))));

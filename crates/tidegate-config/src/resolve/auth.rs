@@ -195,7 +195,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn token_source(&mut self, item: &Item<Text>) -> Option<CredentialSource> {
+    pub(super) fn token_source(&mut self, item: &Item<Text>) -> Option<CredentialSource> {
         let (place, name) = item.value.0.split_once(':').unwrap_or((item.value.0.as_str(), ""));
         match (place, name) {
             ("header", "") => Some(CredentialSource::Bearer),

@@ -40,10 +40,7 @@ impl Resolver<'_> {
                 self.error_with(Code::InvalidValue, &list.place, message, "https://*.example.com covers many");
             }
             for item in &list.value {
-                if let Err(fault) = parse(&item.value.0) {
-                    let message = format!("{} {}", item.shown(), fault.message);
-                    self.error_with(Code::InvalidValue, &item.place, message, fault.help);
-                }
+                self.origin(item);
             }
         }
         for item in raw.allow_methods.value().into_iter().flatten() {
@@ -61,6 +58,18 @@ impl Resolver<'_> {
         {
             let help = "no browser remembers a preflight for longer";
             self.error_with(Code::InvalidValue, &item.place, "\"max_age\" is at most 24h", help);
+        }
+    }
+
+    /// An origin, in the form in which browsers write it; reports what is none.
+    pub(super) fn origin(&mut self, item: &Item<Text>) -> Option<AllowedOrigin> {
+        match parse(&item.value.0) {
+            Ok(origin) => Some(origin),
+            Err(fault) => {
+                let message = format!("{} {}", item.shown(), fault.message);
+                self.error_with(Code::InvalidValue, &item.place, message, fault.help);
+                None
+            }
         }
     }
 

@@ -18,6 +18,7 @@ mod path;
 mod patience;
 mod policy;
 mod process;
+mod realtime;
 mod resilience;
 mod respond;
 mod rewrite;
@@ -72,7 +73,10 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
         envelopes: &envelopes,
         envelope_names: &envelope_names,
     };
-    let routes = resolver.routes(&scope);
+    let mut routes = resolver.routes(&scope);
+    let raw_realtime = main.raw.realtime.value().cloned().unwrap_or_default();
+    let realtime = resolver.realtime(&raw_realtime);
+    routes.extend(resolver.realtime_endpoints(&raw_realtime, &scope));
     resolver.check_router(&routes);
     resolver.check_open_routes(&routes, &known_providers);
     let levels = defaults.map(|defaults| (Level::Defaults, defaults)).into_iter().collect();
@@ -94,6 +98,7 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
         drain: resolver.drain(main),
         runtime: resolver.runtime(main),
         overload: resolver.overload(main),
+        realtime,
         observability,
         admin: resolver.admin(main),
         readiness: resolver.readiness(main, &known_services.names),
@@ -156,6 +161,7 @@ impl Resolver<'_> {
                 ("redis", place_of(&raw.redis)),
                 ("drain", place_of(&raw.drain)),
                 ("runtime", place_of(&raw.runtime)),
+                ("realtime", place_of(&raw.realtime)),
                 ("defaults", place_of(&raw.defaults)),
                 ("observability", place_of(&raw.observability)),
                 ("system_routes", place_of(&raw.system_routes)),

@@ -167,7 +167,7 @@ impl Resolver<'_> {
     }
 
     /// A duration within bounds.
-    fn time_within(
+    pub(super) fn time_within(
         &mut self,
         field: &Field<Time>,
         default: Duration,

@@ -57,7 +57,7 @@ impl Resolver<'_> {
 }
 
 /// Prints a tree without expressions, which is what `json` is read as.
-fn print(tree: &Tree, out: &mut Vec<u8>) {
+pub(super) fn print(tree: &Tree, out: &mut Vec<u8>) {
     match tree {
         Tree::Literal(literal) => print_literal(literal, out),
         Tree::Expression(_) | Tree::Text(_) => out.extend_from_slice(b"null"),

@@ -54,7 +54,7 @@ impl Resolver<'_> {
         Some((RpcSelector::Method(name), method.place.clone()))
     }
 
-    fn selector(&mut self, item: &Item<Text>) -> Option<Named> {
+    pub(super) fn selector(&mut self, item: &Item<Text>) -> Option<Named> {
         let text = item.value.0.as_str();
         let selector = match text.split_once('/') {
             Some((service, "*")) if is_dotted(service) => Some(RpcSelector::Service(service.to_owned())),

@@ -211,6 +211,8 @@ pub struct Access {
     pub allow: Setting<Option<Allow>>,
     /// Methods with rules of their own: upper case, each once.
     pub methods: Setting<Vec<(String, Allow)>>,
+    /// Where tokens are looked for; `None`: where their providers look.
+    pub token_from: Option<Vec<CredentialSource>>,
 }
 
 /// Who is let in: whoever meets all of these.

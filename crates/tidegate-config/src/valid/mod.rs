@@ -17,6 +17,7 @@ mod origin;
 mod patience;
 mod policy;
 mod process;
+mod realtime;
 mod resilience;
 mod route;
 mod service;
@@ -42,6 +43,7 @@ pub use policy::{
     MetadataPolicy, MultiSegmentEscape, Policy, StatusOverride, StreamFormat, UnknownPolicy,
 };
 pub use process::{Drain, LagLimits, Overload, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers};
+pub use realtime::{Realtime, RealtimeAction, RealtimeLimits, RealtimeProtocol, RealtimeRequest};
 pub use resilience::{
     Balancing, BalancingPolicy, CircuitBreaker, HashOn, HealthCheck, HealthCheckType, OutlierDetection, Resilience,
     Retry, RetryBudget, RetryOn,
@@ -81,6 +83,8 @@ pub struct Valid {
     pub runtime: Runtime,
     /// When requests are refused for lack of time or memory.
     pub overload: Overload,
+    /// WebSockets that end here; their endpoints are routes.
+    pub realtime: Realtime,
     /// Logs, metrics, traces.
     pub observability: Observability,
     /// The admin API; `None`: there is none.

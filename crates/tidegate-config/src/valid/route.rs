@@ -6,6 +6,7 @@ use crate::diag::Place;
 
 use super::auth::Access;
 use super::policy::Policy;
+use super::realtime::RealtimeAction;
 
 /// One entry of `routes`.
 #[derive(Clone, PartialEq, Debug)]
@@ -57,6 +58,8 @@ pub enum Action {
     Respond(Respond),
     /// Pass a gRPC call on as it is.
     Native(NativeAction),
+    /// End a WebSocket: an endpoint of `realtime`.
+    Realtime(RealtimeAction),
 }
 
 /// `protocol` of a route.

@@ -5,8 +5,8 @@ use std::fmt::{Debug, Write};
 
 use tidegate_config::Valid;
 use tidegate_config::valid::{
-    Action, LagLimits, Level, ListenerLimits, Methods, Overload, Policy, Resilience, Route, ServiceProtocol, Setting,
-    Tree,
+    Action, LagLimits, Level, ListenerLimits, Methods, Overload, Policy, Realtime, Resilience, Route, ServiceProtocol,
+    Setting, Tree,
 };
 
 pub(crate) fn describe(valid: &Valid) -> String {
@@ -76,6 +76,9 @@ pub(crate) fn describe(valid: &Valid) -> String {
     if let Some(redis) = &valid.redis {
         let _ = writeln!(out, "{redis:-?}");
     }
+    if valid.realtime != Realtime::default() {
+        let _ = writeln!(out, "{:?}", valid.realtime);
+    }
     let _ = writeln!(out, "{:?} {:?}", valid.drain, valid.runtime);
     let _ = writeln!(out, "{:?}", valid.observability.logs);
     let _ = writeln!(out, "{:?}", valid.observability.metrics);
@@ -116,6 +119,20 @@ fn describe_route(route: &Route, valid: &Valid, out: &mut String) {
         Action::Native(native) => {
             let service = valid.services.get(native.service).map_or("?", |service| &service.name);
             let _ = writeln!(out, "  native {service}");
+        }
+        Action::Realtime(realtime) => {
+            let _ = writeln!(out, "  websocket {:?}", realtime.protocol);
+            if let Some(request) = &realtime.request {
+                let service = valid.services.get(request.service).map_or("?", |service| &service.name);
+                let needs = request.needs.as_ref().map(|(field, _)| field);
+                let _ = writeln!(out, "  request {service} {} needs {needs:?}", request.rpc);
+                for (name, json) in &request.defaults {
+                    let _ = writeln!(out, "  request default {name} {}", String::from_utf8_lossy(json));
+                }
+            }
+            if let Some(from) = &route.access.token_from {
+                let _ = writeln!(out, "  token_from {from:?}");
+            }
         }
         Action::Respond(respond) => {
             let body = String::from_utf8_lossy(&respond.body);

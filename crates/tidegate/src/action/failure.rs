@@ -161,16 +161,25 @@ impl FailureStyle {
                 as_status(reject, exchange).write_json(&mut out);
                 return ("application/json", out.into());
             }
-            Format::Envelope(shape) => match self.fill(shape, exchange, reject, status, &mut out) {
-                Ok(()) => return ("application/json", out.into()),
-                Err(error) => {
-                    tracing::warn!(route = %self.route, error, "the error envelope failed, the answer is a problem document");
-                    out.clear();
+            Format::Envelope(_) => {
+                if self.fill_envelope(exchange, reject, milliseconds(exchange), &mut out) {
+                    return ("application/json", out.into());
                 }
-            },
+            }
         }
         self.write_problem(exchange, reject, status, &mut out);
         ("application/problem+json", out.into())
+    }
+
+    /// Writes the failure in the envelope, if that is the format; otherwise, and if the envelope fails, nothing.
+    pub fn fill_envelope(&self, exchange: &Exchange, reject: &Reject, duration_ms: f64, out: &mut Vec<u8>) -> bool {
+        let Format::Envelope(shape) = &self.format else { return false };
+        let filled = self.fill(shape, exchange, reject, duration_ms, out);
+        if let Err(error) = &filled {
+            tracing::warn!(route = %self.route, error, "the error envelope failed, the answer has the usual form");
+            out.clear();
+        }
+        filled.is_ok()
     }
 
     fn fill(
@@ -178,7 +187,7 @@ impl FailureStyle {
         shape: &Shape,
         exchange: &Exchange,
         reject: &Reject,
-        status: StatusCode,
+        duration_ms: f64,
         out: &mut Vec<u8>,
     ) -> Result<(), String> {
         let details = reject.backend.as_ref().and_then(|backend| backend.details_json());
@@ -187,12 +196,12 @@ impl FailureStyle {
             message: reject.message(),
             reason: reject.reason.word(),
             code: reject.code().name(),
-            status: status.as_u16(),
+            status: self.status(reject).as_u16(),
             details: details.as_deref().unwrap_or(b"[]"),
             request_id: exchange.request_id.as_str(),
             route: &self.route,
             timestamp: &time::rfc3339(time::unix_ms()),
-            duration_ms: milliseconds(exchange),
+            duration_ms,
         };
         shape.render::<NoResponse>(&facts, None, out).map_err(|error| match error {
             envelope::RenderError::Template(text) => text,

@@ -4,10 +4,10 @@ pub mod envelope;
 pub mod failure;
 pub mod grpc_health;
 pub mod health;
-mod leave;
 pub mod metrics;
 pub mod native;
 pub mod proxy;
+pub mod realtime;
 pub mod respond;
 pub mod system;
 pub mod transcode;
@@ -31,6 +31,8 @@ pub enum Action {
     Proxy(Box<proxy::Proxy>),
     /// gRPC in, gRPC out.
     Native(Box<native::Native>),
+    /// A WebSocket that ends here.
+    Realtime(Box<realtime::Realtime>),
     /// A fixed answer.
     Respond(respond::Respond),
     /// A path of the gateway itself.
@@ -53,7 +55,23 @@ impl Action {
     /// Whether a client may open a WebSocket.
     #[must_use]
     pub fn takes_sockets(&self) -> bool {
-        matches!(self, Self::Proxy(proxy) if proxy.takes_sockets())
+        match self {
+            Self::Proxy(proxy) => proxy.takes_sockets(),
+            // What is not known yet may become one.
+            Self::Realtime(_) | Self::Pending => true,
+            Self::Transcode(_)
+            | Self::Native(_)
+            | Self::Respond(_)
+            | Self::System(_)
+            | Self::Metrics(_)
+            | Self::GrpcHealth(_) => false,
+        }
+    }
+
+    /// The endpoint, if WebSockets end here.
+    #[must_use]
+    pub fn realtime(&self) -> Option<&realtime::Realtime> {
+        if let Self::Realtime(realtime) = self { Some(realtime) } else { None }
     }
 
     /// Runs it for a request that was let in. `path` is the canonical path that `captures` point into.
@@ -73,6 +91,7 @@ impl Action {
             Self::Transcode(transcode) => transcode.run(exchange, parts, body, path, captures).await,
             Self::Proxy(proxy) => Box::pin(proxy.run(exchange, parts, body, path, captures)).await,
             Self::Native(native) => Box::pin(native.run(exchange, parts, body, path, captures)).await,
+            Self::Realtime(realtime) => realtime.open(exchange, parts, body, path, captures),
             Self::Respond(respond) => Ok(respond.run()),
             Self::System(system) => Ok(system.run()),
             Self::Metrics(page) => page.answer(&parts.headers).await,

@@ -15,12 +15,12 @@ use tidegate_config::valid::{EscapedSlashes, Level, ProxyAction, RewritePart, Ro
 use tidegate_route::{Captures, check_query};
 use tidegate_transcode::StreamFormat;
 
-use super::leave::Leave;
 use super::tunnel::Passage;
 use crate::body::{BodyError, RequestBody, ResponseBody};
+use crate::ending::leave::Leave;
 use crate::exchange::Exchange;
 use crate::policy::headers::{HeaderRules, clean_answer, write_request};
-use crate::policy::websocket::{self, Handshake};
+use crate::policy::websocket;
 use crate::reject::{Reason, Reject};
 use crate::time;
 use crate::upstream::{Cluster, ForwardError, Outgoing, RetryPlan, Upgraded};
@@ -97,7 +97,7 @@ impl Proxy {
         captures: &Captures,
     ) -> Result<Response<ResponseBody>, Reject> {
         if let Some(idle) = self.websocket
-            && (websocket::asks(&parts.headers) || matches!(body, RequestBody::Socket(_)))
+            && (tidegate_ws::asks(&parts.headers) || matches!(body, RequestBody::Socket(_)))
         {
             return Box::pin(self.open(exchange, (parts, body, idle), path, captures)).await;
         }
@@ -116,7 +116,7 @@ impl Proxy {
         path: &str,
         captures: &Captures,
     ) -> Result<Response<ResponseBody>, Reject> {
-        let handshake = Handshake::take(&mut parts, || fastrand::u128(..).to_be_bytes())?;
+        let handshake = websocket::take(&mut parts, || fastrand::u128(..).to_be_bytes())?;
         let client = body.take_socket();
         let client = client.ok_or_else(|| Reject::new(Reason::BadRequest).detail("no WebSocket can be opened here"))?;
         let mut outgoing = self.outgoing(exchange, parts, &body, path, captures)?;

@@ -221,7 +221,7 @@ fn routes(snapshot: &Snapshot) -> Vec<Value> {
                 "name": route.name,
                 "path": route.path.as_ref().map(|path| path.template.as_str()),
                 "hosts": route.hosts,
-                "target": match &route.action { Action::Grpc(_) => "grpc", Action::Proxy(_) => "proxy", Action::Respond(_) => "respond", Action::Native(_) => "native" },
+                "target": match &route.action { Action::Grpc(_) => "grpc", Action::Proxy(_) => "proxy", Action::Respond(_) => "respond", Action::Native(_) => "native", Action::Realtime(_) => "websocket" },
                 "origin": route.place.to_string(),
                 "policies": policies,
             })

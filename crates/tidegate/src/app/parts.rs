@@ -41,6 +41,7 @@ pub(super) fn process(valid: &Valid, slots: usize) -> (Process, mpsc::Receiver<O
         page,
         wheels: Arc::new(PerWorker::new(slots, |_| Wheel::new())),
         limiter: Arc::default(),
+        hall: Arc::default(),
     };
     (process, pages)
 }

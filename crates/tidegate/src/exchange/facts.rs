@@ -31,8 +31,20 @@ pub struct Facts {
     code: AtomicU8,
     failed: OnceLock<Reason>,
     identity: OnceLock<Arc<Identity>>,
+    socket: OnceLock<SocketEnd>,
     /// How it stands with its limits.
     pub limits: Standings,
+}
+
+/// What is told of a WebSocket that ended here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketEnd {
+    /// The code of the first close frame, whoever sent it; 1005 if that had none, 1006 if there was no such frame.
+    pub close_code: u16,
+    /// Messages of the client.
+    pub messages_in: u64,
+    /// Messages to the client.
+    pub messages_out: u64,
 }
 
 impl Default for Facts {
@@ -47,6 +59,7 @@ impl Default for Facts {
             code: AtomicU8::new(NO_CODE),
             failed: OnceLock::new(),
             identity: OnceLock::new(),
+            socket: OnceLock::new(),
             limits: Standings::default(),
         }
     }
@@ -94,6 +107,17 @@ impl Facts {
     /// A credential of the request was accepted: it speaks for `identity`.
     pub fn identified(&self, identity: Arc<Identity>) {
         let _first = self.identity.set(identity);
+    }
+
+    /// The WebSocket has ended.
+    pub fn socket_ended(&self, end: SocketEnd) {
+        let _first = self.socket.set(end);
+    }
+
+    /// What is told of a WebSocket that ended here.
+    #[must_use]
+    pub fn socket(&self) -> Option<SocketEnd> {
+        self.socket.get().copied()
     }
 
     /// Who sends the request; `None` if no credential was accepted.

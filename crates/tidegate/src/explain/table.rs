@@ -15,7 +15,7 @@ pub(super) fn route<'a>(valid: &'a Valid, compiled: &CompiledRoute) -> Option<&'
 pub(super) fn grpc<'a>(valid: &'a Valid, route: &'a Route) -> Option<(&'a GrpcAction, &'a Service)> {
     match &route.action {
         Action::Grpc(grpc) => Some((grpc, valid.services.get(grpc.service)?)),
-        Action::Native(_) | Action::Proxy(_) | Action::Respond(_) => None,
+        Action::Native(_) | Action::Proxy(_) | Action::Realtime(_) | Action::Respond(_) => None,
     }
 }
 

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 
+use crate::clients::Seat;
 use crate::ids::ConnInfo;
 use crate::reject::{Reason, Reject};
 use crate::tasks;
 use crate::telemetry::metrics::ConnectionRefusal;
 use crate::time::now;
 
-use super::clients::Seat;
 use super::connection;
 use super::drain::Lane;
 use super::{Handle, Settings, http1};

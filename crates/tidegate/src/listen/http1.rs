@@ -25,7 +25,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
-use crate::body::{AnyBody, BodyError, RequestBody};
+use crate::body::{AnyBody, BodyError, RequestBody, WriteTimeout};
 
 use crate::telemetry::answer::AnswerBody;
 
@@ -152,8 +152,9 @@ async fn answer<H: Handle>(
 
 /// The head of a 101. Its body follows when hyper has let go of the connection.
 fn granted<H: Handle>(conn: &Conn<H>, response: Response<AnswerBody>, offer: Offer, busy: Busy) -> Response<Answer> {
-    let (parts, body) = response.into_parts();
-    *conn.granted.lock() = Some(Box::new(offer.granted(body, busy)));
+    let (mut parts, body) = response.into_parts();
+    let write_timeout = parts.extensions.remove::<WriteTimeout>();
+    *conn.granted.lock() = Some(Box::new(offer.granted(body, busy, write_timeout)));
     let body = AnswerBody::untold(AnyBody::Empty);
     Response::from_parts(parts, Answer { body, broken: None, traffic: Arc::clone(&conn.traffic), _busy: None })
 }

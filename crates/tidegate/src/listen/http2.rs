@@ -22,7 +22,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
-use crate::body::{BodyError, RequestBody};
+use crate::body::{BodyError, RequestBody, WriteTimeout};
 use crate::tasks;
 use crate::time::now;
 
@@ -408,6 +408,8 @@ async fn send<H: Handle>(
     conn: &Conn<H>,
 ) -> Result<(), Gone> {
     let (mut parts, mut body) = response.into_parts();
+    let own = parts.extensions.remove::<WriteTimeout>().map(|WriteTimeout(wait)| wait);
+    let patience = own.unwrap_or(conn.settings().timeouts.write);
     for name in &CONNECTION_FIELDS {
         parts.headers.remove(name);
     }
@@ -427,7 +429,7 @@ async fn send<H: Handle>(
     if ends {
         return Ok(());
     }
-    let mut writer = Writer { timeouts: conn.settings().timeouts, waited: Duration::ZERO, taken: 0 };
+    let mut writer = Writer { patience, own, waited: Duration::ZERO, taken: 0 };
     loop {
         match next_frame(&mut body, &mut out).await? {
             None => {
@@ -490,7 +492,10 @@ async fn break_off(out: &mut SendStream<Bytes>, traffic: &Traffic) {
 
 /// Sends data as fast as the client takes it.
 struct Writer {
-    timeouts: Timeouts,
+    /// How long the client may take nothing.
+    patience: Duration,
+    /// The same, if the answer says so itself.
+    own: Option<Duration>,
     /// Spent waiting for room since `taken` began to be counted.
     waited: Duration,
     /// What the client took meanwhile.
@@ -536,10 +541,9 @@ impl Writer {
         let begun = now();
         let room = self.room(out, body).await;
         self.waited += now().saturating_duration_since(begun);
-        if self.waited >= self.timeouts.write {
+        if self.waited >= self.patience {
             if self.taken < MIN_TAKEN {
-                out.send_reset(Reason::CANCEL);
-                return Err(Gone);
+                return self.give_up(out, body);
             }
             (self.waited, self.taken) = (Duration::ZERO, 0);
         }
@@ -560,11 +564,19 @@ impl Writer {
                 }
             }
         });
-        let Ok(room) = tokio::time::timeout(self.timeouts.write, room).await else {
-            out.send_reset(Reason::CANCEL);
-            return Err(Gone);
-        };
-        room
+        match tokio::time::timeout(self.patience, room).await {
+            Ok(room) => room,
+            Err(_) => self.give_up(out, body),
+        }
+    }
+
+    /// The client takes nothing.
+    fn give_up<T>(&self, out: &mut SendStream<Bytes>, body: &AnswerBody) -> Result<T, Gone> {
+        if self.own.is_some() {
+            body.overdue();
+        }
+        out.send_reset(Reason::CANCEL);
+        Err(Gone)
     }
 }
 

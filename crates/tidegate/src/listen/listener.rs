@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use tidegate_config::valid;
 
+use crate::clients::Clients;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::ListenerSeries;
 
 use super::Settings;
-use super::clients::Clients;
 use super::tls::{self, CertificateView, TlsError};
 
 /// What stays for the life of a listener: its name and where it is.

@@ -5,7 +5,6 @@
 //! binds and loads, [`Control::apply`] publishes it.
 
 mod accept;
-mod clients;
 mod connection;
 mod control;
 mod date;

@@ -110,6 +110,7 @@ impl<'a> Row<'a> {
             Action::Transcode(transcode) => transcode.plan().takes_body(),
             Action::Native(_)
             | Action::Proxy(_)
+            | Action::Realtime(_)
             | Action::Respond(_)
             | Action::System(_)
             | Action::Metrics(_)
@@ -128,9 +129,12 @@ impl<'a> Row<'a> {
     fn tag(&self) -> &str {
         match &self.compiled.action {
             Action::System(_) | Action::Metrics(_) | Action::GrpcHealth(_) => "system",
-            Action::Transcode(_) | Action::Native(_) | Action::Proxy(_) | Action::Respond(_) | Action::Pending => {
-                &self.compiled.service
-            }
+            Action::Transcode(_)
+            | Action::Native(_)
+            | Action::Proxy(_)
+            | Action::Realtime(_)
+            | Action::Respond(_)
+            | Action::Pending => &self.compiled.service,
         }
     }
 }
@@ -187,7 +191,9 @@ fn unknown_services(rows: &[Row<'_>], valid: &Valid) -> Vec<String> {
     let used = |index: usize| {
         valid.routes.iter().any(|route| match &route.action {
             ConfigAction::Grpc(grpc) => grpc.service == index,
-            ConfigAction::Native(_) | ConfigAction::Proxy(_) | ConfigAction::Respond(_) => false,
+            ConfigAction::Native(_) | ConfigAction::Proxy(_) | ConfigAction::Realtime(_) | ConfigAction::Respond(_) => {
+                false
+            }
         })
     };
     let services = valid.services.iter().enumerate().filter(|(index, service)| used(*index) && !known(&service.name));

@@ -45,6 +45,15 @@ pub(super) fn describe(
             let failure = failure(scene, row.config, components);
             json!({"responses": {"default": {"description": "What the service answers."}, "5XX": failure}})
         }
+        (Action::Realtime(endpoint), _) => {
+            let failure = failure(scene, row.config, components);
+            let opened = "A WebSocket (over HTTP/2 a 200, RFC 8441). Each message is one JSON object in text.";
+            let calls = endpoint.calls.as_ref().map(|calls| calls.transcode().plan().method().full_name());
+            let mut operation = json!({"responses": {"101": {"description": opened}, "default": failure}});
+            set(&mut operation, "x-tidegate-websocket", Some(json!({"protocol": "plain"})));
+            set(&mut operation, "x-tidegate-rpc", calls.map(Value::from));
+            operation
+        }
         (Action::Pending | Action::Native(_) | Action::Respond(_), _) => {
             let failure = failure(scene, row.config, components);
             let unknown = "The descriptors of the service are not known, so neither is what it answers.";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use tidegate_config::valid;
+use tidegate_config::valid::{self, CredentialSource};
 
 use super::authn::keys::RemoteKeys;
 use super::authn::{Provider, Refused, Verdict};
@@ -21,6 +21,8 @@ struct Rules {
     /// In the order in which they are asked; not empty.
     providers: Box<[Arc<Provider>]>,
     authz: Authz,
+    /// Where tokens stand, if not where their providers look.
+    tokens_from: Option<Box<[CredentialSource]>>,
     challenge: Challenge,
 }
 
@@ -50,7 +52,16 @@ impl Access {
         let named = access.providers.value.iter().filter_map(|index| providers.get(*index).cloned());
         let providers: Box<[Arc<Provider>]> = named.collect();
         let challenge = Challenge::of(&providers);
-        Self(Some(Box::new(Rules { providers, authz: Authz::compile(access), challenge })))
+        let tokens_from = access.token_from.clone().map(Into::into);
+        Self(Some(Box::new(Rules { providers, authz: Authz::compile(access), tokens_from, challenge })))
+    }
+
+    /// Cookies that may hold a credential.
+    #[must_use]
+    pub fn cookies(&self) -> Vec<String> {
+        let Some(rules) = &self.0 else { return Vec::new() };
+        let cookies = rules.providers.iter().flat_map(|provider| provider.cookies(rules.tokens_from.as_deref()));
+        cookies.map(str::to_owned).collect()
     }
 
     /// Whether everybody may use the route.
@@ -101,7 +112,7 @@ impl Rules {
         let mut nobody = (0, Refused::MISSING);
         let mut wanting = None;
         for (index, provider) in self.providers.iter().enumerate() {
-            match provider.identify(exchange, parts, last) {
+            match provider.identify(exchange, parts, last, self.tokens_from.as_deref()) {
                 Verdict::Absent => {}
                 Verdict::Accepted(identity) => return Found::Identity(index, identity),
                 Verdict::Wanting(keys) => wanting = wanting.or(Some(keys)),
@@ -132,7 +143,7 @@ impl Rules {
             return Err(Reject::new(Reason::Forbidden));
         };
         provider.series.allowed();
-        provider.strip(parts);
+        provider.strip(parts, self.tokens_from.as_deref());
         Ok(pass)
     }
 

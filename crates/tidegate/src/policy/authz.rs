@@ -115,6 +115,7 @@ mod tests {
             providers: Setting::built_in(vec![0]),
             allow: Setting::built_in(allow),
             methods: Setting::built_in(methods),
+            token_from: None,
         })
     }
 

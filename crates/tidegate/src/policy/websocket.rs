@@ -1,201 +1,23 @@
-//! The handshake of a WebSocket that is passed through: what a client must ask, and what a backend is asked. Pure but for
-//! the key of a client that brings none.
-//!
-//! Source: RFC 6455, section 4; RFC 8441 for HTTP/2, where a client needs no key.
+//! Handshakes that are none, as refusals.
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::StatusCode;
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, Version};
+use tidegate_ws::{Handshake, HandshakeError, KEY_BYTES};
 
 use crate::reject::{Reason, Reject};
 
-const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-
-/// Bytes of a key.
-const KEY_BYTES: usize = 16;
-
-/// A handshake that can be passed on.
-#[derive(Debug)]
-pub struct Handshake {
-    key: String,
-    /// What the backend must answer (`Sec-WebSocket-Accept`).
-    pub accept: String,
-    /// The client brought no key, and is told of none.
-    ours: bool,
-    http2: bool,
+/// Checks the handshake, and takes out of the headers what each connection has of its own. `random` makes a key for a
+/// client that brings none.
+///
+/// # Errors
+/// The refusal: 426 where the client has to speak another protocol, otherwise 400.
+pub fn take(parts: &mut Parts, random: impl FnOnce() -> [u8; KEY_BYTES]) -> Result<Handshake, Reject> {
+    Handshake::take(parts, random).map_err(refused)
 }
 
-/// Whether an HTTP/1.1 request asks for a WebSocket.
+/// The refusal of what is no handshake.
 #[must_use]
-pub fn asks(headers: &HeaderMap) -> bool {
-    has_token(headers, &UPGRADE, b"websocket")
-}
-
-impl Handshake {
-    /// Checks the handshake, and takes out of the headers what each connection has of its own. `random` makes a key.
-    ///
-    /// # Errors
-    /// The refusal: 426 for another version, otherwise 400.
-    pub fn take(parts: &mut Parts, random: impl FnOnce() -> [u8; KEY_BYTES]) -> Result<Self, Reject> {
-        let http2 = parts.version == Version::HTTP_2;
-        if parts.method != Method::GET {
-            return Err(bad("a WebSocket is opened with GET"));
-        }
-        if !http2 {
-            if parts.version != Version::HTTP_11 || !has_token(&parts.headers, &CONNECTION, b"upgrade") {
-                return Err(bad("Connection does not name Upgrade"));
-            }
-            let has_body = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-            if has_body || parts.headers.contains_key(TRANSFER_ENCODING) {
-                return Err(bad("a WebSocket is opened without a body"));
-            }
-        }
-        let version = once(&parts.headers, &SEC_WEBSOCKET_VERSION)?;
-        match version.map(HeaderValue::as_bytes) {
-            Some(b"13") => {}
-            None if http2 => {}
-            _ => return Err(bad("only version 13 of WebSocket is spoken here").status(StatusCode::UPGRADE_REQUIRED)),
-        }
-        let key = match once(&parts.headers, &SEC_WEBSOCKET_KEY)? {
-            Some(key) => Some(checked(key).ok_or_else(|| bad("Sec-WebSocket-Key is not 16 bytes in Base64"))?),
-            None if http2 => None,
-            None => return Err(bad("no Sec-WebSocket-Key")),
-        };
-        let ours = key.is_none();
-        let key = key.unwrap_or_else(|| STANDARD.encode(random()));
-        for name in [SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION] {
-            parts.headers.remove(name);
-        }
-        Ok(Self { accept: accept(&key), key, ours, http2 })
-    }
-
-    /// Writes the fields that ask a backend, each with its line end.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n");
-        out.extend_from_slice(b"sec-websocket-key: ");
-        out.extend_from_slice(self.key.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    }
-
-    /// Puts into the headers of a 101, of which what belongs to the backend's connection has been taken out, what
-    /// belongs to the client's.
-    pub fn granted(&self, headers: &mut HeaderMap) {
-        if self.ours {
-            headers.remove(SEC_WEBSOCKET_ACCEPT);
-        }
-        if !self.http2 {
-            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        }
-    }
-}
-
-/// The value that answers `key`.
-fn accept(key: &str) -> String {
-    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key.as_bytes(), GUID].concat()))
-}
-
-fn checked(key: &HeaderValue) -> Option<String> {
-    let bytes = STANDARD.decode(key.as_bytes()).ok()?;
-    (bytes.len() == KEY_BYTES).then(|| key.to_str().ok().map(str::to_owned))?
-}
-
-/// The value of a field that must not be repeated.
-fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Reject> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (_, Some(_)) => Err(bad("a field of the WebSocket handshake is repeated")),
-        (value, None) => Ok(value),
-    }
-}
-
-fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
-    let values = headers.get_all(name).iter();
-    values
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|one| one.trim_ascii().eq_ignore_ascii_case(token))
-}
-
-fn bad(detail: &'static str) -> Reject {
-    Reject::new(Reason::BadRequest).detail(detail)
-}
-
-#[cfg(test)]
-mod tests {
-    use http::Request;
-
-    use super::*;
-
-    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-
-    fn take(method: &str, version: Version, fields: &[(&str, &str)]) -> Result<Handshake, u16> {
-        let mut request = Request::builder().method(method).version(version).uri("/");
-        for (name, value) in fields {
-            request = request.header(*name, *value);
-        }
-        let mut parts = request.body(()).unwrap().into_parts().0;
-        let taken = Handshake::take(&mut parts, || [7; 16]);
-        assert!(taken.is_err() || !parts.headers.contains_key("sec-websocket-key"));
-        taken.map_err(|reject| reject.status.unwrap_or(reject.reason.status()).as_u16())
-    }
-
-    #[test]
-    fn a_handshake_is_answered_as_the_standard_says() {
-        let fields = [
-            ("upgrade", "WebSocket"),
-            ("connection", "keep-alive, Upgrade"),
-            ("sec-websocket-version", "13"),
-            ("sec-websocket-key", KEY),
-        ];
-        let handshake = take("GET", Version::HTTP_11, &fields).unwrap();
-        assert_eq!(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        let mut headers = HeaderMap::new();
-        headers.insert("sec-websocket-accept", HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
-        handshake.granted(&mut headers);
-        assert_eq!(headers.len(), 3);
-    }
-
-    #[test]
-    fn over_http2_a_key_is_not_needed() {
-        let handshake = take("GET", Version::HTTP_2, &[]).unwrap();
-        let mut out = Vec::new();
-        handshake.write(&mut out);
-        assert!(String::from_utf8(out).unwrap().contains("sec-websocket-key: BwcHBwcHBwcHBwcHBwcHBw==\r\n"));
-        let mut headers = HeaderMap::new();
-        headers.insert("sec-websocket-accept", HeaderValue::from_static("x"));
-        handshake.granted(&mut headers);
-        assert!(headers.is_empty());
-        let handshake = take("GET", Version::HTTP_2, &[("sec-websocket-key", KEY)]).unwrap();
-        assert_eq!((handshake.accept.as_str(), handshake.ours), ("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", false));
-    }
-
-    #[test]
-    fn what_is_no_handshake_is_refused() {
-        let base = [("connection", "upgrade"), ("sec-websocket-version", "13"), ("sec-websocket-key", KEY)];
-        let with = |index: usize, value: &'static str| {
-            let mut fields = base.to_vec();
-            fields[index].1 = value;
-            take("GET", Version::HTTP_11, &fields).err()
-        };
-        let more = |field| take("GET", Version::HTTP_11, &[&base[..], &[field]].concat()).err();
-        assert_eq!(take("GET", Version::HTTP_11, &base).err(), None);
-        assert_eq!(take("POST", Version::HTTP_11, &base).err(), Some(400));
-        assert_eq!(take("GET", Version::HTTP_10, &base).err(), Some(400));
-        assert_eq!(with(0, "close"), Some(400));
-        assert_eq!((with(1, "12"), with(1, "13, 8")), (Some(426), Some(426)));
-        for key in ["", "c2hvcnQ=", "!!!!!!!!!!!!!!!!!!!!!!==", "dGhlIHNhbXBsZSBub25jZQ"] {
-            assert_eq!(with(2, key), Some(400), "{key}");
-        }
-        assert_eq!(take("GET", Version::HTTP_11, &base[..2]).err(), Some(400));
-        assert_eq!(take("GET", Version::HTTP_11, &[base[0], base[2]]).err(), Some(426));
-        assert_eq!(more(base[2]), Some(400));
-        assert_eq!((more(("content-length", "1")), more(("content-length", "0"))), (Some(400), None));
-        assert_eq!(more(("transfer-encoding", "chunked")), Some(400));
-    }
+pub fn refused(error: HandshakeError) -> Reject {
+    let reject = Reject::new(Reason::BadRequest).detail(error.to_string());
+    if error.wants_upgrade() { reject.status(StatusCode::UPGRADE_REQUIRED) } else { reject }
 }

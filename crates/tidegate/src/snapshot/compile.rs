@@ -2,6 +2,8 @@
 //!
 //! Nothing here touches the network: schemas and clusters come from outside. All problems are collected.
 
+mod realtime;
+
 use std::sync::Arc;
 
 use tidegate_config::valid::{
@@ -136,6 +138,7 @@ impl Compiler<'_> {
             ConfigAction::Grpc(grpc) => self.grpc(route, grpc),
             ConfigAction::Proxy(proxy) => self.proxy(route, proxy),
             ConfigAction::Native(native) => self.native(route, *native),
+            ConfigAction::Realtime(realtime) => self.realtime(route, realtime),
         }
     }
 
@@ -309,15 +312,19 @@ impl Compiler<'_> {
             ErrorFormat::Problem => Format::Problem,
             ErrorFormat::Status => Format::Status,
             ErrorFormat::Envelope => {
-                let envelope = policy.envelope.value.and_then(|index| self.inputs.valid.envelopes.get(index));
-                let Some(tree) = envelope.and_then(|envelope| envelope.error.as_ref()) else { return Format::Problem };
-                match Shape::compile(tree, &|_| None) {
-                    Ok(shape) => Format::Envelope(Arc::new(shape)),
-                    Err(bad) => {
-                        self.problems.push(Diagnostic::error(Code::InvalidEnvelope, bad.message).at(&bad.place));
-                        Format::Problem
-                    }
-                }
+                self.error_shape(policy).map_or(Format::Problem, |shape| Format::Envelope(Arc::new(shape)))
+            }
+        }
+    }
+
+    /// What the envelope makes of failures, if there is one that does.
+    fn error_shape(&mut self, policy: &Policy) -> Option<Shape> {
+        let envelope = self.inputs.valid.envelopes.get(policy.envelope.value?)?;
+        match Shape::compile(envelope.error.as_ref()?, &|_| None) {
+            Ok(shape) => Some(shape),
+            Err(bad) => {
+                self.problems.push(Diagnostic::error(Code::InvalidEnvelope, bad.message).at(&bad.place));
+                None
             }
         }
     }

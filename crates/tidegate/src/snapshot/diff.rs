@@ -250,6 +250,11 @@ fn route(valid: &Valid, route: &Route) -> Described {
             native.service = 0;
             service
         }
+        Action::Realtime(realtime) => realtime.request.as_mut().and_then(|request| {
+            let service = valid.services.get(request.service).map(|service| service.name.clone());
+            request.service = 0;
+            service
+        }),
         Action::Respond(_) => None,
     };
     let envelope = plain.policy.envelope.value.take().and_then(|index| valid.envelopes.get(index));
@@ -293,7 +298,13 @@ fn named_access(valid: &Valid, route: &Route) -> impl fmt::Debug {
     let access = &route.access;
     let name = |index: &usize| valid.auth.providers.get(*index).map(|provider| provider.name.clone());
     let providers: Vec<Option<String>> = access.providers.value.iter().map(name).collect();
-    (access.required.value, providers, access.allow.value.clone(), access.methods.value.clone())
+    (
+        access.required.value,
+        providers,
+        access.allow.value.clone(),
+        access.methods.value.clone(),
+        access.token_from.clone(),
+    )
 }
 
 /// Secrets are compared, and never shown.

@@ -186,6 +186,7 @@ mod tests {
                 page: Page::new().0,
                 wheels: Arc::new(PerWorker::new(1, |_| Wheel::new())),
                 limiter: Arc::default(),
+                hall: Arc::default(),
             });
             build(&valid, &recorder, &Surroundings { process, before, generation: 1 }).unwrap()
         }

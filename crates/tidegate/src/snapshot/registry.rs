@@ -21,6 +21,7 @@ use crate::lifecycle::Lifecycle;
 use crate::overload::Overload;
 use crate::policy::authn::Provider;
 use crate::policy::limits::{Limiter, Limits};
+use crate::realtime::door::Hall;
 use crate::telemetry::Telemetry;
 use crate::telemetry::metrics::Live as Named;
 use crate::time;
@@ -55,6 +56,8 @@ pub struct Process {
     pub wheels: Wheels,
     /// What rate limits remember.
     pub limiter: Arc<Limiter>,
+    /// Open WebSockets.
+    pub hall: Arc<Hall>,
 }
 
 /// The configuration in force, and what runs for it.

@@ -123,6 +123,10 @@ fn wanted(valid: &Valid, service: usize) -> Vec<String> {
                 RpcSelector::Service(name) => name.clone(),
                 RpcSelector::Package(package) => format!("{package}.*"),
             }),
+            Action::Realtime(realtime) => {
+                let rpc = &realtime.request.as_ref().filter(|request| request.service == service)?.rpc;
+                Some(rpc.rsplit_once('/').map_or(rpc.clone(), |(name, _)| name.to_owned()))
+            }
             Action::Grpc(_) | Action::Native(_) | Action::Proxy(_) | Action::Respond(_) => None,
         })
         .collect();

@@ -154,6 +154,13 @@ impl AnswerBody {
         }
     }
 
+    /// The client has taken nothing of it for longer than it says itself that it may wait.
+    pub fn overdue(&self) {
+        if let Some(running) = &self.running {
+            running.exchange.facts.failed(Reason::Overloaded);
+        }
+    }
+
     /// The connection has no room because the client takes nothing.
     pub fn held_up(&mut self) {
         if let Some(running) = &mut self.running

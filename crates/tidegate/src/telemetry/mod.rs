@@ -134,6 +134,7 @@ fn line<'a>(finished: &'a Finished<'_>) -> AccessLine<'a> {
     let exchange = finished.exchange;
     let parsed = exchange.is_parsed;
     let labels = &finished.route.labels;
+    let socket = exchange.facts.socket();
     let identity = exchange.facts.identity();
     let named = |name: &'a str| (!name.is_empty()).then_some(name);
     AccessLine {
@@ -163,6 +164,9 @@ fn line<'a>(finished: &'a Finished<'_>) -> AccessLine<'a> {
         rate_limit_policy: exchange.facts.limits.tightest().map(|standing| &*standing.label.name),
         auth_provider: identity.map(|identity| &*identity.provider),
         subject: identity.map(|identity| identity.subject.as_bytes()).filter(|subject| !subject.is_empty()),
+        close_code: socket.map(|socket| socket.close_code),
+        messages_in: socket.map(|socket| socket.messages_in),
+        messages_out: socket.map(|socket| socket.messages_out),
         user_agent: exchange.user_agent.as_ref().map(|agent| agent.as_bytes()),
         ..AccessLine::default()
     }

@@ -32,6 +32,7 @@ mod program;
 mod proxy;
 mod proxy_h2;
 mod proxy_protocol;
+mod realtime;
 mod refusals;
 mod reload;
 mod routing;

@@ -67,6 +67,12 @@ pub(crate) const CRATES: &[Crate] = &[
         "descriptors to plans; HTTP parts and JSON to protobuf bytes and back; gRPC frames; status tables",
     ),
     member(
+        "tidegate-ws",
+        Role::Pure,
+        &[],
+        "WebSocket without I/O: handshakes, frames, masks, fragments, UTF-8 as it comes, close codes",
+    ),
+    member(
         "tidegate-config",
         Role::Pure,
         &["tidegate-route"],
@@ -75,7 +81,14 @@ pub(crate) const CRATES: &[Crate] = &[
     member(
         "tidegate",
         Role::Product,
-        &["tidegate-route", "tidegate-resilience", "tidegate-jwt", "tidegate-transcode", "tidegate-config"],
+        &[
+            "tidegate-route",
+            "tidegate-resilience",
+            "tidegate-jwt",
+            "tidegate-transcode",
+            "tidegate-ws",
+            "tidegate-config",
+        ],
         "the gateway: library and program",
     ),
     member(

@@ -29,8 +29,8 @@ const fn row(number: u8, modules: &'static [&'static str], remark: &'static str)
 pub(crate) const ROWS: &[Row] = &[
     Row {
         number: 0,
-        modules: &["body", "ending", "identity", "ids", "tasks", "time", "trace", "version"],
-        beside: &[("ids", "ending"), ("ids", "identity")],
+        modules: &["body", "clients", "ending", "identity", "ids", "tasks", "time", "trace", "version"],
+        beside: &[("ending", "time"), ("ids", "ending"), ("ids", "identity")],
         remark: "plain types; `time` is the only place that reads a clock, `tasks` the only one that spawns",
     },
     Row {
@@ -52,6 +52,7 @@ pub(crate) const ROWS: &[Row] = &[
         remark: "TCP and TLS connections, the one place that sets options of outgoing sockets; small HTTPS requests of control tasks; whether there is too much to do; commands to Redis",
     },
     row(3, &["policy", "upstream"], "they do not know each other"),
+    row(4, &["realtime"], "WebSockets that end here: who may open one, what is said on it, how it ends"),
     row(5, &["action"], "what a route does"),
     row(6, &["snapshot"], "builds values of the rows above it, which never name it"),
     Row {

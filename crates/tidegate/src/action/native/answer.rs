@@ -12,8 +12,8 @@ use tidegate_transcode::{Code, FrameMeter, StreamFormat, grpc_web};
 
 use super::{clean, failed, noted};
 use crate::action::failure::wire;
-use crate::action::leave::Leave;
 use crate::body::BodyError;
+use crate::ending::leave::Leave;
 use crate::exchange::{Exchange, Wire};
 use crate::reject::{Reason, Reject};
 use crate::time::{Wheel, now};

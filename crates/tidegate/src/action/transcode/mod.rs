@@ -9,6 +9,7 @@
 //! ```
 
 mod body;
+pub mod calls;
 mod measure;
 pub mod preflight;
 mod streaming;
@@ -276,7 +277,20 @@ impl Transcode {
         Ok((frame.into(), names.flatten()))
     }
 
-    /// What became of a call, with the backend's details made readable. Notes it for telemetry.
+    /// What became of a call, with the backend's details made readable.
+    fn described(&self, error: CallError) -> Reject {
+        let details = match &error {
+            CallError::Status(failure) => self.readable(&failure.metadata),
+            _ => None,
+        };
+        let mut reject = error.into_reject();
+        if let Some(status) = details {
+            reject.backend = Some(Box::new(status));
+        }
+        reject
+    }
+
+    /// What became of a call, as [`Transcode::described`]. Notes it for telemetry.
     fn failed(&self, exchange: &Exchange, error: CallError) -> Reject {
         exchange.facts.answered(exchange.elapsed());
         match &error {
@@ -294,18 +308,11 @@ impl Transcode {
             | CallError::Malformed(_)
             | CallError::Head(_) => {}
         }
-        let details = match &error {
-            CallError::Status(failure) => self.readable(&failure.metadata),
-            _ => None,
-        };
         let code = match &error {
             CallError::Status(failure) => Some(failure.status.code),
             _ => None,
         };
-        let mut reject = error.into_reject();
-        if let Some(status) = details {
-            reject.backend = Some(Box::new(status));
-        }
+        let reject = self.described(error);
         if let Some(record) = exchange.record() {
             let word = code.map_or(reject.reason.word(), tidegate_transcode::Code::name);
             record.failed(time::now(), code.unwrap_or(reject.reason.code()), word);

@@ -20,8 +20,8 @@ use tidegate_transcode::{AnswerKind, Code, End, ResponseError, Status, StreamEnc
 
 use super::uploading::Feed;
 use super::{Asked, IGNORED, Transcode};
-use crate::action::leave::{self, Leave};
 use crate::body::{BodyError, RequestBody, ResponseBody};
+use crate::ending::leave::{self, Leave};
 use crate::exchange::Exchange;
 use crate::policy::metadata::to_response_headers;
 use crate::reject::{Reason, Reject};

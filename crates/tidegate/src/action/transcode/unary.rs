@@ -80,12 +80,20 @@ impl Transcode {
         let mut out = Vec::with_capacity(message.len().saturating_mul(2).saturating_add(64));
         match &self.envelope {
             None => self.plan.print(message, &mut out).map_err(|error| self.unprintable(exchange, error))?,
-            Some(shape) => self.wrap(shape, exchange, message, &mut out)?,
+            Some(shape) => self.wrap(shape, exchange, milliseconds(exchange), message, &mut out)?,
         }
         Ok((JSON, out.into()))
     }
 
-    fn wrap(&self, shape: &Shape, exchange: &Exchange, message: &Bytes, out: &mut Vec<u8>) -> Result<(), Reject> {
+    /// A message in its envelope; `duration_ms` is what it has taken.
+    pub(super) fn wrap(
+        &self,
+        shape: &Shape,
+        exchange: &Exchange,
+        duration_ms: f64,
+        message: &Bytes,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Reject> {
         let facts = Facts {
             success: true,
             message: "OK",
@@ -96,7 +104,7 @@ impl Transcode {
             request_id: exchange.request_id.as_str(),
             route: &self.route,
             timestamp: &time::rfc3339(time::unix_ms()),
-            duration_ms: milliseconds(exchange),
+            duration_ms,
         };
         shape.render(&facts, Some(&Printed { transcode: self, message }), out).map_err(|error| match error {
             RenderError::Response(error) => self.unprintable(exchange, error),

@@ -247,8 +247,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
         }
     }
 
-    /// The bytes of a tunnel, from where the parser stopped; it has read `read` already.
-    pub(crate) fn into_raw(mut self, read: &[u8]) -> Self {
+    /// The bytes of a tunnel, from where the parser stopped; it has read `read` already. `write`: how long they may wait
+    /// for a client that takes nothing, if that is not for the listener to say.
+    pub(crate) fn into_raw(mut self, read: &[u8], write: Option<Duration>) -> Self {
+        self.timeouts.write = write.unwrap_or(self.timeouts.write);
         self.protocol = Protocol::Raw;
         self.unread(read);
         self

@@ -9,6 +9,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -22,7 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::oneshot;
 
-use crate::body::BodyError;
+use crate::body::{BodyError, WriteTimeout};
 use crate::listen::connection::Busy;
 use crate::listen::guard::Guarded;
 use crate::telemetry::answer::AnswerBody;
@@ -54,9 +55,9 @@ impl Offer {
     }
 
     /// The tunnel is granted: `body` is what the client gets.
-    pub(super) fn granted(self, body: AnswerBody, busy: Busy) -> Granted {
+    pub(super) fn granted(self, body: AnswerBody, busy: Busy, write_timeout: Option<WriteTimeout>) -> Granted {
         let Self { upgrade, reader, left, .. } = self;
-        Granted { upgrade, reader, left, body, busy }
+        Granted { upgrade, reader, left, body, busy, write_timeout }
     }
 }
 
@@ -110,6 +111,7 @@ pub(in crate::listen) struct Granted {
     left: oneshot::Receiver<Infallible>,
     body: AnswerBody,
     busy: Busy,
+    write_timeout: Option<WriteTimeout>,
 }
 
 impl Granted {
@@ -118,11 +120,12 @@ impl Granted {
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { upgrade, reader, left, mut body, busy: _busy } = *self;
+        let Self { upgrade, reader, left, mut body, busy: _busy, write_timeout } = *self;
         // An error: the client has gone before it got the 101.
         let Ok(upgraded) = upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<Guarded<Io>>>() else { return };
-        let (read, mut write) = tokio::io::split(parts.io.into_inner().into_raw(&parts.read_buf));
+        let raw = parts.io.into_inner().into_raw(&parts.read_buf, write_timeout.map(|WriteTimeout(wait)| wait));
+        let (read, mut write) = tokio::io::split(raw);
         if reader.send(Box::new(read)).is_err() {
             return;
         }
@@ -130,7 +133,14 @@ impl Granted {
             // What cannot be gone on with closes the connection at once.
             let Ok(frame) = frame else { return };
             let Ok(data) = frame.into_data() else { continue };
-            if write.write_all(&data).await.is_err() || write.flush().await.is_err() {
+            let written = match write.write_all(&data).await {
+                Ok(()) => write.flush().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = written {
+                if error.kind() == io::ErrorKind::TimedOut && write_timeout.is_some() {
+                    body.overdue();
+                }
                 return;
             }
         }

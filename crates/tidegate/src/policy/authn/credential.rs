@@ -8,7 +8,6 @@ use http::{HeaderMap, Version};
 use tidegate_config::valid::CredentialSource;
 
 use super::Refused;
-use crate::policy::websocket;
 use crate::reject::Reason;
 
 /// Which requests may hold a credential in their query.
@@ -96,7 +95,7 @@ fn query<'p>(query: &'p str, name: &str) -> Result<Option<Cow<'p, [u8]>>, Refuse
 
 /// Over HTTP/1.1 or HTTP/2 (RFC 8441), where the version that it names tells.
 fn asks_for_websocket(parts: &Parts) -> bool {
-    websocket::asks(&parts.headers)
+    tidegate_ws::asks(&parts.headers)
         || (parts.version == Version::HTTP_2 && parts.headers.contains_key(SEC_WEBSOCKET_VERSION))
 }
 

@@ -188,43 +188,74 @@ impl Provider {
         }
     }
 
-    /// Who the request is from. `last`: keys that are missing are not waited for.
-    pub fn identify(&self, exchange: &Exchange, parts: &Parts, last: bool) -> Verdict {
+    /// Who the request is from. `last`: keys that are missing are not waited for. `tokens_from`: where the route looks for
+    /// tokens, if it says so.
+    pub fn identify(
+        &self,
+        exchange: &Exchange,
+        parts: &Parts,
+        last: bool,
+        tokens_from: Option<&[CredentialSource]>,
+    ) -> Verdict {
         let certificate = exchange.conn.certificate.get();
         match &self.check {
             Check::Certificate(certificates) => {
                 certificate.map_or(Verdict::Absent, |certificate| certificates.identify(certificate))
             }
-            Check::Token(tokens) => match self.credential(parts, InQueries::WebSockets) {
-                Ok(credential) => tokens.identify(&credential, certificate, last),
-                Err(verdict) => verdict,
-            },
-            Check::ApiKey(keys) => match self.credential(parts, InQueries::Any) {
+            Check::Token(tokens) => {
+                // An endpoint that looks into queries opens WebSockets alone.
+                let in_queries = if tokens_from.is_some() { InQueries::Any } else { InQueries::WebSockets };
+                match find_credential(parts, self.sources(tokens_from), in_queries) {
+                    Ok(credential) => tokens.identify(&credential, certificate, last),
+                    Err(verdict) => verdict,
+                }
+            }
+            Check::ApiKey(keys) => match find_credential(parts, self.sources(tokens_from), InQueries::Any) {
                 Ok(credential) => keys.identify(&credential),
                 Err(verdict) => verdict,
             },
         }
     }
 
-    /// The credential of its kind in a request.
-    ///
-    /// # Errors
-    /// What is said of a request that has none, or one that cannot be looked at.
-    fn credential<'a>(&self, parts: &'a Parts, in_queries: InQueries) -> Result<Cow<'a, [u8]>, Verdict> {
-        let found = credential::find(&self.from, parts, in_queries).map_err(Verdict::Refused)?;
-        let credential = found.ok_or(Verdict::Absent)?;
-        if credential.len() > MAX_CREDENTIAL {
-            return Err(Verdict::Refused(Refused::invalid("the credential is too long")));
+    /// Takes the credential out of what the backend gets, if it is not to see it.
+    pub fn strip(&self, parts: &mut Parts, tokens_from: Option<&[CredentialSource]>) {
+        if !self.forwards {
+            credential::remove(self.sources(tokens_from), parts);
         }
-        Ok(credential)
     }
 
-    /// Takes the credential out of what the backend gets, if it is not to see it.
-    pub fn strip(&self, parts: &mut Parts) {
-        if !self.forwards {
-            credential::remove(&self.from, parts);
+    /// Where its credentials stand: a route may say that of tokens.
+    fn sources<'a>(&'a self, tokens_from: Option<&'a [CredentialSource]>) -> &'a [CredentialSource] {
+        match &self.check {
+            Check::Token(_) => tokens_from.unwrap_or(&self.from),
+            Check::ApiKey(_) | Check::Certificate(_) => &self.from,
         }
     }
+
+    /// Cookies that may hold its credential.
+    pub fn cookies<'a>(&'a self, tokens_from: Option<&'a [CredentialSource]>) -> impl Iterator<Item = &'a str> {
+        self.sources(tokens_from).iter().filter_map(|source| match source {
+            CredentialSource::Cookie(name) => Some(name.as_str()),
+            CredentialSource::Bearer | CredentialSource::Header(_) | CredentialSource::Query(_) => None,
+        })
+    }
+}
+
+/// The credential of a request that comes `from` one of these places.
+///
+/// # Errors
+/// What is said of a request that has none, or one that cannot be looked at.
+fn find_credential<'a>(
+    parts: &'a Parts,
+    from: &[CredentialSource],
+    in_queries: InQueries,
+) -> Result<Cow<'a, [u8]>, Verdict> {
+    let found = credential::find(from, parts, in_queries).map_err(Verdict::Refused)?;
+    let credential = found.ok_or(Verdict::Absent)?;
+    if credential.len() > MAX_CREDENTIAL {
+        return Err(Verdict::Refused(Refused::invalid("the credential is too long")));
+    }
+    Ok(credential)
 }
 
 /// SHA-256.

@@ -68,6 +68,12 @@ pub struct AccessLine<'a> {
     pub auth_provider: Option<&'a str>,
     /// Subject or key id.
     pub subject: Option<&'a [u8]>,
+    /// Of a WebSocket that ended here: the code it was closed with.
+    pub close_code: Option<u16>,
+    /// Its messages of the client.
+    pub messages_in: Option<u64>,
+    /// Its messages to the client.
+    pub messages_out: Option<u64>,
     /// As sent.
     pub user_agent: Option<&'a [u8]>,
 }
@@ -124,6 +130,9 @@ impl AccessLine<'_> {
         name(out, key!("rate_limit_policy"), self.rate_limit_policy);
         name(out, key!("auth_provider"), self.auth_provider);
         text(out, key!("subject"), self.subject);
+        number(out, key!("close_code"), self.close_code);
+        number(out, key!("messages_in"), self.messages_in);
+        number(out, key!("messages_out"), self.messages_out);
         text(out, key!("user_agent"), self.user_agent);
         out.extend_from_slice(b"}\n");
     }

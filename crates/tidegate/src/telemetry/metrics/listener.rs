@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::ids::{ListenerId, PerWorker, WorkerId};
+use crate::reject::Reason;
 
 use super::budget::{Admission, Budget};
 use super::histogram::Histogram;
@@ -23,6 +24,13 @@ pub enum ConnectionType {
 
 impl ConnectionType {
     pub(super) const WORDS: [&'static str; 2] = ["http1", "http2"];
+
+    fn of<T>(self, [http1, http2]: &[T; 2]) -> &T {
+        match self {
+            Self::Http1 => http1,
+            Self::Http2 => http2,
+        }
+    }
 }
 
 /// Kinds of [`ConnectionRefusal`].
@@ -58,6 +66,8 @@ pub(super) enum Key {
     Gauges,
     Refusal(usize),
     Handshakes,
+    Sockets,
+    SocketEnd(Option<Reason>),
 }
 
 /// The numbers of one worker. On cache lines of its own, as neighbours belong to other workers.
@@ -67,6 +77,9 @@ struct Cells {
     /// Gauges are kept as what began and what ended: a scrape between the two reads of a sum cannot go below zero.
     requests: Open,
     connections: [Open; 2],
+    sockets: [Open; 2],
+    /// Few different ones, in the order in which they came.
+    socket_ends: Mutex<Vec<(Option<Reason>, u64)>>,
     refusals: [AtomicU64; REFUSALS],
     handshakes: Mutex<Option<Box<Histogram<14>>>>,
 }
@@ -96,15 +109,15 @@ pub struct Gauged {
 enum What {
     Request,
     Connection(ConnectionType),
+    Socket(ConnectionType),
 }
 
 impl Cells {
     fn open(&self, what: What) -> &Open {
-        let [http1, http2] = &self.connections;
         match what {
             What::Request => &self.requests,
-            What::Connection(ConnectionType::Http1) => http1,
-            What::Connection(ConnectionType::Http2) => http2,
+            What::Connection(protocol) => protocol.of(&self.connections),
+            What::Socket(protocol) => protocol.of(&self.sockets),
         }
     }
 }
@@ -148,6 +161,21 @@ impl ListenerSeries {
         self.gauged(worker, What::Connection(protocol))
     }
 
+    /// A WebSocket that ends here was opened over `protocol`; it is open until the guard is dropped.
+    #[must_use]
+    pub fn socket(&self, worker: WorkerId, protocol: ConnectionType) -> Gauged {
+        self.gauged(worker, What::Socket(protocol))
+    }
+
+    /// A WebSocket has ended; without a reason if the client said so.
+    pub fn socket_ended(&self, worker: WorkerId, reason: Option<Reason>) {
+        let mut ends = self.workers.get(worker).socket_ends.lock();
+        match ends.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += 1,
+            None => ends.push((reason, 1)),
+        }
+    }
+
     fn gauged(&self, worker: WorkerId, what: What) -> Gauged {
         let cells = Arc::clone(self.workers.get(worker));
         cells.open(what).begun.fetch_add(1, Ordering::Release);
@@ -186,6 +214,33 @@ impl ListenerSeries {
         [sum(ConnectionType::Http1), sum(ConnectionType::Http2)]
     }
 
+    /// Open WebSockets, in the order of [`ConnectionType::WORDS`].
+    pub(super) fn sockets(&self) -> [u64; 2] {
+        let sum = |protocol| self.workers.iter().map(|cells| cells.open(What::Socket(protocol)).count()).sum();
+        [sum(ConnectionType::Http1), sum(ConnectionType::Http2)]
+    }
+
+    /// WebSockets that have ended, by reason.
+    pub(super) fn socket_ends(&self) -> Vec<(Option<Reason>, u64)> {
+        let mut sums: Vec<(Option<Reason>, u64)> = Vec::new();
+        for cells in self.workers.iter() {
+            for (reason, count) in &*cells.socket_ends.lock() {
+                match sums.iter_mut().find(|(known, _)| known == reason) {
+                    Some((_, sum)) => *sum += count,
+                    None => sums.push((*reason, *count)),
+                }
+            }
+        }
+        sums.sort_by_key(|(reason, _)| reason.map_or("", Reason::word));
+        sums
+    }
+
+    /// Whether a WebSocket was ever opened here.
+    pub(super) fn had_sockets(&self) -> bool {
+        let begun = |open: &Open| open.begun.load(Ordering::Relaxed) > 0;
+        self.workers.iter().any(|cells| cells.sockets.iter().any(begun))
+    }
+
     /// In the order of [`ConnectionRefusal::WORDS`].
     pub(super) fn refusals(&self) -> [u64; REFUSALS] {
         let mut sums = [0; REFUSALS];
@@ -211,7 +266,8 @@ impl ListenerSeries {
     pub(super) fn admit(&self, key: Key) -> bool {
         let series = match key {
             Key::Gauges => 1 + ConnectionType::WORDS.len(),
-            Key::Refusal(_) => 1,
+            Key::Sockets => ConnectionType::WORDS.len(),
+            Key::Refusal(_) | Key::SocketEnd(_) => 1,
             Key::Handshakes => Histogram::<14>::SERIES,
         };
         self.admission.admit(key, series)

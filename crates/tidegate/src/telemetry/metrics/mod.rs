@@ -24,6 +24,7 @@ mod registry;
 mod render;
 mod route;
 mod service;
+mod socket;
 pub mod table;
 mod totals;
 
@@ -40,6 +41,7 @@ pub use process::{Process, memory};
 pub use registry::{Live, Metrics};
 pub use route::{Direction, RouteSeries, Sample, Stage, samples_transcoding};
 pub use service::{BreakerTurn, Ejection, HttpOutcome, OpenTunnel, SchemaRefresh, ServiceSeries};
+pub use socket::{SocketTraffic, Traffic};
 pub use totals::{Quantiles, Totals};
 
 #[cfg(test)]

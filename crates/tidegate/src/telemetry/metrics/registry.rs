@@ -21,6 +21,7 @@ use super::method::{MethodId, Methods};
 use super::named::Named;
 use super::route::RouteSeries;
 use super::service::ServiceSeries;
+use super::socket::SocketTraffic;
 use super::table::LAGS;
 
 pub(super) type Lags = Histogram<12>;
@@ -42,6 +43,8 @@ pub struct Metrics {
     pub(super) limits: Named<Arc<str>, LimitSeries>,
     next_listener: AtomicU32,
     pub(super) lags: PerWorker<Mutex<Lags>>,
+    /// What goes through WebSockets that end here.
+    pub sockets: SocketTraffic,
     /// Reloads.
     pub config: ConfigSeries,
     /// Spans that were dropped.
@@ -80,6 +83,7 @@ impl Metrics {
             limits: Named::new(),
             next_listener: AtomicU32::new(0),
             lags: PerWorker::new(slots, |_| Mutex::default()),
+            sockets: SocketTraffic::new(slots),
             config: ConfigSeries::new(),
             spans_dropped: Counter::default(),
             budget,

@@ -19,6 +19,7 @@ use super::service::{self, BreakerTurn, Ejection, HttpOutcome, Rare, SchemaRefre
 use super::table as families;
 use super::table::Family;
 use crate::ids::ListenerId;
+use crate::reject::Reason;
 
 /// Routes of one name: requests by service, everything else together.
 #[derive(Default)]
@@ -43,6 +44,7 @@ impl Metrics {
         let mut page = Page::new(format);
         write_routes(&mut page, &self.sum_routes(), &names, &self.methods);
         write_listeners(&mut page, &listeners);
+        self.write_sockets(&mut page, &listeners);
         write_certificates(&mut page, observed);
         write_attempts(&mut page, &self.services.all());
         write_services(&mut page, observed);
@@ -64,6 +66,39 @@ impl Metrics {
             route.cells.add(&sum);
         }
         routes
+    }
+
+    /// Of a process without WebSockets there is nothing to tell.
+    fn write_sockets(&self, page: &mut Page, listeners: &[Arc<ListenerSeries>]) {
+        let used: Vec<&Arc<ListenerSeries>> = listeners
+            .iter()
+            .filter(|listener| listener.had_sockets() && listener.admit(listener::Key::Sockets))
+            .collect();
+        let mut open = page.family(&families::WS_CONNECTIONS);
+        for listener in &used {
+            for (protocol, count) in ConnectionType::WORDS.iter().zip(listener.sockets()) {
+                open.integer(&[&listener.name, protocol], count);
+            }
+        }
+        let mut closed = page.family(&families::WS_CONNECTIONS_CLOSED);
+        for listener in &used {
+            for (reason, count) in listener.socket_ends() {
+                if listener.admit(listener::Key::SocketEnd(reason)) {
+                    closed.integer(&[&listener.name, reason.map_or("", Reason::word)], count);
+                }
+            }
+        }
+        let sums = self.sockets.sums().into_iter().zip(["in", "out"]);
+        let sums: Vec<_> = sums.filter(|(traffic, _)| traffic.wire > 0).collect();
+        let mut messages = page.family(&families::WS_MESSAGES);
+        for (traffic, direction) in &sums {
+            messages.integer(&[direction], traffic.messages);
+        }
+        let mut bytes = page.family(&families::WS_BYTES);
+        for (traffic, direction) in &sums {
+            bytes.integer(&[direction, "raw"], traffic.raw);
+            bytes.integer(&[direction, "wire"], traffic.wire);
+        }
     }
 
     fn write_limits(&self, page: &mut Page, observed: &Observed) {

@@ -98,6 +98,14 @@ families! {
         "Connections of clients that were closed before they could send a request; reason is limit, limit_per_ip, proxy_header, proxy_untrusted, tls_failed, tls_timeout or protocol";
     TLS_HANDSHAKE_DURATION: Histogram(DURATIONS), "tidegate_tls_handshake_duration_seconds" ["listener"]
         "Time that completed TLS handshakes with clients took";
+    WS_CONNECTIONS: Gauge, "tidegate_ws_connections" ["listener" "protocol"]
+        "Open WebSockets that end at the gateway by the protocol that they came over, http1 or http2";
+    WS_CONNECTIONS_CLOSED: Counter, "tidegate_ws_connections_closed_total" ["listener" "reason"]
+        "WebSockets that ended at the gateway and were closed; reason is empty if the client said so";
+    WS_MESSAGES: Counter, "tidegate_ws_messages_total" ["direction"]
+        "Messages on WebSockets that end at the gateway; direction is in or out";
+    WS_BYTES: Counter, "tidegate_ws_bytes_total" ["direction" "stage"]
+        "Bytes of WebSockets that end at the gateway; direction is in or out; stage is raw (messages) or wire (with frames)";
     CERTIFICATE_NOT_AFTER: Gauge, "tidegate_tls_certificate_not_after_timestamp_seconds" ["certificate"]
         "When a certificate expires, in seconds since 1970";
     UPSTREAM_REQUESTS: Counter, "tidegate_upstream_requests_total" ["service" "code"]

@@ -78,6 +78,10 @@ fn eventful(names: &[&str]) -> (Metrics, Observed, Vec<Gauged>) {
             listener.refused(worker(0), why);
         }
         listener.handshake(worker(1), Duration::from_millis(3));
+        open.push(listener.socket(worker(0), ConnectionType::Http1));
+        drop(listener.socket(worker(1), ConnectionType::Http2));
+        listener.socket_ended(worker(1), Some(Reason::Overloaded));
+        listener.socket_ended(worker(0), None);
         fill_route(&metrics, &metrics.route(&labels(&name, &name)), listener.id());
         fill_service(&metrics.service(&name));
         fill_auth(&metrics.auth(&name));
@@ -94,6 +98,8 @@ fn eventful(names: &[&str]) -> (Metrics, Observed, Vec<Gauged>) {
     metrics.config.reloaded(Reload::Applied, 1_700_000_001_500);
     metrics.config.reloaded(Reload::Rejected, 1_700_000_002_000);
     metrics.spans_dropped.increment();
+    metrics.sockets.received(worker(0), Traffic { messages: 2, raw: 40, wire: 52 });
+    metrics.sockets.sent(worker(1), Traffic { messages: 3, raw: 300, wire: 306 });
     metrics.loop_lag(worker(0), Duration::from_micros(150));
     metrics.loop_lag(worker(1), Duration::from_secs(2));
     (metrics, observed, open)

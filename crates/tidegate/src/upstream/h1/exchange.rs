@@ -12,7 +12,6 @@ use super::answer::Answer;
 use super::codec::{self, Fault, Head};
 use super::pool::{self, Lease, NoWire};
 use super::replay::{BadBody, Replay};
-use super::upgrade;
 use super::upload::{Framing, Stopped, Upload};
 use crate::exchange::Exchange;
 use crate::ids::WorkerId;
@@ -152,7 +151,7 @@ impl Running {
                     self.interim += 1;
                     self.scanned = 0;
                     if let (101, Some(accept)) = (head.status.as_u16(), sent.accept) {
-                        let agrees = upgrade::agrees(&head.headers, accept) && self.upload.is_none();
+                        let agrees = tidegate_ws::agrees(&head.headers, accept) && self.upload.is_none();
                         let refused = Outcome::Malformed(Fault("a 101 that does not fit its request"));
                         return Poll::Ready(if agrees { Ok(head) } else { Err(refused) });
                     }

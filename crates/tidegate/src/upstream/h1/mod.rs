@@ -17,7 +17,6 @@ mod exchange;
 mod pool;
 mod replay;
 mod tunnel;
-mod upgrade;
 mod upload;
 mod wire;
 

@@ -46,6 +46,9 @@ pub(in super::super) fn full() -> AccessLine<'static> {
         rate_limit_policy: Some("per-user"),
         auth_provider: Some("main"),
         subject: Some(b"u1"),
+        close_code: Some(1001),
+        messages_in: Some(3),
+        messages_out: Some(40),
         user_agent: Some(b"curl/8.5"),
     }
 }
@@ -58,7 +61,7 @@ fn the_line_has_the_fields_of_the_documentation_in_their_order() {
         r#""http_version":"2","route":"get-order","service":"order-service","endpoint":"10.0.0.7:50051","#,
         r#""rpc_method":"shop.v1.OrderService/GetOrder","status":200,"grpc_status":"OK","bytes_in":0,"bytes_out":812,"#,
         r#""duration_ms":1.412,"overhead_ms":0.061,"upstream_ms":1.351,"attempts":1,"cache":"miss","#,
-        r#""rate_limit_policy":"per-user","auth_provider":"main","subject":"u1","user_agent":"curl/8.5"}"#,
+        r#""rate_limit_policy":"per-user","auth_provider":"main","subject":"u1","close_code":1001,"messages_in":3,"messages_out":40,"user_agent":"curl/8.5"}"#,
         "\n"
     );
     assert_eq!(written(&full()), expected);

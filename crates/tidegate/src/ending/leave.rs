@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tidegate_transcode::StreamFormat;
 
-use crate::ending::{Begun, Ending, Window};
+use super::{Begun, Ending, Window};
 use crate::time::{Deadline, Wheel};
 
 /// How long a client of SSE is asked to wait before it connects again, in milliseconds: long enough for whoever comes
@@ -24,7 +24,8 @@ use crate::time::{Deadline, Wheel};
 const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=4_000;
 
 /// The leave of one stream.
-pub(super) struct Leave {
+#[derive(Debug)]
+pub struct Leave {
     ending: Arc<Ending>,
     begun: Begun,
     wheel: Arc<Wheel>,
@@ -35,12 +36,15 @@ pub(super) struct Leave {
 }
 
 impl Leave {
-    pub(super) fn new(ending: &Arc<Ending>, wheel: &Arc<Wheel>, format: StreamFormat) -> Self {
+    /// Of a stream in `format`.
+    #[must_use]
+    pub fn new(ending: &Arc<Ending>, wheel: &Arc<Wheel>, format: StreamFormat) -> Self {
         Self::of(ending, wheel, Some(format))
     }
 
     /// Of a WebSocket.
-    pub(super) fn of_socket(ending: &Arc<Ending>, wheel: &Arc<Wheel>) -> Self {
+    #[must_use]
+    pub fn of_socket(ending: &Arc<Ending>, wheel: &Arc<Wheel>) -> Self {
         Self::of(ending, wheel, None)
     }
 
@@ -50,12 +54,13 @@ impl Leave {
     }
 
     /// There is a time at which the stream ends. Costs next to nothing.
-    pub(super) fn is_near(&self) -> bool {
+    #[must_use]
+    pub fn is_near(&self) -> bool {
         self.ending.window().is_some()
     }
 
     /// Ready when it is time. Wakes the task also when the drain begins.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.timer.is_none() {
             if self.ending.window().is_none() {
                 std::task::ready!(self.begun.as_mut().poll(cx));
@@ -78,7 +83,8 @@ fn moment(window: Window, format: Option<StreamFormat>, random: f64) -> Instant 
 }
 
 /// What a client is asked to wait before it connects again.
-pub(super) fn retry_after() -> Duration {
+#[must_use]
+pub fn retry_after() -> Duration {
     Duration::from_millis(fastrand::u64(RETRY_MS))
 }
 

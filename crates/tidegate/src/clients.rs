@@ -1,4 +1,5 @@
-//! How many connections each client has at a listener, for the cap on them. Touched at accept and at the close only.
+//! How many connections each client has, at a listener or as WebSockets, for the cap on them. Touched when one opens and
+//! when it closes.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ const SHARDS: usize = 32;
 
 /// Clients with connections. One without has no entry, so there are never more than connections.
 #[derive(Debug, Default)]
-pub(super) struct Clients {
+pub struct Clients {
     shards: [Mutex<HashMap<Client, u32>>; SHARDS],
 }
 
@@ -37,8 +38,16 @@ impl Client {
 }
 
 impl Clients {
+    /// Whether `ip` has less than `most`.
+    #[must_use]
+    pub fn has_room(&self, ip: IpAddr, most: u32) -> bool {
+        let client = Client::of(ip);
+        let Some(shard) = self.shard(client) else { return false };
+        shard.lock().get(&client).is_none_or(|open| *open < most)
+    }
+
     /// Counts one more connection of `ip`, unless it has `most`.
-    pub(super) fn seat(self: &Arc<Self>, ip: IpAddr, most: u32) -> Option<Seat> {
+    pub fn seat(self: &Arc<Self>, ip: IpAddr, most: u32) -> Option<Seat> {
         let client = Client::of(ip);
         let mut shard = self.shard(client)?.lock();
         let open = shard.entry(client).or_insert(0);
@@ -57,7 +66,7 @@ impl Clients {
 
 /// One connection of a client, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub struct Seat {
     clients: Arc<Clients>,
     client: Client,
 }

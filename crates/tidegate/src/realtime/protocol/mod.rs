@@ -1,0 +1,3 @@
+//! What clients speak.
+
+pub mod plain;

@@ -1,0 +1,186 @@
+//! What clients say, and what they hear.
+
+use h2::Reason;
+use serde_json::json;
+use tidegate_testkit::websocket;
+use tidegate_testkit::{Gateway, Peer, Script, shop};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{both, closed, config, json, say, text};
+
+#[tokio::test]
+async fn a_request_is_a_stream_with_an_end() {
+    let script = Script::new().messages([shop::event(1), shop::event(2)]).status(0, "");
+    let mut peer = Peer::with("WatchOrders", script).await;
+    let gateway = Gateway::start(&config(peer.address(), "", ""));
+    let (mut first, mut second, _connection) = both(&gateway, "/ws").await;
+    check(&mut peer, &mut first).await;
+    check(&mut peer, &mut second).await;
+    drop((first, second));
+    gateway.stop().await;
+}
+
+async fn check<Io: AsyncRead + AsyncWrite + Unpin>(peer: &mut Peer, socket: &mut websocket::WebSocketStream<Io>) {
+    for (asked, id, sent) in [
+        (r#"{"topic":"a","id":7}"#, r#","id":7"#, json!({"topic": "a", "limit": 7})),
+        (r#"{"topic":"a","id":"x\u00e4","limit":3}"#, r#","id":"x\u00e4""#, json!({"topic": "a", "limit": 3})),
+        (r#" { "topic" : "b" , "unknown" : {"a":[1]} } "#, "", json!({"topic": "b", "limit": 7})),
+    ] {
+        say(socket, asked).await;
+        assert_eq!(shop::json("WatchRequest", &peer.call().await.message().await), sent, "{asked}");
+        for event in [r#"{"sequence":"1"}"#, r#"{"sequence":"2"}"#] {
+            assert_eq!(text(socket).await, format!(r#"{{"type":"data"{id},"data":{event}}}"#));
+        }
+        assert_eq!(text(socket).await, format!(r#"{{"type":"end"{id}}}"#));
+    }
+}
+
+#[tokio::test]
+async fn a_request_with_one_answer_is_repeated_as_on_routes_and_has_a_deadline() {
+    let mut peer = Peer::with("GetOrder", Script::ok(shop::message("Order", json!({"id": "5"})))).await;
+    let gateway = Gateway::start(&config(peer.address(), "", "defaults: { timeout: 30s }"));
+    let mut socket = websocket::http1(gateway.address(), "/ws/order").await;
+    // A field of the message that is called as the protocol calls its own is both.
+    say(&mut socket, r#"{"id":5}"#).await;
+    assert_eq!(text(&mut socket).await, r#"{"type":"data","id":5,"data":{"id":"5"}}"#);
+    assert_eq!(text(&mut socket).await, r#"{"type":"end","id":5}"#);
+    let mut call = peer.call().await;
+    assert!(call.text("grpc-timeout").ends_with('m'));
+    assert_eq!(shop::json("GetOrderRequest", &call.message().await), json!({"id": 5}));
+    peer.on("GetOrder", Script::fails(5, "order 5 unknown"));
+    say(&mut socket, r#"{"id":5}"#).await;
+    let error = r#"{"type":"error","id":5,"reason":"upstream_error","status":404,"message":"order 5 unknown","code":"NOT_FOUND"}"#;
+    assert_eq!(text(&mut socket).await, error);
+    drop(socket);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn requests_run_side_by_side_and_a_failure_ends_its_own_alone() {
+    let peer = Peer::with("WatchOrders", Script::new().message(shop::event(1)).hold().status(0, "")).await;
+    let gateway = Gateway::start(&config(peer.address(), "", ""));
+    let mut socket = websocket::http1(gateway.address(), "/ws").await;
+    for id in 0..32 {
+        say(&mut socket, json!({"topic": "a", "id": id}).to_string()).await;
+    }
+    for id in 0..32 {
+        assert_eq!(json(&mut socket).await["type"], "data", "{id}");
+    }
+    say(&mut socket, r#"{"topic":"a","id":"more"}"#).await;
+    let refused = json(&mut socket).await;
+    assert_eq!(
+        (&refused["id"], &refused["reason"], &refused["status"]),
+        (&json!("more"), &json!("rate_limited"), &json!(429))
+    );
+    peer.release(1);
+    assert_eq!(json(&mut socket).await["type"], "end");
+    peer.on("WatchOrders", Script::fails(7, "not for you"));
+    say(&mut socket, r#"{"topic":"a","id":33}"#).await;
+    let failed = json(&mut socket).await;
+    assert_eq!(
+        (&failed["id"], &failed["reason"], &failed["status"]),
+        (&json!(33), &json!("upstream_error"), &json!(403))
+    );
+    // All that runs is cancelled with the socket.
+    socket.close(None).await.unwrap();
+    drop(socket);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_says_nothing_is_told_so_and_the_connection_stays_open() {
+    let peer = Peer::start().await;
+    let gateway = Gateway::start(&config(peer.address(), "", ""));
+    let mut socket = websocket::http1(gateway.address(), "/ws").await;
+    for (said, id, reason) in [
+        ("hello", json!(null), "bad_request"),
+        ("[1]", json!(null), "bad_request"),
+        (r#"{"id":1}"#, json!(1), "bad_request"),
+        (r#"{"topic":5,"id":2}"#, json!(2), "bad_request"),
+        (r#"{"type":"rpc","id":3}"#, json!(3), "bad_request"),
+        (r#"{"type":"subscribe","id":4}"#, json!(4), "bad_request"),
+    ] {
+        say(&mut socket, said).await;
+        let error = json(&mut socket).await;
+        assert_eq!((&error["type"], error.get("id").unwrap_or(&json!(null))), (&json!("error"), &id), "{said}");
+        assert_eq!(error["reason"], reason, "{said}: {error}");
+    }
+    say(&mut socket, r#"{"type":"subscribe","channels":["md:BTC","md:ETH"],"id":5}"#).await;
+    for channel in ["md:BTC", "md:ETH"] {
+        let error = r#""reason":"route_not_found","status":404,"message":"no such channel""#;
+        assert_eq!(text(&mut socket).await, format!(r#"{{"type":"error","id":5,"channel":"{channel}",{error}}}"#));
+    }
+    say(&mut socket, r#"{"type":"ping","id":6}"#).await;
+    let pong = json(&mut socket).await;
+    assert_eq!((&pong["type"], &pong["id"]), (&json!("pong"), &json!(6)));
+    assert!(pong["time"].as_u64().unwrap() > 1_700_000_000_000);
+    assert_eq!(peer.calls(), 0);
+    let mut bare = websocket::http1(gateway.address(), "/ws/bare").await;
+    say(&mut bare, r#"{"topic":"a"}"#).await;
+    assert_eq!(json(&mut bare).await["reason"], "bad_request");
+    drop((socket, bare));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn too_many_messages_are_refused_and_too_many_refusals_close() {
+    let peer = Peer::start().await;
+    let gateway = Gateway::start(&config(peer.address(), "  limits: { inbound: 3/s }", ""));
+    let mut socket = websocket::http1(gateway.address(), "/ws/bare").await;
+    for id in 0..4 {
+        say(&mut socket, json!({"type": "ping", "id": id}).to_string()).await;
+    }
+    for _ in 0..3 {
+        assert_eq!(json(&mut socket).await["type"], "pong");
+    }
+    let refused = json(&mut socket).await;
+    assert_eq!((&refused["reason"], &refused["id"]), (&json!("rate_limited"), &json!(3)));
+    for _ in 0..30 {
+        say(&mut socket, "nonsense").await;
+    }
+    assert_eq!(closed(&mut socket).await, (4429, "rate_limited".to_owned()));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_envelope_is_all_that_is_sent() {
+    let script = Script::new().message(shop::event(1)).status(0, "");
+    let peer = Peer::with("WatchOrders", script).await;
+    let envelopes = "envelopes: { quotes: { success: { ok: true, event: \"{{ response }}\", code: \"{{ code }}\" }, error: { ok: false, why: \"{{ message }}\", code: \"{{ code }}\" } } }";
+    let endpoint = "    - { path: /ws/quotes, protocol: plain, envelope: quotes, request: { grpc: OrderService/WatchOrders, service: shop } }";
+    let gateway = Gateway::start(&config(peer.address(), endpoint, envelopes));
+    let mut socket = websocket::http1(gateway.address(), "/ws/quotes").await;
+    say(&mut socket, r#"{"topic":"a","id":1}"#).await;
+    assert_eq!(text(&mut socket).await, r#"{"ok":true,"event":{"sequence":"1"},"code":"OK"}"#);
+    // Neither the end nor a pong is told.
+    say(&mut socket, r#"{"type":"ping"}"#).await;
+    peer.on("WatchOrders", Script::fails(5, "no topic"));
+    say(&mut socket, r#"{"topic":"a"}"#).await;
+    assert_eq!(text(&mut socket).await, r#"{"ok":false,"why":"no topic","code":"NOT_FOUND"}"#);
+    say(&mut socket, "nonsense").await;
+    let error = r#"{"ok":false,"why":"the message is not a JSON object","code":"INVALID_ARGUMENT"}"#;
+    assert_eq!(text(&mut socket).await, error);
+    drop(socket);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_its_streams() {
+    let mut peer = Peer::with("WatchOrders", Script::new().message(shop::event(1)).hold()).await;
+    let gateway = Gateway::start(&config(peer.address(), "", ""));
+    let (mut first, mut second, _connection) = both(&gateway, "/ws").await;
+    say(&mut first, r#"{"topic":"a"}"#).await;
+    let mut one = peer.call().await;
+    say(&mut second, r#"{"topic":"a"}"#).await;
+    let mut two = peer.call().await;
+    assert_eq!(
+        (json(&mut first).await["type"].as_str(), json(&mut second).await["type"].as_str()),
+        (Some("data"), Some("data"))
+    );
+    // One says so, the other is simply gone.
+    first.close(None).await.unwrap();
+    drop(second);
+    assert_eq!((one.reset().await, two.reset().await), (Reason::CANCEL, Reason::CANCEL));
+    drop(first);
+    gateway.stop().await;
+}
