@@ -181,6 +181,8 @@ fn describe_policy(policy: &Policy, out: &mut String) {
         setting(&format!("{name}_headers.add"), &rules.add, out);
     }
     setting("escaped_slashes", &policy.escaped_slashes, out);
+    setting("compress", &policy.compress, out);
+    setting("decompress", &policy.decompress, out);
     setting("inner_wildcard", &policy.inner_wildcard, out);
 }
 

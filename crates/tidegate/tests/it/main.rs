@@ -6,6 +6,7 @@ mod admin;
 mod auth;
 mod backends;
 mod check;
+mod compression;
 mod contract;
 mod conversions;
 mod cors;
