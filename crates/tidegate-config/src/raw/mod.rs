@@ -26,7 +26,7 @@ pub(crate) use policy::{RawBackoff, RawBudget, RawHeaders, RawJson, RawMetadata,
 pub(crate) use process::{RawDrain, RawOverload, RawRuntime, RawSystemRoutes, RawWorkers};
 pub(crate) use route::{PathText, RawRespond, RawRewrite, RawRoute};
 pub(crate) use service::{
-    RawBreaker, RawConnections, RawDescriptors, RawHealthCheck, RawOutliers, RawService, RawUpstreamTls,
+    RawBreaker, RawConnections, RawDescriptors, RawEndpoint, RawHealthCheck, RawOutliers, RawService, RawUpstreamTls,
 };
 
 use crate::decode::{Bytes, Count, Item, Table, Text, raw_struct};

@@ -50,7 +50,9 @@ pub use route::{
     Action, Body, GrpcAction, Methods, NativeAction, ProxyAction, Respond, Rewrite, RewritePart, Route, RoutePath,
     RouteProtocol, RpcSelector,
 };
-pub use service::{Connections, Descriptors, Endpoint, Keepalive, Service, ServiceProtocol, UpstreamTls};
+pub use service::{
+    Connections, Descriptors, Endpoint, HostPort, Keepalive, Service, ServiceProtocol, Target, UpstreamTls,
+};
 pub use validate::Validate;
 
 /// The whole configuration. Lists are in the order of the files: the main file first, then each included file.

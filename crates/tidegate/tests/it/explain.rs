@@ -68,8 +68,8 @@ policies, in order
   client_ip      the peer's address                        built in
   request_id     new                                       built in
   validation     max_body 1MiB                             built in
-                 content_types no body                     built in
                  content_encoding identity, gzip, zstd, deflate  built in
+                 content_types no body                     built in
   deadline       timeout 10s                               defaults, tidegate.yaml:4
   metadata       all but hop-by-hop and reserved names     built in
   transcode      rpc shop.v1.OrderService/GetOrder         tidegate.yaml:9   descriptors: shop.pb DIGEST

@@ -14,6 +14,7 @@ mod deadlines;
 mod descriptors;
 mod drain;
 mod endings;
+mod endpoints;
 mod envelopes;
 mod errors;
 mod examples;
