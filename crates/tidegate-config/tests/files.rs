@@ -26,7 +26,7 @@ fn includes_and_paths_begin_at_the_file_that_names_them() {
     assert_eq!(names, ["tidegate.yaml", "1.yaml", "2.yaml"]);
     let service = loaded.valid.services.first().unwrap();
     assert_eq!(service.descriptors, Descriptors::Set(root.join("routes.d/s.pb")));
-    assert_eq!(service.endpoints.first().unwrap().host, "localhost");
+    assert_eq!(service.endpoints.first().unwrap().text, "localhost:1");
     assert!(matches!(&loaded.valid.routes.first().unwrap().action, Action::Grpc(grpc) if grpc.service == 0));
 }
 

@@ -9,6 +9,7 @@
 pub mod client;
 pub mod collector;
 pub mod demo;
+pub mod dns;
 pub mod engine;
 pub mod gateway;
 pub mod peer;
@@ -17,6 +18,7 @@ pub mod redis;
 pub mod shop;
 pub mod tls;
 pub mod tokens;
+pub mod unix;
 pub mod web;
 pub mod websocket;
 
@@ -29,11 +31,13 @@ pub use {tonic, tonic_reflection};
 pub use client::{Answer, End, Request, delete, get, post};
 pub use collector::Collector;
 pub use demo::Demo;
+pub use dns::Dns;
 pub use engine::Engine;
 pub use gateway::{Gateway, ask_admin};
 pub use peer::{Peer, Script};
 pub use program::Program;
 pub use redis::Redis;
+pub use unix::UnixDoor;
 pub use web::{Heard, Part, Web};
 
 /// The longest that anything in a test may take before it counts as hanging.

@@ -19,6 +19,12 @@ pub enum BodyError {
     /// The framing of the body is wrong.
     #[error("broken framing")]
     Malformed,
+    /// The bytes are not what their content coding says.
+    #[error("not what its content coding says")]
+    Undecodable,
+    /// It is, or would become, larger than allowed.
+    #[error("larger than allowed")]
+    TooLarge,
     /// An answer cannot be finished truthfully: the connection (HTTP/1.1) or stream (HTTP/2) must be broken
     /// off, so that nobody takes the part for the whole.
     #[error("broken off")]

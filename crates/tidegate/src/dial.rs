@@ -1,4 +1,4 @@
-//! Outgoing connections: TCP and TLS. The one place that sets options of outgoing sockets.
+//! Outgoing connections: TCP, TLS and sockets in the file system. The one place that sets options of outgoing sockets.
 //!
 //! It does not resolve names, keeps nothing and retries nothing: the pools do. There is no way from TLS back to plain
 //! text, and none to an unverified certificate.
@@ -17,7 +17,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -160,6 +160,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
+    /// A socket in the file system.
+    Unix(UnixStream),
 }
 
 impl Stream {
@@ -167,17 +169,18 @@ impl Stream {
     #[must_use]
     pub fn agreed_http2(&self) -> Option<bool> {
         match self {
-            Self::Tcp(_) => None,
+            Self::Tcp(_) | Self::Unix(_) => None,
             Self::Tls(tls) => Some(tls.get_ref().1.alpn_protocol() == Some(b"h2")),
         }
     }
 
-    /// Who is at the other end.
+    /// Who is at the other end; `None` if that has no address.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(tcp) => tcp.peer_addr().ok(),
             Self::Tls(tls) => tls.get_ref().0.peer_addr().ok(),
+            Self::Unix(_) => None,
         }
     }
 }
@@ -213,6 +216,15 @@ pub async fn connect(
         }
     }
     Err(failure)
+}
+
+/// Connects to a socket in the file system.
+///
+/// # Errors
+/// There is none, nobody listens, or not in time: its queue is full.
+pub async fn connect_unix(path: &Path, timeout: Duration) -> Result<Stream, DialError> {
+    let connected = tokio::time::timeout(timeout, UnixStream::connect(path)).await;
+    connected.map_err(|_| DialError::TimedOut)?.map(Stream::Unix).map_err(DialError::Connect)
 }
 
 async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
@@ -265,6 +277,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
         }
     }
 }
@@ -274,6 +287,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+            Self::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
         }
     }
 
@@ -285,6 +299,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
             Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+            Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -292,6 +307,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Tcp(tcp) => tcp.is_write_vectored(),
             Self::Tls(tls) => tls.is_write_vectored(),
+            Self::Unix(unix) => unix.is_write_vectored(),
         }
     }
 
@@ -299,6 +315,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_flush(cx),
         }
     }
 
@@ -306,6 +323,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
         }
     }
 }

@@ -67,12 +67,6 @@ impl Target {
         };
         Ok(Self { authority, tls })
     }
-
-    /// One whose name was settled before.
-    #[must_use]
-    pub fn known(authority: HeaderValue, tls: Option<(TlsClient, ServerName<'static>)>) -> Self {
-        Self { authority, tls }
-    }
 }
 
 /// What came back.
@@ -100,15 +94,7 @@ pub async fn post(
     send(Method::POST, target, addresses, path, fields, body, MAX_ANSWER).await
 }
 
-/// Gets `path` from `target`, which has one of `addresses`.
-///
-/// # Errors
-/// There is no whole answer.
-pub async fn get(target: &Target, addresses: &[SocketAddr], path: &PathAndQuery) -> Result<Answer, OutboundError> {
-    get_up_to(target, addresses, path, MAX_ANSWER).await
-}
-
-/// The same, with an answer of at most `max` bytes.
+/// Gets `path` from `target`, which has one of `addresses`, with an answer of at most `max` bytes.
 ///
 /// # Errors
 /// There is no whole answer.
@@ -121,6 +107,14 @@ pub async fn get_up_to(
     send(Method::GET, target, addresses, path, &[], Bytes::new(), max).await
 }
 
+/// Gets `path` over `stream`, from whoever is called `authority`. The caller bounds the time.
+///
+/// # Errors
+/// There is no whole answer.
+pub async fn get_over(stream: Stream, authority: HeaderValue, path: &PathAndQuery) -> Result<Answer, OutboundError> {
+    exchange(stream, request(Method::GET, authority, path, Bytes::new()), MAX_ANSWER).await
+}
+
 async fn send(
     method: Method,
     target: &Target,
@@ -130,20 +124,25 @@ async fn send(
     body: Bytes,
     max: usize,
 ) -> Result<Answer, OutboundError> {
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = method;
-    *request.uri_mut() = path.clone().into();
-    let headers = request.headers_mut();
-    headers.insert(header::HOST, target.authority.clone());
-    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    headers.extend(fields.iter().cloned());
+    let mut request = request(method, target.authority.clone(), path, body);
+    request.headers_mut().extend(fields.iter().cloned());
     let asked = async {
         let tls = target.tls.as_ref().map(|(client, name)| (client, name));
         let stream = dial::connect(addresses, tls, CONNECT_TIME).await?;
         exchange(stream, request, max).await
     };
     tokio::time::timeout(TOTAL_TIME, asked).await.unwrap_or(Err(OutboundError::TimedOut))
+}
+
+fn request(method: Method, authority: HeaderValue, path: &PathAndQuery, body: Bytes) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
+    *request.uri_mut() = path.clone().into();
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, authority);
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    request
 }
 
 async fn exchange(stream: Stream, request: Request<Full<Bytes>>, max: usize) -> Result<Answer, OutboundError> {

@@ -8,6 +8,7 @@ use tidegate_route::{CanonicalOptions, Captures, canonicalize};
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
+use crate::policy::compress::Compress;
 use crate::reject::{Reason, Reject};
 use crate::snapshot::{CompiledRoute, Snapshot};
 
@@ -50,11 +51,20 @@ pub async fn run<'s>(
     if let Some(asking) = route.limits.admit_late(exchange, &parts.headers)? {
         asking.await?;
     }
+    let body = match route.decompress {
+        Some(decompress) => decompress.apply(&mut parts.headers, body)?,
+        None => body,
+    };
     let body = match &route.validate {
         Some(demands) => Box::pin(demands.check(exchange, &parts, body)).await?,
         None => body,
     };
-    route.action.run(pass, exchange, parts, body, path.as_str(), &captures).await
+    let compress = route.compress.map(|compress| (compress, Compress::taken(&parts.headers)));
+    let response = route.action.run(pass, exchange, parts, body, path.as_str(), &captures).await?;
+    Ok(match compress {
+        Some((compress, taken)) => compress.apply(taken, exchange.head, response),
+        None => response,
+    })
 }
 
 /// A request without a route pays the limits of `defaults`, too, before it hears `reject`.

@@ -218,6 +218,8 @@ impl Reject {
         match error {
             BodyError::Stalled => reject.status(StatusCode::REQUEST_TIMEOUT).detail("the request body came too slowly"),
             BodyError::Malformed => reject.detail("malformed request body"),
+            BodyError::Undecodable => reject.detail("the request body is not what its content coding says"),
+            BodyError::TooLarge => Self::new(Reason::PayloadTooLarge).close(),
             BodyError::Closed | BodyError::BrokenOff => Self::new(Reason::ClientClosed),
         }
     }

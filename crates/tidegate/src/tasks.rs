@@ -1,6 +1,6 @@
 //! The only place that spawns: every task is tracked, and a panic costs that task alone and is counted.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +34,18 @@ where
     if tokio::runtime::Handle::try_current().is_ok() {
         spawn(what, future);
     }
+}
+
+/// A future among others that are not of its kind.
+pub type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs `running` beside each other, in the task of whoever asks.
+pub async fn all(mut running: Vec<Boxed>) {
+    poll_fn(|cx| {
+        running.retain_mut(|one| one.as_mut().poll(cx).is_pending());
+        if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 pin_project! {

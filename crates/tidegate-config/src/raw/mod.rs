@@ -28,7 +28,7 @@ pub(crate) use process::{RawDrain, RawOverload, RawRuntime, RawSystemRoutes, Raw
 pub(crate) use realtime::{RawRealtime, RawRealtimeAuth, RawRealtimeEndpoint, RawRealtimeLimits, RawRealtimeRequest};
 pub(crate) use route::{PathText, RawRespond, RawRewrite, RawRoute};
 pub(crate) use service::{
-    RawBreaker, RawConnections, RawDescriptors, RawHealthCheck, RawOutliers, RawService, RawUpstreamTls,
+    RawBreaker, RawConnections, RawDescriptors, RawEndpoint, RawHealthCheck, RawOutliers, RawService, RawUpstreamTls,
 };
 
 use crate::decode::{Bytes, Count, Item, Table, Text, raw_struct};

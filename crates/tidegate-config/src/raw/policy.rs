@@ -12,8 +12,8 @@ use crate::diag::{Code, Diagnostic};
 use crate::node::{Node, Value};
 use crate::raw::{RawCors, RawValidate};
 use crate::valid::{
-    EnumFormat, ErrorFormat, EscapedSlashes, FieldNames, GRPC_CODES, Int64Format, MultiSegmentEscape, StreamFormat,
-    UnknownPolicy,
+    Compression, EnumFormat, ErrorFormat, EscapedSlashes, FieldNames, GRPC_CODES, Int64Format, MultiSegmentEscape,
+    StreamFormat, UnknownPolicy,
 };
 
 raw_struct! {
@@ -54,6 +54,13 @@ raw_struct! {
         /// What a proxied route does with `%2F` and `%5C` in a path: `reject` (400) or `keep`. Servers read them in
         /// different ways.
         escaped_slashes: EscapedSlashes = "reject",
+        /// Which answers are compressed for clients that ask for it (`gzip`, `br` or `zstd`): `whole` for those that have
+        /// an end, `stream` for streams too; text and JSON from 1 KiB on. `null`: none. Without the key: `whole` for
+        /// what the gateway writes itself, none for proxied routes.
+        compress: Compression,
+        /// Whether a proxied route undoes the coding of compressed request bodies (`gzip`, `zstd`, `deflate`). Routes that
+        /// read bodies always do.
+        decompress: bool = "false",
         /// Formats of streamed answers, chosen by `Accept`; the first is the default.
         stream: Vec<Item<StreamFormat>> = "[array, ndjson, sse]",
         /// Which escapes are decoded in a path value of more than one segment: all but `%2F`, all but reserved
@@ -67,7 +74,7 @@ raw_struct! {
         validate: RawValidate,
     }
     later {
-        "cache" "invalidate" "compress" "compression"
+        "cache" "invalidate" "compression"
         "etag" "trailing_slash" "auto_mapping" "collision" "unexpected_body"
         "form_body" "enum_case" "enum_prefix" "query_maps" "query_plus" "field_mask" "status_from_metadata"
         "array_error" "ndjson_envelope" "sse" "stream_buffer" "max_concurrent" "shared"
@@ -196,6 +203,10 @@ closed_enum! {
         "ndjson" => Self::Ndjson,
         "sse" => Self::Sse,
         later "websocket"
+    }
+    Compression {
+        "whole" => Self::Whole,
+        "stream" => Self::Stream,
     }
     EscapedSlashes {
         "reject" => Self::Reject,

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::RawPolicy;
 use crate::decode::{Bytes, Count, Cx, Decode, Item, Ratio, Text, Time, closed_enum, raw_struct};
 use crate::node::{Node, Value};
+use crate::schema::Book;
 use crate::valid::{BalancingPolicy, HealthCheckType, ServiceProtocol};
 
 raw_struct! {
@@ -22,8 +23,10 @@ raw_struct! {
         /// The one endpoint, short for `endpoints` with one entry.
         address: Text,
         /// Addresses: `host:port`; `grpc://host:port` or `grpcs://host:port` (TLS); `http://host:port` or
-        /// `https://host:port`, where the port may be left out.
-        endpoints: Vec<Item<Text>>,
+        /// `https://host:port`, where the port may be left out; `unix:/path`; `dns://name:port`, where each address of the
+        /// name is an endpoint, or `dns://server:port/name:port` to ask this name server. With
+        /// `{ address: …, weight: … }` some get more requests than others.
+        endpoints: Vec<Item<RawEndpoint>>,
         /// Where the descriptors come from: `reflection`, a descriptor set, or a list of `.proto` files. Files are
         /// relative to this one.
         descriptors: RawDescriptors = "reflection",
@@ -49,7 +52,18 @@ raw_struct! {
         ..policy: RawPolicy,
     }
     later {
-        "max_pending" "dns" "host"
+        "max_pending" "host"
+    }
+}
+
+raw_struct! {
+    /// An endpoint with a weight.
+    RawWeighted {
+        /// As in the short form.
+        address: Text = required,
+        /// Its part of the requests beside the weights of the others; for `dns://` of each address. 0: none, and requests
+        /// that run end. At most 1000.
+        weight: Count = "1",
     }
 }
 
@@ -173,6 +187,49 @@ closed_enum! {
     ServiceProtocol {
         "grpc" => Self::Grpc,
         "http" => Self::Http,
+    }
+}
+
+/// An address, or one with a weight.
+#[derive(Clone, Debug)]
+pub(crate) enum RawEndpoint {
+    Address(Text),
+    Weighted(Box<RawWeighted>),
+}
+
+impl Decode for RawEndpoint {
+    fn decode(node: &Node, cx: &mut Cx<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Scalar(_) => Text::decode(node, cx).map(Self::Address),
+            Value::Map(_) => RawWeighted::decode(node, cx).map(|weighted| Self::Weighted(Box::new(weighted))),
+            Value::Null | Value::Broken | Value::List(_) => {
+                cx.wrong_type(node, "an address, or { address: …, weight: … }");
+                None
+            }
+        }
+    }
+
+    fn type_name() -> String {
+        format!("text or {}", RawWeighted::type_name())
+    }
+
+    fn document(book: &mut Book) {
+        RawWeighted::document(book);
+    }
+}
+
+impl JsonSchema for RawEndpoint {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "endpoint".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let weighted = generator.subschema_for::<RawWeighted>();
+        json_schema!({ "anyOf": [{ "type": "string" }, weighted] })
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::endpoints::is_host;
 use super::limits;
 use super::policy::is_token;
-use super::services::is_host;
 use super::{File, Names, Resolver, place_of};
 use crate::decode::{Field, Item, Name, Text};
 use crate::diag::{Code, Place};

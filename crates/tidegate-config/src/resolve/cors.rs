@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::Resolver;
+use super::endpoints::is_host;
 use super::policy::{Levels, Seen, is_token, lower, nested};
-use super::services::is_host;
 use crate::decode::{Field, Item, Text};
 use crate::diag::Code;
 use crate::raw::{RawCors, RawPolicy};

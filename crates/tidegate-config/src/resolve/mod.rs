@@ -7,6 +7,7 @@
 mod access;
 mod auth;
 mod cors;
+mod endpoints;
 mod envelopes;
 mod limits;
 mod listeners;

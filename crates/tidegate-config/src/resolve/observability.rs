@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::services::{host_and_port, is_host};
+use super::endpoints::{host_and_port, is_host};
 use super::{File, Resolver, place_of};
 use crate::decode::{Field, Item, Text};
 use crate::diag::Code;

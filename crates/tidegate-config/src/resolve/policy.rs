@@ -305,6 +305,8 @@ pub(super) fn merge_values(levels: &Levels<'_>, names: &Names) -> Policy {
         request_headers: levels.headers(|policy| &policy.request_headers),
         response_headers: levels.headers(|policy| &policy.response_headers),
         escaped_slashes: levels.value(|p| Seen::of(&p.escaped_slashes), |what| *what, EscapedSlashes::Reject),
+        compress: levels.option(|p| Seen::of(&p.compress), |what| Some(*what), None),
+        decompress: levels.value(|p| Seen::of(&p.decompress), |on| *on, false),
         inner_wildcard: levels.value(|p| Seen::of(&p.inner_wildcard), |on| *on, false),
         cors: levels.cors(),
         validate: levels.validate(),

@@ -3,10 +3,11 @@
 use tidegate_route::Template;
 
 use super::auth::KnownProviders;
+use super::endpoints::is_host;
 use super::limits::name_owners;
 use super::policy::{Levels, is_token};
 use super::rpc::{Named, is_dotted, is_identifier, names_rpc};
-use super::services::{KnownServices, is_host};
+use super::services::KnownServices;
 use super::{File, Names, Resolver, name_of, place_of};
 use crate::decode::{Field, Item, Text};
 use crate::diag::Code;

@@ -1,10 +1,10 @@
 //! Services: endpoints, descriptors, connections, TLS.
 
-use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::auth::KnownProviders;
+use super::endpoints::{Written, is_host};
 use super::rpc::names_rpc;
 use super::{File, Names, Resolver, place_of};
 use crate::decode::{Bytes, Field, Item, Name, Text, Time};
@@ -22,9 +22,6 @@ const DEFAULT_CONNECTIONS: Connections = Connections {
     max: 4,
     keepalive: Some(Keepalive { interval: Duration::from_secs(10), timeout: Duration::from_secs(3) }),
 };
-
-/// An endpoint, and what its scheme says that it speaks.
-type Written = (Endpoint, Option<ServiceProtocol>);
 
 /// Services by name.
 pub(super) struct KnownServices<'a> {
@@ -150,85 +147,6 @@ impl Resolver<'_> {
             self.error_with(Code::Conflict, place, "an HTTP service has no messages and no descriptors", help);
         }
         Some(Descriptors::None)
-    }
-
-    fn endpoints(&mut self, name: &Item<Name>, raw: &RawService) -> Option<Vec<Written>> {
-        if raw.address.is_invalid() || raw.endpoints.is_invalid() {
-            return None;
-        }
-        let items: Vec<&Item<Text>> = match (raw.address.set(), raw.endpoints.set()) {
-            (Some(address), Some(_)) => {
-                let message = "\"address\" and \"endpoints\" together";
-                self.error_with(Code::Conflict, &address.place, message, "\"address\" is short for one endpoint");
-                return None;
-            }
-            (None, None) => {
-                let message = format!("service {} has no endpoints", name.shown());
-                let help = "add address: \"host:port\" or endpoints: [\"host:port\"]";
-                self.error_with(Code::MissingKey, &name.place, message, help);
-                return None;
-            }
-            (Some(address), None) => vec![address],
-            (None, Some(list)) => {
-                if list.value.is_empty() {
-                    self.error(Code::InvalidValue, &list.place, "an empty list of endpoints");
-                }
-                list.value.iter().collect()
-            }
-        };
-        let mut endpoints: Vec<Written> = Vec::with_capacity(items.len());
-        let mut complete = true;
-        for item in items {
-            let Some(endpoint) = self.endpoint(item, raw.tls.set().is_some()) else {
-                complete = false;
-                continue;
-            };
-            let (new, _) = &endpoint;
-            if endpoints.iter().any(|(other, _)| other.host == new.host && other.port == new.port) {
-                self.error(Code::Duplicate, &item.place, format!("endpoint {} stands here twice", item.shown()));
-            }
-            endpoints.push(endpoint);
-        }
-        (complete && !endpoints.is_empty()).then_some(endpoints)
-    }
-
-    fn endpoint(&mut self, item: &Item<Text>, tls_by_default: bool) -> Option<Written> {
-        let text = item.value.0.as_str();
-        let (tls, address, scheme) = match text.split_once("://") {
-            Some(("grpc", address)) => (false, address, Some(ServiceProtocol::Grpc)),
-            Some(("grpcs", address)) => (true, address, Some(ServiceProtocol::Grpc)),
-            Some(("http", address)) => (false, address, Some(ServiceProtocol::Http)),
-            Some(("https", address)) => (true, address, Some(ServiceProtocol::Http)),
-            Some(("dns" | "unix", _)) => return self.later_endpoint(item),
-            None if text.starts_with("unix:") => return self.later_endpoint(item),
-            Some(_) => {
-                let message = format!("{} has an unknown scheme", item.shown());
-                let help = "write host:port, grpc://, grpcs://, http:// or https://";
-                self.error_with(Code::InvalidValue, &item.place, message, help);
-                return None;
-            }
-            None => (tls_by_default, text, None),
-        };
-        let usual = match scheme {
-            Some(ServiceProtocol::Http) => Some(if tls { 443 } else { 80 }),
-            Some(ServiceProtocol::Grpc) | None => None,
-        };
-        let found = host_and_port(address).or_else(|| Some((bare_host(address)?, usual?)));
-        let Some((host, port)) = found else {
-            let message = format!("{} is not an endpoint", item.shown());
-            let help =
-                "write host and port, as in \"localhost:50051\" or \"https://[::1]:8443\"; a path does not belong here";
-            self.error_with(Code::InvalidValue, &item.place, message, help);
-            return None;
-        };
-        let host = host.to_owned();
-        Some((Endpoint { text: text.to_owned(), place: item.place.clone(), host, port, tls }, scheme))
-    }
-
-    fn later_endpoint(&mut self, item: &Item<Text>) -> Option<Written> {
-        let message = "endpoints with \"dns:\" or \"unix:\" are not available in this version";
-        self.error_with(Code::NotAvailable, &item.place, message, "write host:port");
-        None
     }
 
     fn descriptors(&mut self, raw: &RawService) -> Option<Descriptors> {
@@ -363,55 +281,4 @@ fn by_routes(service: &str, files: &[File]) -> ServiceProtocol {
         return ServiceProtocol::Http;
     }
     ServiceProtocol::Grpc
-}
-
-/// A host without a port, its brackets removed.
-fn bare_host(text: &str) -> Option<&str> {
-    match text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
-        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(|_| inner),
-        None => is_host(text).then_some(text),
-    }
-}
-
-/// Host (without brackets) and port. The host is a name or an address; the port is not 0.
-pub(super) fn host_and_port(text: &str) -> Option<(&str, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    let port = port.parse().ok().filter(|port| digits && *port != 0)?;
-    let Some(inner) = host.strip_prefix('[') else { return is_host(host).then_some((host, port)) };
-    let inner = inner.strip_suffix(']')?;
-    inner.parse::<Ipv6Addr>().ok().map(|_| (inner, port))
-}
-
-/// Labels of letters, digits, `-` and `_`, with dots between them: a name or an IPv4 address.
-pub(super) fn is_host(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-    let label = |label: &str| !label.is_empty() && label.bytes().all(allowed);
-    text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::host_and_port;
-
-    #[test]
-    fn endpoints_have_a_host_and_a_port() {
-        let check = |text: &str, expected: Option<(&str, u16)>| assert_eq!(host_and_port(text), expected, "{text}");
-        check("localhost:50055", Some(("localhost", 50055)));
-        check("10.0.0.7:1", Some(("10.0.0.7", 1)));
-        check("[::1]:443", Some(("::1", 443)));
-        check("a_b.example.com.:80", Some(("a_b.example.com.", 80)));
-        check("::1:443", None);
-        check("[::1]", None);
-        check("[localhost]:80", None);
-        check("localhost", None);
-        check("localhost:", None);
-        check("localhost:0", None);
-        check("localhost:+1", None);
-        check("localhost:65536", None);
-        check(":80", None);
-        check("a..b:80", None);
-        check("user@host:80", None);
-        check("host:80/path", None);
-    }
 }

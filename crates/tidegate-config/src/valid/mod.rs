@@ -39,7 +39,7 @@ pub use operate::{Admin, HealthDetail, Readiness, Required};
 pub use origin::{Level, Origin, Setting};
 pub use patience::{HeadLimits, Http2Limits, ListenerLimits, Timeouts};
 pub use policy::{
-    EnumFormat, ErrorFormat, EscapedSlashes, FieldNames, GRPC_CODES, HeaderRules, Int64Format, JsonPolicy,
+    Compression, EnumFormat, ErrorFormat, EscapedSlashes, FieldNames, GRPC_CODES, HeaderRules, Int64Format, JsonPolicy,
     MetadataPolicy, MultiSegmentEscape, Policy, StatusOverride, StreamFormat, UnknownPolicy,
 };
 pub use process::{Drain, LagLimits, Overload, Runtime, RuntimeModel, SystemRoute, SystemRoutes, Workers};
@@ -52,7 +52,9 @@ pub use route::{
     Action, Body, GrpcAction, Methods, NativeAction, ProxyAction, Respond, Rewrite, RewritePart, Route, RoutePath,
     RouteProtocol, RpcSelector,
 };
-pub use service::{Connections, Descriptors, Endpoint, Keepalive, Service, ServiceProtocol, UpstreamTls};
+pub use service::{
+    Connections, Descriptors, Endpoint, HostPort, Keepalive, Service, ServiceProtocol, Target, UpstreamTls,
+};
 pub use validate::Validate;
 
 /// The whole configuration. Lists are in the order of the files: the main file first, then each included file.

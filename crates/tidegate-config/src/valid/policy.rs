@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::cors::Cors;
 use super::limits::RateLimit;
-use super::origin::{Origin, Setting};
+use super::origin::{Level, Origin, Setting};
 use super::resilience::Retry;
 use super::validate::Validate;
 
@@ -46,12 +46,31 @@ pub struct Policy {
     pub response_headers: HeaderRules,
     /// What a proxied route does with `%2F` and `%5C` in a path. Refused by default.
     pub escaped_slashes: Setting<EscapedSlashes>,
+    /// Which answers are compressed; `None` with `null`. If nobody sets it, what the gateway writes itself is compressed
+    /// as with [`Compression::Whole`], and nothing of a proxied route is: [`Policy::compression`].
+    pub compress: Setting<Option<Compression>>,
+    /// Whether a proxied route undoes the coding of request bodies. `false` by default.
+    pub decompress: Setting<bool>,
     /// Whether one `**` may stand before the last segment of a template.
     pub inner_wildcard: Setting<bool>,
     /// Which pages of other origins may use it.
     pub cors: Cors,
     /// What a request must be.
     pub validate: Validate,
+}
+
+impl Policy {
+    /// Which answers are compressed, for a route that is `proxied` or one whose answers the gateway writes.
+    ///
+    /// A backend over HTTP may compress by itself, and may answer with secrets beside what a client sent, whose length
+    /// would tell of them: nobody but its owner knows.
+    #[must_use]
+    pub fn compression(&self, proxied: bool) -> Option<Compression> {
+        match self.compress.origin.level {
+            Level::BuiltIn => (!proxied).then_some(Compression::Whole),
+            Level::Defaults | Level::Service | Level::Route => self.compress.value,
+        }
+    }
 }
 
 /// How failures are written (`errors.format`).
@@ -162,6 +181,15 @@ pub enum EscapedSlashes {
     Reject,
     /// Passed on as it is.
     Keep,
+}
+
+/// Which answers are compressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compression {
+    /// Those that have an end.
+    Whole,
+    /// Streams too, each message sent at once.
+    Stream,
 }
 
 /// A format of streamed answers.

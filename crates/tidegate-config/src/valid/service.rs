@@ -1,5 +1,6 @@
 //! Backends.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub struct Service {
     pub protocol: ServiceProtocol,
     /// An HTTP service is spoken to in HTTP/2 where that can be had. `false` for gRPC, which is never anything else.
     pub http2: bool,
-    /// Addresses, in the order of the file. Not empty, no repetition.
+    /// Addresses, in the order of the file. Not empty, no repetition, at least one with a weight above 0.
     pub endpoints: Vec<Endpoint>,
     /// Where the descriptors come from. Without the key: reflection for gRPC, none for HTTP.
     pub descriptors: Descriptors,
@@ -45,20 +46,45 @@ pub enum ServiceProtocol {
     Http,
 }
 
-/// One address of a service.
+/// One address of a service, or a name whose addresses are many.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
     /// As written, for metrics and logs.
     pub text: String,
     /// Where it stands.
     pub place: Place,
+    /// Where it is.
+    pub target: Target,
+    /// Whether the connection is encrypted: `grpcs://`, `https://`, or any endpoint of a service with a `tls` block unless it says
+    /// `grpc://`, `http://` or `unix:`.
+    pub tls: bool,
+    /// Its part of the requests, beside the weights of the others; 0: none. 1 by default.
+    pub weight: u32,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// One endpoint, however many addresses its name has.
+    Host(HostPort),
+    /// As many endpoints as its name has addresses.
+    Dns {
+        /// The name, and the port of all of them.
+        name: HostPort,
+        /// The name server that is asked, instead of those of the system.
+        server: Option<SocketAddr>,
+    },
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// A host and its port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostPort {
     /// Host name, IPv4 or IPv6 address (without brackets). Not empty.
     pub host: String,
-    /// Port, not 0.
+    /// Not 0.
     pub port: u16,
-    /// Whether the connection is encrypted: `grpcs://`, `https://`, or any endpoint of a service with a `tls` block unless it says
-    /// `grpc://` or `http://`.
-    pub tls: bool,
 }
 
 /// Where the descriptors of a service come from.

@@ -6,7 +6,7 @@ use std::fmt::{Debug, Write};
 use tidegate_config::Valid;
 use tidegate_config::valid::{
     Action, LagLimits, Level, ListenerLimits, Methods, Overload, Policy, Realtime, Resilience, Route, ServiceProtocol,
-    Setting, Tree,
+    Setting, Target, Tree,
 };
 
 pub(crate) fn describe(valid: &Valid) -> String {
@@ -36,7 +36,13 @@ pub(crate) fn describe(valid: &Valid) -> String {
         let _ = writeln!(out, "service {} [{}]", service.name, service.place);
         for endpoint in &service.endpoints {
             let tls = if endpoint.tls { " tls" } else { "" };
-            let _ = writeln!(out, "  endpoint {} port {}{tls}", endpoint.host, endpoint.port);
+            let target = match &endpoint.target {
+                Target::Host(at) => format!("{} port {}", at.host, at.port),
+                Target::Dns { name, server } => format!("addresses of {} port {} {server:?}", name.host, name.port),
+                Target::Unix(path) => format!("socket {}", path.display()),
+            };
+            let weight = if endpoint.weight == 1 { String::new() } else { format!(" weight {}", endpoint.weight) };
+            let _ = writeln!(out, "  endpoint {target}{tls}{weight}");
         }
         if service.protocol == ServiceProtocol::Http {
             let _ = writeln!(out, "  speaks HTTP{}", if service.http2 { ", HTTP/2 if it can" } else { "" });
@@ -198,6 +204,8 @@ fn describe_policy(policy: &Policy, out: &mut String) {
         setting(&format!("{name}_headers.add"), &rules.add, out);
     }
     setting("escaped_slashes", &policy.escaped_slashes, out);
+    setting("compress", &policy.compress, out);
+    setting("decompress", &policy.decompress, out);
     setting("inner_wildcard", &policy.inner_wildcard, out);
 }
 

@@ -17,6 +17,7 @@ use tidegate_transcode::{Code, Status};
 use super::envelope::{self, Facts, Shape, write_json_string};
 use crate::body::ResponseBody;
 use crate::exchange::Exchange;
+use crate::policy::decompress;
 use crate::reject::{Reason, Reject};
 use crate::time;
 
@@ -145,7 +146,7 @@ impl FailureStyle {
             headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         if reject.coding {
-            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(decompress::ACCEPTED));
         }
         if reject.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

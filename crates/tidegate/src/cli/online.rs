@@ -5,18 +5,18 @@
 //! called.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_config::valid::{self, Endpoint, Service};
+use tidegate_config::valid::{self, Endpoint, HostPort, Service, Target};
 use tidegate_config::{Code, Diagnostic, Place, Valid};
 use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::app::workbench::Workbench;
-use crate::dial::{TlsClient, TlsError, connect, server_name};
+use crate::dial::{TlsClient, TlsError, connect, connect_unix, server_name};
 use crate::ids::WorkerId;
 use crate::jwks;
 use crate::redis::Redis;
@@ -170,40 +170,38 @@ fn spawn<T: Send + 'static>(
 
 /// Resolves the name of an endpoint and connects to it, with TLS if it has that.
 async fn reach(service: Service, endpoint: Endpoint, resolver: Arc<Resolver>) -> Result<(), Diagnostic> {
-    let addresses = addresses(&endpoint, &resolver).await;
+    let within = service.connect_timeout;
+    let (at, addresses) = match &endpoint.target {
+        Target::Unix(path) => {
+            let connected = connect_unix(path, within).await;
+            return connected.map(drop).map_err(|error| unreached(&endpoint, &error.to_string()));
+        }
+        Target::Host(at) => (at, resolver.addresses(&at.host).await),
+        Target::Dns { name, server } => (name, resolver.look_up_at(*server, &name.host).await),
+    };
     if addresses.is_empty() {
-        let text = format!("the name {:?} has no address", endpoint.host);
+        let text = format!("the name {:?} has no address", at.host);
         return Err(Diagnostic::error(Code::Dns, text)
             .at(&endpoint.place)
             .help("is it known to the resolver of this machine?"));
     }
     let tls = if endpoint.tls {
-        Some(tls(&service, &endpoint).map_err(|error| unreached(&endpoint, &error.to_string()))?)
+        Some(tls(&service, at).map_err(|error| unreached(&endpoint, &error.to_string()))?)
     } else {
         None
     };
     let tls = tls.as_ref().map(|(client, name)| (client, name));
-    let connected = connect(&addresses, tls, service.connect_timeout).await;
+    let addresses: Vec<SocketAddr> = addresses.into_iter().map(|ip| SocketAddr::new(ip, at.port)).collect();
+    let connected = connect(&addresses, tls, within).await;
     connected.map(drop).map_err(|error| unreached(&endpoint, &error.to_string()))
 }
 
-fn tls(service: &Service, endpoint: &Endpoint) -> Result<(TlsClient, rustls_pki_types::ServerName<'static>), TlsError> {
+fn tls(service: &Service, at: &HostPort) -> Result<(TlsClient, rustls_pki_types::ServerName<'static>), TlsError> {
     let settings = service.tls.as_ref();
     let identity = settings.and_then(|tls| tls.client.as_ref()).map(|(chain, key)| (chain.as_path(), key.as_path()));
     let client = TlsClient::load(settings.and_then(|tls| tls.ca.as_deref()), identity)?;
-    let name = settings.and_then(|tls| tls.server_name.as_deref()).unwrap_or(&endpoint.host);
+    let name = settings.and_then(|tls| tls.server_name.as_deref()).unwrap_or(&at.host);
     Ok((client, server_name(name)?))
-}
-
-async fn addresses(endpoint: &Endpoint, resolver: &Resolver) -> Vec<SocketAddr> {
-    let ips: Vec<IpAddr> = if let Ok(ip) = endpoint.host.parse() {
-        vec![ip]
-    } else if endpoint.host.eq_ignore_ascii_case("localhost") {
-        vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
-    } else {
-        resolver.look_up(&endpoint.host).await
-    };
-    ips.into_iter().map(|ip| SocketAddr::new(ip, endpoint.port)).collect()
 }
 
 /// Asks a backend for its descriptors.

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use tidegate_config::Valid;
 use tidegate_config::units::{bytes_text, duration_text};
 use tidegate_config::valid::{
-    Action as ConfigAction, Allow, BalancingPolicy, Descriptors, EnumFormat, ErrorFormat, EscapedSlashes, FieldNames,
-    GRPC_CODES, GrpcAction, HashOn, HeaderRules, HealthCheckType, Int64Format, MultiSegmentEscape, Policy, ProxyAction,
-    RetryOn, Route, Service, ServiceProtocol, Setting, UnknownPolicy,
+    Action as ConfigAction, Allow, BalancingPolicy, Compression, Descriptors, EnumFormat, ErrorFormat, EscapedSlashes,
+    FieldNames, GRPC_CODES, GrpcAction, HashOn, HeaderRules, HealthCheckType, Int64Format, MultiSegmentEscape, Policy,
+    ProxyAction, RetryOn, Route, Service, ServiceProtocol, Setting, UnknownPolicy,
 };
 use tidegate_transcode::{Body, StreamFormat};
 
@@ -23,6 +23,7 @@ use crate::action::transcode::preflight::{Preflight, Step};
 use crate::exchange::REQUEST_ID;
 use crate::identity::Identity;
 use crate::ids::RequestId;
+use crate::policy::decompress;
 use crate::snapshot::CompiledRoute;
 use crate::upstream::{Cluster, Condition, EndpointView};
 
@@ -276,6 +277,7 @@ fn validation(context: &Context<'_>, rows: &mut Rows) {
         };
         rows.add(json!({"escaped_slashes": word}), &slashes.origin);
     }
+    codings(context, rows);
     let Some(plan) = plan else { return };
     let types = if plan.takes_raw_body() {
         json!("any")
@@ -287,7 +289,22 @@ fn validation(context: &Context<'_>, rows: &mut Rows) {
         json!(["application/json", "application/*+json"])
     };
     rows.add(json!({"content_types": types}), Origin::built_in());
-    rows.add(json!({"content_encoding": "identity"}), Origin::built_in());
+}
+
+/// Codings of request bodies that are undone.
+fn codings(context: &Context<'_>, rows: &mut Rows) {
+    if context.compiled.decompress.is_none() {
+        return;
+    }
+    let codings: Vec<&str> = ["identity"].into_iter().chain(decompress::ACCEPTED.split(", ")).collect();
+    let asked = context
+        .proxied()
+        .map(|(route, _, _)| &route.policy)
+        .map(|policy| if policy.decompress.value { &policy.decompress.origin } else { &policy.validate.schema.origin });
+    match asked {
+        Some(origin) => rows.add(json!({"content_encoding": codings}), origin),
+        None => rows.add(json!({"content_encoding": codings}), Origin::built_in()),
+    }
 }
 
 /// What `validate` says, as far as it is for this route.
@@ -563,7 +580,14 @@ fn transforms(context: &Context<'_>, rows: &mut Rows) {
     if let Some((route, _, _)) = context.proxied() {
         header_rules(&route.policy.response_headers, rows);
     }
-    let Some(call) = context.call() else { return };
+    if let Some(call) = context.call() {
+        conversions(context, &call, rows);
+    }
+    compression(context, rows);
+}
+
+/// What a gRPC status and a message become.
+fn conversions(context: &Context<'_>, call: &Call<'_>, rows: &mut Rows) {
     let policy = &call.route.policy;
     for status in &policy.status_map {
         let code = GRPC_CODES.get(usize::from(status.code)).copied().unwrap_or("UNKNOWN");
@@ -573,6 +597,21 @@ fn transforms(context: &Context<'_>, rows: &mut Rows) {
     if let Some(envelope) = envelope.filter(|envelope| envelope.success.is_some()) {
         rows.add(json!({"envelope": envelope.name}), &policy.envelope.origin);
     }
+}
+
+/// Which answers are compressed, for routes that have any.
+fn compression(context: &Context<'_>, rows: &mut Rows) {
+    let Some(route) = table::route(context.valid, context.compiled) else { return };
+    let proxied = match &route.action {
+        ConfigAction::Native(_) => return,
+        ConfigAction::Proxy(_) => true,
+        ConfigAction::Grpc(_) | ConfigAction::Respond(_) => false,
+    };
+    let word = route.policy.compression(proxied).map(|compression| match compression {
+        Compression::Whole => "whole",
+        Compression::Stream => "stream",
+    });
+    rows.add(json!({"compress": word}), &route.policy.compress.origin);
 }
 
 fn errors(context: &Context<'_>, rows: &mut Rows) {

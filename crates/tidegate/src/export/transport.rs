@@ -13,7 +13,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{HeaderName, StatusCode};
 use tidegate_config::valid::{
-    Connections, Descriptors, Endpoint, Otlp, OtlpProtocol, Resilience, Service, ServiceProtocol,
+    self, Connections, Descriptors, Endpoint, Otlp, OtlpProtocol, Resilience, Service, ServiceProtocol,
 };
 use tidegate_transcode::Code;
 
@@ -126,9 +126,9 @@ fn service(collector: &Otlp) -> Service {
     let endpoint = Endpoint {
         text: collector.text.clone(),
         place: collector.place.clone(),
-        host: collector.host.clone(),
-        port: collector.port,
+        target: valid::Target::Host(valid::HostPort { host: collector.host.clone(), port: collector.port }),
         tls: collector.tls,
+        weight: 1,
     };
     Service {
         name: "otlp".to_owned(),

@@ -70,7 +70,9 @@ impl Handle for Scripted {
                 Err(error) => {
                     let reject = match error {
                         BodyError::Stalled => Reject::new(Reason::BadRequest).status(StatusCode::REQUEST_TIMEOUT),
-                        BodyError::Malformed => Reject::new(Reason::BadRequest),
+                        BodyError::Malformed | BodyError::Undecodable | BodyError::TooLarge => {
+                            Reject::new(Reason::BadRequest)
+                        }
                         BodyError::Closed | BodyError::BrokenOff => Reject::new(Reason::ClientClosed),
                     };
                     self.render(&reject)

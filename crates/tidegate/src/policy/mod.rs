@@ -3,7 +3,9 @@
 pub mod access;
 pub mod authn;
 pub mod authz;
+pub mod compress;
 pub mod cors;
+pub mod decompress;
 pub mod headers;
 mod hygiene;
 pub mod limits;

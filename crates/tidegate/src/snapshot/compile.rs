@@ -30,7 +30,9 @@ use crate::action::transcode::{Binding, Transcode};
 use crate::exchange::{Intake, TrustedProxies};
 use crate::policy::access::Access;
 use crate::policy::authn::Provider;
+use crate::policy::compress::Compress;
 use crate::policy::cors::Cors;
+use crate::policy::decompress::Decompress;
 use crate::policy::headers::Reserved;
 use crate::policy::limits::{self, Limits};
 use crate::policy::validate::Validate;
@@ -346,6 +348,8 @@ impl Compiler<'_> {
             origin: route.place.to_string().into(),
             hosts: route.hosts.clone(),
             validate: self.validate(route),
+            decompress: decompress(route, &action),
+            compress: compress(route),
             cors: Cors::compile(&route.policy.cors, methods.as_deref()).map(Arc::new),
             methods,
             service: service.into(),
@@ -423,6 +427,8 @@ impl Compiler<'_> {
             origin: place.as_ref().map_or_else(|| "built in".into(), |place| place.to_string().into()),
             hosts: Vec::new(),
             validate: None,
+            decompress: None,
+            compress: None,
             cors: Cors::compile(&self.inputs.valid.defaults.cors, Some(&[method.to_owned()])).map(Arc::new),
             methods: Some(vec![method.to_owned()]),
             service: "".into(),
@@ -549,6 +555,27 @@ fn build(rows: &[Row]) -> Result<Router, Vec<Clash>> {
             }));
             Err(clashes)
         }
+    }
+}
+
+/// Routes that read bodies undo their codings; one that passes them on does if it is told to.
+fn decompress(route: &Route, action: &Action) -> Option<Decompress> {
+    let policy = &route.policy;
+    let reads = match &route.action {
+        ConfigAction::Grpc(_) => true,
+        ConfigAction::Proxy(_) => policy.decompress.value || policy.validate.schema.value.is_some(),
+        ConfigAction::Native(_) | ConfigAction::Respond(_) => false,
+    };
+    let uploads = action.transcode().is_some_and(|transcode| transcode.plan().method().is_client_streaming());
+    reads.then(|| Decompress::new((!uploads).then_some(policy.max_body.value)))
+}
+
+/// gRPC compresses its messages by itself, if at all.
+fn compress(route: &Route) -> Option<Compress> {
+    match &route.action {
+        ConfigAction::Native(_) => None,
+        ConfigAction::Proxy(_) => Compress::compile(&route.policy, true),
+        ConfigAction::Grpc(_) | ConfigAction::Respond(_) => Compress::compile(&route.policy, false),
     }
 }
 

@@ -23,7 +23,9 @@ use crate::action::failure::FailureStyle;
 use crate::action::health::Health;
 use crate::exchange::Intake;
 use crate::policy::access::Access;
+use crate::policy::compress::Compress;
 use crate::policy::cors::{self, Cors};
+use crate::policy::decompress::Decompress;
 use crate::policy::headers::Reserved;
 use crate::policy::limits::Limits;
 use crate::policy::validate::Validate;
@@ -181,6 +183,10 @@ pub struct CompiledRoute {
     pub cors: Option<Arc<Cors>>,
     /// What a request must be; `None` if nothing is demanded.
     pub validate: Option<Box<Validate>>,
+    /// Codings of request bodies are undone; `None`: they pass as they are.
+    pub decompress: Option<Decompress>,
+    /// Which answers are compressed; `None`: none.
+    pub compress: Option<Compress>,
     /// Index of the route of the configuration that it comes from; `None` for what is built in.
     pub index: Option<usize>,
 }

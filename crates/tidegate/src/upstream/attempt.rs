@@ -65,6 +65,8 @@ pub(super) enum Came {
 /// Dropped without a word it counts as cancelled: whoever waited for it has gone.
 pub(super) struct Attempt {
     endpoint: Arc<Endpoint>,
+    /// Of the endpoint among those that it was chosen from.
+    place: usize,
     worker: WorkerId,
     begun: Instant,
     /// Of the breaker.
@@ -96,6 +98,7 @@ impl Attempt {
         };
         Self {
             endpoint: Arc::clone(endpoint),
+            place: 0,
             worker,
             begun,
             permit,
@@ -105,6 +108,17 @@ impl Attempt {
             settled: None,
             seat: None,
         }
+    }
+
+    /// Its endpoint was chosen by this place.
+    pub(super) fn at(mut self, place: usize) -> Self {
+        self.place = place;
+        self
+    }
+
+    /// The place that its endpoint was chosen by.
+    pub(super) fn place(&self) -> usize {
+        self.place
     }
 
     /// Who is asked.
@@ -142,18 +156,13 @@ impl Attempt {
         if before.is_none_or(|before| before != came && outcome == Outcome::Failure) {
             let now = now();
             let took = now.saturating_duration_since(self.begun);
-            self.endpoint.resilience().ended(self.endpoint.place, self.permit.take(), outcome, took, now);
+            self.endpoint.resilience().ended(self.endpoint.record(), self.permit.take(), outcome, took, now);
         }
     }
 
     /// Keeps the request's place at the service until its answer begins.
     pub(super) fn holds(&mut self, seat: Place) {
         self.seat = Some(seat);
-    }
-
-    /// The place of its endpoint in the list of the service.
-    pub(super) fn place(&self) -> usize {
-        self.endpoint.place
     }
 
     /// Nothing was sent, or the backend is not to blame: it says nothing.

@@ -1,8 +1,7 @@
 //! Asks the endpoints of a service again and again whether they are well. Runs on the control thread; what it hears is known
 //! to all workers at once.
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
@@ -21,10 +20,11 @@ use super::attempt::Attempt;
 use super::call::{self, Call, CallDeadline, CallError};
 use super::endpoint::Endpoint;
 use super::h2_pool;
+use super::names::Names;
 use crate::ids::WorkerId;
-use crate::outbound::{self, Target};
+use crate::outbound;
+use crate::tasks;
 use crate::time::{Wheel, now};
-use crate::{dial, tasks};
 
 const CHECK: PathAndQuery = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
 
@@ -51,20 +51,38 @@ pub async fn keep_checked(cluster: Weak<Cluster>, slot: WorkerId) {
     if current.resilience.health().is_none() {
         return;
     }
-    type Checking = Pin<Box<dyn Future<Output = ()> + Send>>;
-    let count = current.endpoints.len();
+    let mut changes = current.names.as_ref().map(Names::changes);
     drop(current);
-    let mut running: Vec<Checking> = (0..count)
-        .map(|place| -> Checking { Box::pin(keep_one_checked(Weak::clone(&cluster), place, slot)) })
-        .collect();
-    poll_fn(|cx| {
-        running.retain_mut(|checking| checking.as_mut().poll(cx).is_pending());
-        if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
+    let mut checked: Vec<(Weak<Endpoint>, tasks::Boxed)> = Vec::new();
+    loop {
+        let Some(current) = cluster.upgrade() else { return };
+        for endpoint in current.members.current().endpoints() {
+            if !checked.iter().any(|(known, _)| std::ptr::eq(known.as_ptr(), Arc::as_ptr(endpoint))) {
+                let endpoint = Arc::downgrade(endpoint);
+                let checking = keep_one_checked(Weak::clone(&cluster), Weak::clone(&endpoint), slot);
+                checked.push((endpoint, Box::pin(checking)));
+            }
+        }
+        drop(current);
+        let is_fixed = changes.is_none();
+        let all = poll_fn(|cx| {
+            checked.retain_mut(|(_, checking)| checking.as_mut().poll(cx).is_pending());
+            if checked.is_empty() && is_fixed { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let Some(changes) = &mut changes else { return all.await };
+        tokio::select! {
+            () = all => return,
+            changed = changes.changed() => {
+                // Whoever could change them has gone.
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+    }
 }
 
-async fn keep_one_checked(cluster: Weak<Cluster>, place: usize, slot: WorkerId) {
+async fn keep_one_checked(cluster: Weak<Cluster>, endpoint: Weak<Endpoint>, slot: WorkerId) {
     let mut first = true;
     loop {
         let wait = {
@@ -75,32 +93,31 @@ async fn keep_one_checked(cluster: Weak<Cluster>, place: usize, slot: WorkerId) 
         };
         sleep(wait).await;
         let Some(current) = cluster.upgrade() else { return };
-        let (Some(check), Some(endpoint)) = (current.health_check.clone(), current.endpoints.get(place)) else {
+        let (Some(check), Some(endpoint)) = (current.health_check.clone(), endpoint.upgrade()) else { return };
+        // Requests may still hold one that is gone.
+        if !current.members.current().endpoints().iter().any(|member| Arc::ptr_eq(member, &endpoint)) {
             return;
-        };
+        }
         // A cluster that is held would not end with its configuration, but a check is short.
         let well = tasks::guard(
             "health check",
-            timeout(check.timeout, is_well(&check, endpoint, (slot, current.wheel(slot)))),
+            timeout(check.timeout, is_well(&check, &endpoint, (slot, current.wheel(slot)))),
         )
         .await;
         let well = matches!(well, Ok(Ok(true)));
-        current.resilience.checked(place, if well { Outcome::Success } else { Outcome::Failure }, now());
+        let outcome = if well { Outcome::Success } else { Outcome::Failure };
+        current.resilience.checked(endpoint.record(), outcome, now());
     }
 }
 
 async fn is_well(check: &HealthCheck, endpoint: &Arc<Endpoint>, slot: (WorkerId, &Arc<Wheel>)) -> bool {
     match check.check {
-        HealthCheckType::Tcp => {
-            let addresses = endpoint.addresses().await;
-            dial::connect(&addresses, endpoint.tls(), check.timeout).await.is_ok()
-        }
+        HealthCheckType::Tcp => endpoint.dial(endpoint.tls(), check.timeout).await.is_ok(),
         HealthCheckType::Http => {
             let Ok(path) = PathAndQuery::try_from(check.path.as_str()) else { return false };
             let Ok(authority) = HeaderValue::from_str(endpoint.authority().as_str()) else { return false };
-            let tls = endpoint.tls_http1().map(|(client, name)| (client.clone(), name.clone()));
-            let addresses = endpoint.addresses().await;
-            let answer = outbound::get(&Target::known(authority, tls), &addresses, &path).await;
+            let Ok(stream) = endpoint.dial(endpoint.tls_http1(), check.timeout).await else { return false };
+            let answer = outbound::get_over(stream, authority, &path).await;
             answer.is_ok_and(|answer| answer.status.is_success())
         }
         HealthCheckType::Grpc => match ask(&check.service, endpoint, slot, check.timeout).await {

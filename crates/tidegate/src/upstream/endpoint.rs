@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use super::h1;
 use super::h2_pool::{Pool, PoolLimits};
 use super::resilience::{Condition, Record, Resilience};
-use crate::dial::{DialError, TlsClient, TlsError, server_name};
+use crate::dial::{self, DialError, Stream, TlsClient, TlsError, server_name};
 use crate::ids::{PerWorker, WorkerId};
 use crate::telemetry::metrics::ServiceSeries;
 use crate::time::now;
@@ -84,9 +85,11 @@ impl EndpointView {
 #[derive(Clone, Debug)]
 pub(super) struct EndpointSettings {
     pub(super) resilience: Arc<Resilience>,
-    /// Its place in the list of its service.
-    pub(super) place: usize,
+    pub(super) record: Arc<Record>,
+    pub(super) weight: u32,
     pub(super) speaks: ServiceProtocol,
+    pub(super) reach: Reach,
+    /// How it is called, whatever its addresses.
     pub(super) host: String,
     pub(super) port: u16,
     /// HTTP/2 with an HTTP service.
@@ -103,6 +106,17 @@ pub(super) struct EndpointSettings {
     pub(super) series: Arc<ServiceSeries>,
 }
 
+/// How connections to an endpoint are made.
+#[derive(Clone, Debug)]
+pub(super) enum Reach {
+    /// To the addresses of its host.
+    Host,
+    /// To this address of its host.
+    Address(IpAddr),
+    /// To a socket in the file system.
+    Unix(Arc<Path>),
+}
+
 /// HTTP/2 pings while calls are open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keepalive {
@@ -115,8 +129,10 @@ pub(super) struct Keepalive {
 pub(super) struct Endpoint {
     name: Arc<str>,
     resilience: Arc<Resilience>,
-    /// Its place in the list of its service.
-    pub(super) place: usize,
+    record: Arc<Record>,
+    /// Its part of the requests.
+    pub(super) weight: u32,
+    reach: Reach,
     host: String,
     port: u16,
     authority: Authority,
@@ -155,8 +171,10 @@ impl Endpoint {
     pub(super) fn new(name: &str, settings: EndpointSettings, slots: usize) -> Result<Arc<Self>, TlsError> {
         let EndpointSettings {
             resilience,
-            place,
+            record,
+            weight,
             speaks,
+            reach,
             http2,
             host,
             port,
@@ -167,7 +185,12 @@ impl Endpoint {
             workers,
             series,
         } = settings;
-        let written = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let written = match &reach {
+            // As gRPC calls whoever is on the same machine; HTTP backends see the client's `Host`.
+            Reach::Unix(_) => "localhost".to_owned(),
+            Reach::Host | Reach::Address(_) if host.contains(':') => format!("[{host}]:{port}"),
+            Reach::Host | Reach::Address(_) => format!("{host}:{port}"),
+        };
         let authority = Authority::try_from(written).map_err(|_| TlsError::Name(host.clone()))?;
         let (tls, tls_http1) = match tls {
             None => (None, None),
@@ -175,11 +198,18 @@ impl Endpoint {
                 (Some((client, server_name(name.as_deref().unwrap_or(&host))?)), Some(http1))
             }
         };
-        let known: Arc<[SocketAddr]> = known_addresses(&host).iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        let known = match &reach {
+            Reach::Host => known_addresses(&host),
+            Reach::Address(ip) => vec![*ip],
+            Reach::Unix(_) => Vec::new(),
+        };
+        let known: Arc<[SocketAddr]> = known.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
         Ok(Arc::new(Self {
             name: name.into(),
             resilience,
-            place,
+            record,
+            weight,
+            reach,
             authority,
             tls,
             tls_http1,
@@ -257,12 +287,20 @@ impl Endpoint {
 
     /// What all workers know of it.
     pub(super) fn record(&self) -> &Record {
-        self.resilience.record(self.place)
+        &self.record
+    }
+
+    /// The same, to keep.
+    pub(super) fn shared_record(&self) -> &Arc<Record> {
+        &self.record
     }
 
     /// The name to resolve, or `None` if the addresses never change.
     pub(super) fn host_to_resolve(&self) -> Option<&str> {
-        known_addresses(&self.host).is_empty().then_some(self.host.as_str())
+        match self.reach {
+            Reach::Host => known_addresses(&self.host).is_empty().then_some(self.host.as_str()),
+            Reach::Address(_) | Reach::Unix(_) => None,
+        }
     }
 
     /// Replaces the addresses for connections to come. An empty answer is ignored: the last good one stays.
@@ -285,11 +323,27 @@ impl Endpoint {
 
     /// At least one address is known.
     pub(super) fn is_resolved(&self) -> bool {
-        !self.addresses.borrow().is_empty()
+        matches!(self.reach, Reach::Unix(_)) || !self.addresses.borrow().is_empty()
+    }
+
+    /// Connects, with `tls` if there is any, once an address is known.
+    ///
+    /// # Errors
+    /// The failure of the last address, not later than `within`.
+    pub(super) async fn dial(
+        &self,
+        tls: Option<(&TlsClient, &ServerName<'static>)>,
+        within: Duration,
+    ) -> Result<Stream, DialError> {
+        if let Reach::Unix(path) = &self.reach {
+            return dial::connect_unix(path, within).await;
+        }
+        let addresses = self.addresses().await;
+        dial::connect(&addresses, tls, within).await
     }
 
     /// The addresses, in the order in which to try them; waits until there are any.
-    pub(super) async fn addresses(&self) -> Arc<[SocketAddr]> {
+    async fn addresses(&self) -> Arc<[SocketAddr]> {
         let mut seen = self.addresses.subscribe();
         match seen.wait_for(|known| !known.is_empty()).await {
             Ok(known) => Arc::clone(&known),

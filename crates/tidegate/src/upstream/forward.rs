@@ -16,6 +16,7 @@ use super::attempt::{Attempt, Caller, Came};
 use super::call::CallDeadline;
 use super::endpoint::Endpoint;
 use super::h1::{self, BadBody, Begun, Download, Fault, NoWire, Outcome, Replay, Sent, Tunnel, Watch};
+use super::members::Members;
 use super::retry::{self, Failed, Retries, RetryPlan};
 use super::{Cluster, MAX_UNSENT, h2_exchange};
 use crate::body::{BodyError, BodyStream, RequestBody, ResponseBody};
@@ -159,6 +160,25 @@ impl ForwardError {
             other => reject.cause(other.to_string()),
         }
     }
+}
+
+/// An endpoint that can be connected to as far as this request knows; preferably one that has not failed it.
+fn choose_again<'m>(
+    members: &'m Members,
+    key: Option<u64>,
+    tries: &Tries<'_>,
+    now: Instant,
+) -> Option<(usize, &'m Arc<Endpoint>)> {
+    if tries.unsent >= MAX_UNSENT {
+        return None;
+    }
+    let endpoints = members.endpoints();
+    let reachable = |place: &usize| !tries.unreachable.contains(*place);
+    let place = members.choose(key, &tries.tried, now).filter(reachable);
+    // One without weight is for nobody.
+    let listed = |place: &usize| reachable(place) && endpoints.get(*place).is_some_and(|endpoint| endpoint.weight > 0);
+    let place = place.or_else(|| (0..endpoints.len()).find(listed))?;
+    Some((place, endpoints.get(place)?))
 }
 
 impl Cluster {
@@ -307,14 +327,15 @@ impl Cluster {
     ) -> Result<(Answered, Attempt), Stop> {
         let worker = exchange.worker();
         let begun = now();
-        let (place, endpoint) = self.choose_again(outgoing.ring_key, tries, begun).ok_or(Stop::Nobody)?;
+        let members = self.members(outgoing.deadline).await;
+        let (place, endpoint) = choose_again(&members, outgoing.ring_key, tries, begun).ok_or(Stop::Nobody)?;
         let admitted = self.resilience.admit(begun);
         let permit =
             admitted.map_err(|refused| Stop::Over(ForwardError::BreakerOpen { retry_after: refused.retry_after }))?;
         let mut more = outgoing.trace.clone();
         Caller::Exchange(exchange).attempts(endpoint, begun, &mut more);
         exchange.facts.endpoint_is(endpoint.name());
-        let mut attempt = Attempt::new(endpoint, worker, begun, permit, false);
+        let mut attempt = Attempt::new(endpoint, worker, begun, permit, false).at(place);
         let sent = Sent {
             head: &outgoing.head,
             more: &more,
@@ -374,17 +395,6 @@ impl Cluster {
                 Err(Stop::Over(ForwardError::Body(bad)))
             }
         }
-    }
-
-    /// An endpoint that can be connected to as far as this request knows; preferably one that has not failed it.
-    fn choose_again(&self, key: Option<u64>, tries: &Tries<'_>, now: Instant) -> Option<(usize, &Arc<Endpoint>)> {
-        if tries.unsent >= MAX_UNSENT {
-            return None;
-        }
-        let reachable = |place: &usize| !tries.unreachable.contains(*place);
-        let place = self.resilience.choose(key, &tries.tried, now).filter(reachable);
-        let place = place.or_else(|| (0..self.endpoints.len()).find(reachable))?;
-        Some((place, self.endpoints.get(place)?))
     }
 
     /// The answer to hand out: whole if it has come already, else as it comes.

@@ -13,6 +13,8 @@ mod h1;
 mod h2_exchange;
 mod h2_pool;
 mod h2_stream;
+mod members;
+mod names;
 mod pass;
 pub mod reflection;
 mod resets;
@@ -26,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use tidegate_config::valid::{HashOn, HealthCheck, Service, ServiceProtocol};
+use tidegate_config::valid::{self, HashOn, HealthCheck, HostPort, Service, ServiceProtocol, Target};
 use tidegate_resilience::{Tried, stable_hash};
 
 use self::attempt::Attempt;
@@ -36,14 +38,16 @@ pub use self::call::{
     Call, CallDeadline, CallError, CallHead, CallSender, Failure, Malformed, OWN_METADATA, SendStopped, UnaryAnswer,
 };
 pub use self::checks::keep_checked;
-use self::endpoint::{Endpoint, EndpointSettings, Keepalive};
+use self::endpoint::{Endpoint, EndpointSettings, Keepalive, Reach};
 pub use self::endpoint::{EndpointState, EndpointView};
 pub use self::forward::{ForwardError, Outgoing, Upgraded};
 pub use self::h1::{BadBody, Fault, Tunnel};
 use self::h2_pool::OpenError;
+use self::members::{Current, Members, Swap};
+use self::names::{Entry, Name, Names};
 pub use self::pass::{PassError, Passed, Upload};
-use self::resilience::Resilience;
 pub use self::resilience::{BreakerState, Condition};
+use self::resilience::{Record, Resilience};
 pub use self::resolve::{Resolver, keep_resolved};
 use self::retry::Retries;
 pub use self::retry::RetryPlan;
@@ -78,7 +82,13 @@ pub struct Asked {
 /// Dropping the last reference closes its connections when their calls have ended.
 pub struct Cluster {
     name: Arc<str>,
-    endpoints: Vec<Arc<Endpoint>>,
+    /// Those that stand in the configuration, in its order.
+    listed: Box<[Arc<Endpoint>]>,
+    /// Those that there are, which are more if there are names.
+    members: Swap<Members>,
+    /// Names whose addresses are endpoints.
+    names: Option<Names>,
+    connect_timeout: Duration,
     /// HTTP/2 with an HTTP service: a request may be refused unseen, whatever it is.
     http2: bool,
     max_message: usize,
@@ -124,16 +134,20 @@ impl Cluster {
         };
         let slots = wheels.count();
         let workers = slots.saturating_sub(1).max(1);
-        let resilience = Resilience::new(service, &series).map_err(|error| TlsError::Settings(error.to_string()))?;
-        let resilience = Arc::new(resilience);
-        let endpoints = service.endpoints.iter().enumerate().map(|(place, endpoint)| {
-            let settings = EndpointSettings {
+        let changes = service.endpoints.iter().any(|endpoint| matches!(endpoint.target, Target::Dns { .. }));
+        let lasting = service.endpoints.iter().filter(|endpoint| !matches!(endpoint.target, Target::Dns { .. }));
+        let records: Vec<_> = lasting.map(|endpoint| Arc::new(Record::new(&endpoint.text))).collect();
+        let resilience = Arc::new(Resilience::new(service, &series, records.clone(), changes));
+        let settings =
+            |endpoint: &valid::Endpoint, at: &HostPort, reach: Reach, record: Arc<Record>| EndpointSettings {
                 resilience: Arc::clone(&resilience),
-                place,
+                record,
+                weight: endpoint.weight,
                 speaks: service.protocol,
+                reach,
                 http2: service.http2,
-                host: endpoint.host.clone(),
-                port: endpoint.port,
+                host: at.host.clone(),
+                port: at.port,
                 tls: if endpoint.tls { tls.clone() } else { None },
                 connect_timeout: service.connect_timeout,
                 keepalive: service
@@ -144,11 +158,35 @@ impl Cluster {
                 workers,
                 series: Arc::clone(&series),
             };
-            Endpoint::new(&endpoint.text, settings, slots)
-        });
+        let mut records = records.into_iter();
+        let mut entries = Vec::with_capacity(service.endpoints.len());
+        let mut listed = Vec::new();
+        for endpoint in &service.endpoints {
+            let nowhere = HostPort { host: "localhost".to_owned(), port: 0 };
+            let (at, reach) = match &endpoint.target {
+                Target::Host(at) => (at, Reach::Host),
+                Target::Unix(path) => (&nowhere, Reach::Unix(path.as_path().into())),
+                Target::Dns { name, server } => {
+                    // Each address has a record of its own.
+                    let unused = Arc::new(Record::new(&endpoint.text));
+                    let settings = settings(endpoint, name, Reach::Host, unused);
+                    entries.push(Entry::Name(Box::new(Name::new(name.clone(), *server, settings, slots)?)));
+                    continue;
+                }
+            };
+            let Some(record) = records.next() else { continue };
+            let made = Endpoint::new(&endpoint.text, settings(endpoint, at, reach, record), slots)?;
+            entries.push(Entry::Endpoint(Arc::clone(&made)));
+            listed.push(made);
+        }
+        let policy = service.resilience.balancing.policy;
+        let members = Members::new(policy, listed.clone()).map_err(|error| TlsError::Settings(error.to_string()))?;
         Ok(Arc::new(Self {
             name: service.name.as_str().into(),
-            endpoints: endpoints.collect::<Result<_, _>>()?,
+            listed: listed.into(),
+            members: Swap::new(members, changes),
+            names: changes.then(|| Names::new(entries, policy)),
+            connect_timeout: service.connect_timeout,
             bulkhead: Bulkhead::new(service.resilience.max_concurrent, service.resilience.max_pending),
             health_check: service.resilience.health_check.clone(),
             hash_on: service.resilience.balancing.hash_on.clone(),
@@ -162,12 +200,45 @@ impl Cluster {
 
     /// Takes the addresses that `before` knows of hosts that both have.
     pub fn take_over_addresses(&self, before: &Self) {
-        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.host_to_resolve().is_some()) {
-            let known = before.endpoints.iter().find(|known| known.host_to_resolve() == endpoint.host_to_resolve());
+        for endpoint in self.listed.iter().filter(|endpoint| endpoint.host_to_resolve().is_some()) {
+            let known = before.listed.iter().find(|known| known.host_to_resolve() == endpoint.host_to_resolve());
             if let Some(known) = known {
                 endpoint.set_addresses(&known.ips());
             }
         }
+        if let (Some(names), Some(before)) = (&self.names, &before.names) {
+            for (place, ips) in names.known_before(before) {
+                self.named(place, &ips);
+            }
+        }
+    }
+
+    /// The name at `place` among the names has these addresses.
+    fn named(&self, place: usize, ips: &[IpAddr]) {
+        let Some(names) = &self.names else { return };
+        names.found(place, ips, |members| {
+            self.resilience.replace(members.records());
+            self.members.replace(members);
+        });
+    }
+
+    /// The endpoints of this moment. A service whose names have no address yet is waited for, as a connection would be.
+    async fn members(&self, deadline: Option<Instant>) -> Current<'_, Members> {
+        let members = self.members.current();
+        match &self.names {
+            // Rare, and large: boxed, so that the future of every request stays small.
+            Some(names) if members.endpoints().is_empty() => Box::pin(self.first_members(names, deadline)).await,
+            Some(_) | None => members,
+        }
+    }
+
+    async fn first_members(&self, names: &Names, deadline: Option<Instant>) -> Current<'_, Members> {
+        let mut changes = names.changes();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(now()));
+        let within = left.map_or(self.connect_timeout, |left| left.min(self.connect_timeout));
+        let known = |_: &u64| !self.members.current().endpoints().is_empty();
+        let _late = tokio::time::timeout(within, changes.wait_for(known)).await;
+        self.members.current()
     }
 
     /// Name of the service.
@@ -215,8 +286,9 @@ impl Cluster {
             let mut tried = Tried::default();
             let mut unsent = 0;
             let mut failure = CallError::NoEndpoint;
+            let members = self.members(deadline.at()).await;
             loop {
-                let Some((place, endpoint)) = self.choose(ring_key, &tried, begun) else {
+                let Some((place, endpoint)) = choose(&members, ring_key, &tried, begun) else {
                     return Err(failure);
                 };
                 let permit = match self.resilience.admit(begun) {
@@ -228,7 +300,7 @@ impl Cluster {
                     call::address(request, endpoint, &path, authority.as_ref())?;
                     caller.attempts(endpoint, begun, request.headers_mut());
                 }
-                let mut attempt = Attempt::new(endpoint, worker, begun, permit, waits_less);
+                let mut attempt = Attempt::new(endpoint, worker, begun, permit, waits_less).at(place);
                 let opening = h2_pool::open(endpoint, worker, &mut request, end && first.is_empty());
                 let Some(opened) = deadline.within(wheel, opening).await else {
                     return Err(attempt.failed(CallError::DeadlineExceeded));
@@ -247,7 +319,11 @@ impl Cluster {
                     }
                     Err(OpenError::Head(error)) => return Err(attempt.failed(CallError::Head(error.to_string()))),
                     Err(OpenError::Full) => attempt.failed(CallError::Overloaded),
-                    Err(OpenError::Shutdown | OpenError::Http1) => attempt.failed(CallError::NoEndpoint),
+                    Err(OpenError::Shutdown | OpenError::Http1) => {
+                        // It is gone, or takes no calls: nothing was asked of it.
+                        attempt.void();
+                        CallError::NoEndpoint
+                    }
                     Err(OpenError::Down(error)) => {
                         let endpoint = Arc::clone(endpoint.name());
                         attempt.failed(CallError::ConnectFailed { endpoint, error })
@@ -378,13 +454,6 @@ impl Cluster {
         }
     }
 
-    /// An endpoint that this request was not sent to yet, by its place.
-    fn choose(&self, key: Option<u64>, tried: &Tried, now: Instant) -> Option<(usize, &Arc<Endpoint>)> {
-        // The eight that are remembered are enough.
-        let place = self.resilience.choose(key, tried, now).filter(|place| !tried.contains(*place))?;
-        Some((place, self.endpoints.get(place)?))
-    }
-
     /// Where attempts are counted.
     #[must_use]
     pub fn series(&self) -> &Arc<ServiceSeries> {
@@ -394,7 +463,7 @@ impl Cluster {
     /// The endpoints as admin and metrics show them.
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointView> {
-        self.endpoints.iter().map(|endpoint| endpoint.view()).collect()
+        self.members.current().endpoints().iter().map(|endpoint| endpoint.view()).collect()
     }
 
     /// What its breaker does; `None` if it has none.
@@ -408,10 +477,12 @@ impl Cluster {
     #[must_use]
     pub fn down(&self) -> Option<Reject> {
         let down = |endpoint: &Arc<Endpoint>| endpoint.view().state == EndpointState::TransientFailure;
-        if !self.endpoints.iter().all(down) {
+        let members = self.members.current();
+        let endpoints = members.endpoints();
+        if endpoints.is_empty() || !endpoints.iter().all(down) {
             return None;
         }
-        let failed = self.endpoints.iter().find_map(|endpoint| Some((endpoint, endpoint.failure()?)));
+        let failed = endpoints.iter().find_map(|endpoint| Some((endpoint, endpoint.failure()?)));
         let error = failed.map_or(CallError::NoEndpoint, |(endpoint, error)| CallError::ConnectFailed {
             endpoint: Arc::clone(endpoint.name()),
             error,
@@ -421,10 +492,22 @@ impl Cluster {
 
     /// Takes no more calls; connections close when the calls that they carry have ended.
     pub fn shutdown(&self) {
-        for endpoint in &self.endpoints {
+        for endpoint in self.members.current().endpoints() {
             endpoint.shutdown();
         }
     }
+}
+
+/// An endpoint that this request was not sent to yet, by its place.
+fn choose<'m>(
+    members: &'m Members,
+    key: Option<u64>,
+    tried: &Tried,
+    now: Instant,
+) -> Option<(usize, &'m Arc<Endpoint>)> {
+    // The eight that are remembered are enough.
+    let place = members.choose(key, tried, now).filter(|place| !tried.contains(*place))?;
+    Some((place, members.endpoints().get(place)?))
 }
 
 #[cfg(test)]

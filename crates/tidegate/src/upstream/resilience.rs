@@ -1,8 +1,8 @@
 //! What keeps a service up while its endpoints are not, as the algorithms of `tidegate_resilience` say. Shared by all
 //! routes of the service and by all workers.
 //!
-//! Every attempt passes here twice: [`Resilience::choose`] gives it an endpoint, [`Resilience::ended`] hears what came of
-//! it. While nothing is wrong that is a few operations on atomics.
+//! Every attempt passes here twice: [`Resilience::admit`] lets it through, [`Resilience::ended`] hears what came of it.
+//! While nothing is wrong that is a few operations on atomics.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use tidegate_config::valid::{self, BalancingPolicy};
 use tidegate_resilience::{
-    Admission, Balancer, BalancerSettings, Breaker, BreakerSettings, Budget, BudgetSettings, Candidate, EndpointRecord,
-    Health, HealthSettings, Member, Nanos, Outcome, OutlierSettings, Outliers, PeakEwma, Permit, Phase, Policy, Query,
-    Ratio, RatioTrip, Share, SlowStart, Status, TooManyEndpoints, Transition, Tried,
+    Admission, Breaker, BreakerSettings, Budget, BudgetSettings, Candidate, EndpointRecord, Health, HealthSettings,
+    Nanos, Outcome, OutlierSettings, Outliers, PeakEwma, Permit, Phase, Ratio, RatioTrip, Share, SlowStart, Status,
+    Transition,
 };
 
+use super::members::Swap;
 use crate::telemetry::metrics::{BreakerTurn, Ejection, ServiceSeries};
 use crate::time;
 
@@ -39,15 +40,12 @@ pub(super) struct Resilience {
     service: Arc<str>,
     breaker: Option<Arc<Breaker>>,
     outliers: Option<Outliers>,
-    balancer: Balancer,
     /// Latencies are taken down.
     by_latency: bool,
     budget: Budget,
     health: Option<HealthSettings>,
-    /// In the order of the endpoints.
-    members: Box<[Record]>,
-    /// Of an endpoint that is not in the list; there is none.
-    nobody: Record,
+    /// Of all endpoints, as far as they are known.
+    records: Swap<Box<[Arc<Record>]>>,
     series: Arc<ServiceSeries>,
 }
 
@@ -116,20 +114,15 @@ pub(super) struct Refused {
 }
 
 impl Resilience {
-    /// For endpoints of these names, in this order.
-    pub(super) fn new(service: &valid::Service, series: &Arc<ServiceSeries>) -> Result<Self, TooManyEndpoints> {
+    /// For endpoints with these records. With `changes` others may come and go.
+    pub(super) fn new(
+        service: &valid::Service,
+        series: &Arc<ServiceSeries>,
+        records: Vec<Arc<Record>>,
+        changes: bool,
+    ) -> Self {
         let settings = &service.resilience;
-        let members: Vec<Member<'_>> =
-            service.endpoints.iter().map(|endpoint| Member { weight: 1, identity: endpoint.text.as_bytes() }).collect();
-        let policy = match settings.balancing.policy {
-            BalancingPolicy::LeastRequest => Policy::LeastRequest,
-            BalancingPolicy::RoundRobin => Policy::RoundRobin,
-            BalancingPolicy::PeakEwma => Policy::PeakEwma,
-            BalancingPolicy::RingHash => Policy::RingHash,
-            BalancingPolicy::Random => Policy::Random,
-        };
-        let balancer = Balancer::new(BalancerSettings { policy, ..BalancerSettings::default() }, &members)?;
-        Ok(Self {
+        Self {
             service: service.name.as_str().into(),
             breaker: settings.breaker.as_ref().map(|settings| Arc::new(Breaker::new(breaker(settings)))),
             outliers: settings.outlier_detection.map(|settings| {
@@ -140,18 +133,21 @@ impl Resilience {
                     ..OutlierSettings::default()
                 })
             }),
-            balancer,
-            by_latency: policy == Policy::PeakEwma,
+            by_latency: settings.balancing.policy == BalancingPolicy::PeakEwma,
             budget: Budget::new(budget_settings(settings.budget)),
             health: settings.health_check.as_ref().map(|check| HealthSettings {
                 interval: check.interval,
                 healthy_threshold: check.healthy_threshold,
                 unhealthy_threshold: check.unhealthy_threshold,
             }),
-            members: service.endpoints.iter().map(|endpoint| Record::new(&endpoint.text)).collect(),
-            nobody: Record::new(""),
+            records: Swap::new(records.into(), changes),
             series: Arc::clone(series),
-        })
+        }
+    }
+
+    /// The endpoints are others now.
+    pub(super) fn replace(&self, records: &[Arc<Record>]) {
+        self.records.replace(records.into());
     }
 
     /// Lets an attempt through to the service. The permit comes back with [`Resilience::ended`].
@@ -167,36 +163,29 @@ impl Resilience {
         }
     }
 
-    /// An endpoint for an attempt, by its place in the list; `key` for rings.
-    pub(super) fn choose(&self, key: Option<u64>, tried: &Tried, now: Instant) -> Option<usize> {
-        if self.members.len() == 1 {
-            return Some(0);
-        }
-        self.balancer.pick(&self.members, &Query { key, tried, now: nanos(now), random: fastrand::u64(..) })
-    }
-
-    /// What is known of the endpoint at `place`.
-    pub(super) fn record(&self, place: usize) -> &Record {
-        // Places come from the list that the records were made for.
-        self.members.get(place).unwrap_or(&self.nobody)
-    }
-
-    /// What came of an attempt at the endpoint at `place`, which took so long. Nothing is heard of an attempt that says
+    /// What came of an attempt at an endpoint, which took so long. Nothing is heard of an attempt that says
     /// nothing about the backend.
-    pub(super) fn ended(&self, place: usize, permit: Option<Permit>, outcome: Outcome, took: Duration, now: Instant) {
+    pub(super) fn ended(
+        &self,
+        member: &Record,
+        permit: Option<Permit>,
+        outcome: Outcome,
+        took: Duration,
+        now: Instant,
+    ) {
         let now = nanos(now);
         if let (Some(breaker), Some(permit)) = (&self.breaker, permit)
             && let Some(transition) = breaker.record(permit, outcome, now, fastrand::u64(..))
         {
             self.turned(transition);
         }
-        let Some(member) = self.members.get(place) else { return };
         if self.by_latency {
             let failed = outcome == Outcome::Failure;
             member.ewma.observe(if failed { took.max(FAILED_LATENCY) } else { took }, now);
         }
         let Some(outliers) = &self.outliers else { return };
-        let all = self.members.iter().map(|member| &member.outlier);
+        let all = self.records.current();
+        let all = all.iter().map(|member| &member.outlier);
         if let Some(ejected) = outliers.record(&member.outlier, all, outcome, now) {
             self.series.ejected(Ejection::ConsecutiveErrors);
             let (service, endpoint, seconds) = (&*self.service, &*member.name, ejected.ejected_for.as_secs());
@@ -204,9 +193,9 @@ impl Resilience {
         }
     }
 
-    /// What a check of the endpoint at `place` came to.
-    pub(super) fn checked(&self, place: usize, outcome: Outcome, now: Instant) {
-        let (Some(settings), Some(member)) = (&self.health, self.members.get(place)) else { return };
+    /// What a check of an endpoint came to.
+    pub(super) fn checked(&self, member: &Record, outcome: Outcome, now: Instant) {
+        let Some(settings) = &self.health else { return };
         let before = member.health.status();
         let Some(status) = member.health.record(outcome, settings, nanos(now)) else { return };
         let (service, endpoint) = (&*self.service, &*member.name);
@@ -293,7 +282,7 @@ fn breaker(settings: &valid::CircuitBreaker) -> BreakerSettings {
 }
 
 impl Record {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.into(),
             outlier: EndpointRecord::default(),

@@ -51,9 +51,9 @@ pub(super) fn service(addresses: &[SocketAddr]) -> Service {
     let endpoints = addresses.iter().map(|address| EndpointEntry {
         text: address.to_string(),
         place: place.clone(),
-        host: address.ip().to_string(),
-        port: address.port(),
+        target: Target::Host(HostPort { host: address.ip().to_string(), port: address.port() }),
         tls: false,
+        weight: 1,
     });
     Service {
         name: "orders".into(),
@@ -806,23 +806,22 @@ async fn a_sender_that_is_dropped_early_cancels_the_call() {
 async fn a_name_waits_for_its_addresses_and_fails_as_unhealthy_without_them() {
     let mut service = service(&[SocketAddr::from(([127, 0, 0, 1], 1))]);
     service.connect_timeout = Duration::from_millis(100);
-    for endpoint in &mut service.endpoints {
-        endpoint.host = "orders.invalid".into();
-    }
+    let named = |port| Target::Host(HostPort { host: "orders.invalid".into(), port });
+    service.endpoints[0].target = named(1);
     let nowhere = Cluster::new(&service, wheels(), series()).unwrap();
     let reject = unary(&nowhere).await.unwrap_err().into_reject();
     assert_eq!(reject.reason, Word::NoHealthyEndpoint);
 
     let (address, _) = backend(usual(), echo).await;
     service.connect_timeout = Duration::from_secs(2);
-    service.endpoints[0].port = address.port();
+    service.endpoints[0].target = named(address.port());
     let found = Cluster::new(&service, wheels(), series()).unwrap();
     let waiting = tokio::spawn({
         let found = Arc::clone(&found);
         async move { unary(&found).await }
     });
     tokio::time::sleep(Duration::from_millis(20)).await;
-    found.endpoints[0].set_addresses(&[address.ip()]);
+    found.listed[0].set_addresses(&[address.ip()]);
     waiting.await.unwrap().unwrap();
 }
 
@@ -871,7 +870,7 @@ async fn a_backend_that_complains_about_pings_gets_fewer() {
         }
     });
     let cluster = cluster(&[address]);
-    let interval = || cluster.endpoints[0].keepalive().unwrap().interval;
+    let interval = || cluster.listed[0].keepalive().unwrap().interval;
     for expected in [10, 20, 40] {
         assert_eq!(interval(), Duration::from_secs(expected));
         unary(&cluster).await.unwrap_err();

@@ -104,7 +104,7 @@ async fn compressed_answers_are_inflated() {
     let mut peer = Peer::with("GetOrder", script("gzip")).await;
     let gateway = Gateway::start(&shop::config(peer.address(), ""));
     assert_eq!(gateway.get("/v1/orders/7").await.text(), shop::ORDER_JSON);
-    assert_eq!(peer.call().await.text("grpc-accept-encoding"), "identity,gzip");
+    assert_eq!(peer.call().await.text("grpc-accept-encoding"), "identity,gzip,zstd");
     peer.on("GetOrder", script("snappy"));
     let answer = gateway.get("/v1/orders/7").await;
     assert_eq!((answer.status, answer.reason().as_str()), (502, "transcode_failed"));

@@ -68,8 +68,8 @@ policies, in order
   client_ip      the peer's address                        built in
   request_id     new                                       built in
   validation     max_body 1MiB                             built in
+                 content_encoding identity, gzip, zstd, deflate  built in
                  content_types no body                     built in
-                 content_encoding identity                 built in
   deadline       timeout 10s                               defaults, tidegate.yaml:4
   metadata       all but hop-by-hop and reserved names     built in
   transcode      rpc shop.v1.OrderService/GetOrder         tidegate.yaml:9   descriptors: shop.pb DIGEST
@@ -87,6 +87,7 @@ policies, in order
                  keepalive every 10s, answer within 3s     service, tidegate.yaml:7
                  max_message 10MiB                         service, tidegate.yaml:7
   transforms     status_map DEADLINE_EXCEEDED: 408         tidegate.yaml:9
+                 compress whole                            built in
   errors         format problem                            built in
 not chosen
   cancel              path /v1/orders/{id}:cancel: the path does not end with \":cancel\"; the method is GET
@@ -259,7 +260,8 @@ async fn the_running_gateway_answers_what_was_explained() {
         (get_with("grpc-timeout", "soon"), Some("400 bad_request")),
         (get_with("request-timeout", "-1"), Some("400 bad_request")),
         (get_with("grpc-timeout", "0m"), Some("408 upstream_timeout")),
-        (get_with("content-encoding", "gzip"), Some("415 unsupported_media_type")),
+        (get_with("content-encoding", "gzip"), None),
+        (get_with("content-encoding", "snappy"), Some("415 unsupported_media_type")),
         (get_with("content-encoding", "identity"), None),
         (get("/v1/orders/7").header("x-big", &"x".repeat(20_000)).header("x-big", &"x".repeat(11_000)), None),
         (get("/v1/orders/7").body("{}"), None),

@@ -87,10 +87,10 @@ async fn a_body_that_says_it_is_too_large_is_not_read() {
 async fn a_coding_that_cannot_be_undone_is_refused_with_what_can() {
     let peer = Peer::start().await;
     let gateway = Gateway::start(&shop::config(peer.address(), ""));
-    for coding in ["gzip", "identity, gzip", "br"] {
+    for coding in ["br", "gzip, gzip", "snappy"] {
         for answer in gateway.send_both(&post("/v1/orders", "{}").header("content-encoding", coding)).await {
             assert_eq!((answer.status, answer.reason().as_str()), (415, "unsupported_media_type"), "{coding}");
-            assert_eq!(answer.header("accept-encoding"), "identity", "{coding}");
+            assert_eq!(answer.header("accept-encoding"), "gzip, zstd, deflate", "{coding}");
         }
     }
     let answer =

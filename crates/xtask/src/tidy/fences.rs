@@ -65,7 +65,17 @@ pub(crate) const FENCES: &[Fence] = &[
     fence("notify", &["tidegate/src/reload/watch"], "changes of files; not our module of that name"),
     fence("rcgen", &["tidegate/src/listen/devcert", "tidegate/src/listen/tls"], "development certificates"),
     fence("hickory_resolver", &["tidegate/src/upstream/resolve"], "names of endpoints"),
-    fence("flate2", &["tidegate/src/upstream/call"], "messages of backends that come compressed"),
+    fence(
+        "flate2",
+        &["tidegate/src/policy/compress", "tidegate/src/policy/decompress", "tidegate/src/upstream/call"],
+        "gzip and deflate: answers, bodies of requests, messages of backends",
+    ),
+    fence(
+        "zstd",
+        &["tidegate/src/policy/compress", "tidegate/src/policy/decompress", "tidegate/src/upstream/call"],
+        "Zstandard: answers, bodies of requests, messages of backends",
+    ),
+    fence("brotli", &["tidegate/src/policy/compress"], "Brotli: answers"),
     fence(
         "socket2",
         &["tidegate/src/dial", "tidegate/src/listen/accept", "tidegate/src/listen/inherit"],

@@ -211,7 +211,6 @@ impl Transcode {
 
     fn ask(&self, exchange: &Exchange, parts: &mut Parts, values: &[Cow<'_, str>]) -> Result<Asked, Reject> {
         let content_type = single_content_type(&parts.headers)?;
-        check_content_encoding(&parts.headers)?;
         // `HttpBody` is what it is, whatever its client would take for a format of messages.
         let raw = self.plan.answer_kind() == AnswerKind::HttpBody;
         let format = if self.plan.method().is_server_streaming() && !raw {
@@ -354,17 +353,6 @@ fn single_content_type(headers: &HeaderMap) -> Result<Option<HeaderValue>, Rejec
         Some(_) => Err(Reject::new(Reason::BadRequest).detail("more than one content-type")),
         None => Ok(first),
     }
-}
-
-/// Bodies come as they are: no coding can be undone here.
-fn check_content_encoding(headers: &HeaderMap) -> Result<(), Reject> {
-    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    if codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Ok(());
-    }
-    let mut reject = Reject::new(Reason::UnsupportedMediaType).detail("content coding not supported");
-    reject.coding = true;
-    Err(reject)
 }
 
 fn call_options(json: &JsonPolicy, ignored_query: &[String], max_body: u64) -> CallOptions {

@@ -12,8 +12,9 @@ use http::request::Parts;
 use tidegate_route::Captures;
 use tidegate_transcode::{RequestParts, StreamFormat, check_json};
 
-use super::{Asked, Transcode, check_content_encoding, refused, single_content_type};
+use super::{Asked, Transcode, refused, single_content_type};
 use crate::exchange::Exchange;
+use crate::policy::decompress;
 use crate::policy::metadata::client_timeout;
 use crate::reject::{Reason, Reject};
 
@@ -85,9 +86,12 @@ impl Transcode {
             captures.decode_all(path, self.escape).map_err(|error| at(Step::Path)(Reject::bad_path(&error)))?;
         // `ask` checks these too; asked for one by one they tell which policy it is that refuses.
         single_content_type(&parts.headers).map_err(at(Step::Validation))?;
-        check_content_encoding(&parts.headers).map_err(at(Step::Validation))?;
         flight.client_timeout = shortest_timeout(&parts.headers).map_err(at(Step::Deadline))?;
         let announced = Announced::by(&parts.headers);
+        let is_coded = decompress::preflight(&mut parts.headers).map_err(at(Step::Validation))?;
+        self.check_size(announced).map_err(at(Step::Validation))?;
+        // What the length of the other form is, nobody has said.
+        let announced = if is_coded && announced != Announced::Nothing { Announced::Unknown } else { announced };
         let asked = self.ask(exchange, &mut parts, &values).map_err(at(Step::Metadata))?;
         flight.format = self.plan.method().is_server_streaming().then_some(asked.format);
         self.check_body(announced, &asked).map_err(at(Step::Validation))?;
@@ -101,13 +105,19 @@ impl Transcode {
         }
     }
 
+    /// An upload has no length of its own: each of its messages is bounded.
+    fn check_size(&self, announced: Announced) -> Result<(), Reject> {
+        match announced {
+            Announced::Length(length) if length > self.max_body && !self.plan.method().is_client_streaming() => {
+                Err(Reject::new(Reason::PayloadTooLarge).close())
+            }
+            Announced::Nothing | Announced::Length(_) | Announced::Unknown => Ok(()),
+        }
+    }
+
     fn check_body(&self, announced: Announced, asked: &Asked) -> Result<(), Reject> {
         let whole = !self.plan.method().is_client_streaming();
         match announced {
-            // An upload has no length of its own: each of its messages is bounded.
-            Announced::Length(length) if whole && length > self.max_body => {
-                Err(Reject::new(Reason::PayloadTooLarge).close())
-            }
             Announced::Length(1..) | Announced::Unknown if whole && self.plan.takes_body() => {
                 if self.plan.takes_raw_body() {
                     return Ok(());

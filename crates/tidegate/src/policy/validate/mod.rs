@@ -13,9 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
-};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http_body::Body as _;
 use tidegate_config::valid;
@@ -97,7 +95,6 @@ impl Validate {
         // With two of them, or none, the next reader may see something else in the bytes than this one.
         let kind = single(&parts.headers)?.ok_or_else(|| Reject::new(Reason::UnsupportedMediaType))?;
         check_json(Some(kind.as_bytes())).map_err(|_| Reject::new(Reason::UnsupportedMediaType))?;
-        check_coding(&parts.headers)?;
         let deadline = rule.timeout.map(|timeout| rule.wheels.get(exchange.worker()).at(exchange.started + timeout));
         let bytes = read::whole(exchange, body, rule.max_body, deadline).await?;
         if bytes.is_empty() {
@@ -183,14 +180,4 @@ fn single(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Reject> {
         Some(_) => Err(Reject::new(Reason::BadRequest).detail("more than one content-type")),
         None => Ok(first),
     }
-}
-
-fn check_coding(headers: &HeaderMap) -> Result<(), Reject> {
-    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
-    if codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Ok(());
-    }
-    let mut reject = Reject::new(Reason::UnsupportedMediaType).detail("content coding not supported");
-    reject.coding = true;
-    Err(reject)
 }

@@ -9,6 +9,7 @@ use flate2::read::GzDecoder;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, StatusCode, response};
 use tidegate_transcode::status::{Code, Status, decode_message};
+use zstd::stream::read::Decoder as ZstdDecoder;
 
 use super::error::{Failure, Malformed};
 
@@ -17,7 +18,10 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// What we can inflate; sent with every call.
-pub(super) const ACCEPTED_CODINGS: &str = "identity,gzip";
+pub(super) const ACCEPTED_CODINGS: &str = "identity,gzip,zstd";
+
+/// Largest window of Zstandard: 8 MiB. Only what is written into it is memory.
+const ZSTD_WINDOW_BITS: u32 = 23;
 
 /// Reserved at once for an inflated message.
 const INFLATE_RESERVE: usize = 4 * 1024;
@@ -29,6 +33,7 @@ pub(super) enum Coding {
     #[default]
     Identity,
     Gzip,
+    Zstd,
     /// One that we did not offer; a fault only if a message uses it.
     Unknown,
 }
@@ -82,12 +87,18 @@ pub(super) fn read_status(trailers: &HeaderMap) -> Option<Result<(), Status>> {
 /// # Errors
 /// A coding that we did not offer, damaged data, more than `limit` bytes. Never holds more than `limit` + 1.
 pub(super) fn inflate(coding: Coding, message: &[u8], limit: usize) -> Result<Bytes, Malformed> {
-    if coding != Coding::Gzip {
-        return Err(Malformed::UnknownCoding);
-    }
     let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     let mut inflated = Vec::with_capacity(INFLATE_RESERVE);
-    GzDecoder::new(message).take(bound).read_to_end(&mut inflated).map_err(|_| Malformed::BadCompression)?;
+    let read = match coding {
+        Coding::Identity | Coding::Unknown => return Err(Malformed::UnknownCoding),
+        Coding::Gzip => GzDecoder::new(message).take(bound).read_to_end(&mut inflated),
+        Coding::Zstd => {
+            let mut decoder = ZstdDecoder::new(message).map_err(|_| Malformed::BadCompression)?;
+            decoder.window_log_max(ZSTD_WINDOW_BITS).map_err(|_| Malformed::BadCompression)?;
+            decoder.take(bound).read_to_end(&mut inflated)
+        }
+    };
+    read.map_err(|_| Malformed::BadCompression)?;
     if inflated.len() > limit {
         return Err(Malformed::InflatedTooLarge { limit });
     }
@@ -109,6 +120,7 @@ fn coding(headers: &HeaderMap) -> Coding {
     match headers.get(&GRPC_ENCODING).map(|value| value.as_bytes()) {
         None | Some(b"identity") => Coding::Identity,
         Some(b"gzip") => Coding::Gzip,
+        Some(b"zstd") => Coding::Zstd,
         Some(_) => Coding::Unknown,
     }
 }
@@ -137,6 +149,7 @@ mod tests {
             (200, &[("content-type", "application/grpc+proto")], Ok(Coding::Identity)),
             (200, &[("content-type", "application/grpc; charset=utf-8")], Ok(Coding::Identity)),
             (200, &[GRPC, ("grpc-encoding", "gzip")], Ok(Coding::Gzip)),
+            (200, &[GRPC, ("grpc-encoding", "zstd")], Ok(Coding::Zstd)),
             (200, &[GRPC, ("grpc-encoding", "snappy")], Ok(Coding::Unknown)),
             (200, &[("content-type", "application/grpc-web")], Err(2)),
             (200, &[HTML], Err(2)),
@@ -182,6 +195,12 @@ mod tests {
         assert_eq!(inflate(Coding::Gzip, &packed, 99_999), Err(Malformed::InflatedTooLarge { limit: 99_999 }));
         assert_eq!(inflate(Coding::Gzip, &packed[..50], 100_000), Err(Malformed::BadCompression));
         assert_eq!(inflate(Coding::Gzip, b"no gzip", 100), Err(Malformed::BadCompression));
+        let packed_zstd = zstd::bulk::compress(&[7; 100_000], 1).unwrap();
+        assert_eq!(inflate(Coding::Zstd, &packed_zstd, 100_000).unwrap().len(), 100_000);
+        assert_eq!(inflate(Coding::Zstd, &packed_zstd, 99_999), Err(Malformed::InflatedTooLarge { limit: 99_999 }));
+        let cut = &packed_zstd[..packed_zstd.len() / 2];
+        assert_eq!(inflate(Coding::Zstd, cut, 100_000), Err(Malformed::BadCompression));
+        assert_eq!(inflate(Coding::Zstd, b"no zstd", 100), Err(Malformed::BadCompression));
         assert_eq!(inflate(Coding::Identity, &packed, 100), Err(Malformed::UnknownCoding));
         assert_eq!(inflate(Coding::Unknown, &packed, 100), Err(Malformed::UnknownCoding));
     }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
 use super::wire::Wire;
-use crate::dial::{self, DialError};
+use crate::dial::DialError;
 use crate::ids::WorkerId;
 use crate::upstream::endpoint::{Endpoint, EndpointState};
 use crate::upstream::resilience::Record;
@@ -255,10 +255,7 @@ pub(super) async fn lease(endpoint: &Arc<Endpoint>, worker: WorkerId, fresh: boo
 async fn connect(endpoint: &Arc<Endpoint>, worker: WorkerId) -> Result<Lease, NoWire> {
     let begun = time::now();
     let mut dialling = Dialling { endpoint: Some(endpoint), worker, begun };
-    let attempt = async {
-        let addresses = endpoint.addresses().await;
-        dial::connect(&addresses, endpoint.tls_http1(), endpoint.connect_timeout).await
-    };
+    let attempt = endpoint.dial(endpoint.tls_http1(), endpoint.connect_timeout);
     let connected = match timeout(endpoint.connect_timeout, attempt).await {
         Ok(connected) => connected,
         Err(_) if !endpoint.is_resolved() => Err(DialError::Unresolved),

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::{Gauge, Pooled};
-use crate::dial::{self, DialError, Stream};
+use crate::dial::{DialError, Stream};
 use crate::ids::WorkerId;
 use crate::time;
 use crate::upstream::endpoint::{Endpoint, Keepalive};
@@ -59,8 +59,7 @@ pub(super) async fn establish(endpoint: &Arc<Endpoint>, worker: WorkerId) -> Res
     let begun = time::now();
     let gauge = Gauge::new(Arc::clone(&endpoint.pool(worker).demand));
     let attempt = async {
-        let addresses = endpoint.addresses().await;
-        let stream = dial::connect(&addresses, endpoint.tls(), endpoint.connect_timeout).await?;
+        let stream = endpoint.dial(endpoint.tls(), endpoint.connect_timeout).await?;
         if stream.agreed_http2() == Some(false) {
             endpoint.takes_http1();
             return Err(DialError::NoHttp2);
