@@ -113,6 +113,28 @@ impl Exchange {
         })
     }
 
+    /// The same request for somebody who is asked beside the backend: of what that comes to nobody is told.
+    #[must_use]
+    pub fn aside(&self) -> Arc<Self> {
+        Arc::new(Self {
+            conn: Arc::clone(&self.conn),
+            client: self.client.clone(),
+            request_id: self.request_id.clone(),
+            started: time::now(),
+            is_parsed: self.is_parsed,
+            head: self.head,
+            takes_trailers: self.takes_trailers,
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            version: self.version,
+            wire: self.wire,
+            host: self.host.clone(),
+            user_agent: self.user_agent.clone(),
+            trace: None,
+            facts: Facts::default(),
+        })
+    }
+
     /// The worker that runs it.
     #[must_use]
     pub fn worker(&self) -> WorkerId {

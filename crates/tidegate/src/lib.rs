@@ -10,6 +10,7 @@ pub mod ids;
 pub mod tasks;
 pub mod time;
 pub mod trace;
+pub mod turns;
 pub mod version;
 // Row 1: one exchange, refusals, where the process stands, what it tells.
 pub mod exchange;

@@ -24,7 +24,7 @@ pub(crate) use observability::{RawAccess, RawMetrics, RawObservability, RawTraci
 pub(crate) use operate::{RawAdmin, RawClientIp, RawHealth, RawReadiness};
 pub(crate) use policy::{RawBackoff, RawBudget, RawHeaders, RawJson, RawMetadata, RawPolicy, RawRetry};
 pub(crate) use process::{RawDrain, RawOverload, RawRuntime, RawSystemRoutes, RawWorkers};
-pub(crate) use route::{PathText, RawRespond, RawRewrite, RawRoute};
+pub(crate) use route::{PathText, RawRespond, RawRewrite, RawRoute, RawShare};
 pub(crate) use service::{
     RawBreaker, RawConnections, RawDescriptors, RawHealthCheck, RawOutliers, RawService, RawUpstreamTls,
 };

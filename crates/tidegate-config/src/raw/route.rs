@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{Json, RawPolicy};
-use crate::decode::{Count, Cx, Decode, Item, Name, Text, closed_enum, raw_struct, scalar};
+use crate::decode::{Count, Cx, Decode, Item, Name, Ratio, Text, closed_enum, raw_struct, scalar};
 use crate::node::Node;
 use crate::valid::RouteProtocol;
 
@@ -25,6 +25,11 @@ raw_struct! {
         hosts: Vec<Item<Text>>,
         /// Name of the backend.
         service: Name,
+        /// Several backends instead of `service`, each with its part of the requests. Who gets a request is settled once,
+        /// before anything else: all policies are those of that service, and it keeps the request for its retries.
+        split: Vec<Item<RawShare>>,
+        /// Another backend that gets copies of requests. What it answers is thrown away.
+        mirror: RawMirror,
         /// The RPC: `pkg.Service/Method`, or `Service/Method` if the short name is unique. Without `path` also
         /// `pkg.Service/*` and `pkg.*`, for all annotated RPCs.
         grpc: Text,
@@ -50,7 +55,30 @@ raw_struct! {
         ..policy: RawPolicy,
     }
     later {
-        "redirect" "split" "mirror" "match" "headers" "query" "openapi"
+        "redirect" "match" "headers" "query" "openapi"
+    }
+}
+
+raw_struct! {
+    /// One of the backends of a split route.
+    RawShare {
+        /// Name of the backend.
+        service: Name = required,
+        /// Its part of the requests, of the sum of all weights. 0: none.
+        weight: Count = required,
+    }
+}
+
+raw_struct! {
+    /// Copies of requests for another backend, marked with `x-tidegate-mirror: true`. They begin once the whole request is
+    /// there, and never delay, change or fail the request itself. Only requests with a body of at most 64 KiB are copied.
+    RawMirror {
+        /// Name of the backend, which speaks what that of the route does.
+        service: Name = required,
+        /// The part of the requests that is copied, above 0.
+        ratio: Ratio = "1",
+        /// Copies at once. Further requests are not copied, and counted.
+        max_in_flight: Count = "100",
     }
 }
 

@@ -10,6 +10,7 @@ mod cors;
 mod envelopes;
 mod limits;
 mod listeners;
+mod mirror;
 mod names;
 mod native;
 mod observability;
@@ -25,6 +26,7 @@ mod router;
 mod routes;
 mod rpc;
 mod services;
+mod split;
 mod validate;
 
 use std::collections::HashMap;

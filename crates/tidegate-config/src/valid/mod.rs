@@ -47,8 +47,8 @@ pub use resilience::{
     Retry, RetryBudget, RetryOn,
 };
 pub use route::{
-    Action, Body, GrpcAction, Methods, NativeAction, ProxyAction, Respond, Rewrite, RewritePart, Route, RoutePath,
-    RouteProtocol, RpcSelector,
+    Action, Body, GrpcAction, Methods, Mirror, NativeAction, ProxyAction, Respond, Rewrite, RewritePart, Route,
+    RoutePath, RouteProtocol, RpcSelector, Share,
 };
 pub use service::{Connections, Descriptors, Endpoint, Keepalive, Service, ServiceProtocol, UpstreamTls};
 pub use validate::Validate;

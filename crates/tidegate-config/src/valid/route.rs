@@ -7,7 +7,7 @@ use crate::diag::Place;
 use super::auth::Access;
 use super::policy::Policy;
 
-/// One entry of `routes`.
+/// One entry of `routes`; of a route with `split` one of its entries, each with the policies of its service.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Route {
     /// Unique name; a metric label.
@@ -26,6 +26,42 @@ pub struct Route {
     pub access: Access,
     /// Merged policies.
     pub policy: Policy,
+    /// Who gets copies of its requests.
+    pub mirror: Option<Mirror>,
+    /// Its part of a route with `split`.
+    pub share: Option<Share>,
+}
+
+impl Route {
+    /// Whether it stands for its entry: all routes do, but for those that share one with a route before them.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.share.as_ref().is_none_or(|share| share.leads)
+    }
+}
+
+/// `mirror`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Mirror {
+    /// Index into `Valid::services`; it speaks what the service of the action does.
+    pub service: usize,
+    /// The part of the requests that is copied: above 0, at most 1.
+    pub ratio: f64,
+    /// Copies at once.
+    pub max_in_flight: u32,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// A service's part of a route with `split`. All of a route's parts follow one another, in the order of the file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Share {
+    /// Of the sum of all weights, which is not 0.
+    pub weight: u32,
+    /// The first of its route.
+    pub leads: bool,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// The path of a route.
@@ -57,6 +93,29 @@ pub enum Action {
     Respond(Respond),
     /// Pass a gRPC call on as it is.
     Native(NativeAction),
+}
+
+impl Action {
+    /// The service that is asked, as an index into `Valid::services`.
+    #[must_use]
+    pub fn service(&self) -> Option<usize> {
+        match self {
+            Self::Grpc(grpc) => Some(grpc.service),
+            Self::Proxy(proxy) => Some(proxy.service),
+            Self::Native(native) => Some(native.service),
+            Self::Respond(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn service_mut(&mut self) -> Option<&mut usize> {
+        match self {
+            Self::Grpc(grpc) => Some(&mut grpc.service),
+            Self::Proxy(proxy) => Some(&mut proxy.service),
+            Self::Native(native) => Some(&mut native.service),
+            Self::Respond(_) => None,
+        }
+    }
 }
 
 /// `protocol` of a route.

@@ -98,6 +98,13 @@ fn describe_route(route: &Route, valid: &Valid, out: &mut String) {
         Methods::List(list) => list.join(","),
     };
     let _ = writeln!(out, "route {} {methods} {path} {:?} [{}]", route.name, route.hosts, route.place);
+    if let Some(mirror) = &route.mirror {
+        let service = valid.services.get(mirror.service).map_or("?", |service| &service.name);
+        let _ = writeln!(out, "  mirror {service} {} of at most {}", mirror.ratio, mirror.max_in_flight);
+    }
+    if let Some(share) = &route.share {
+        let _ = writeln!(out, "  share {}{}", share.weight, if share.leads { " leads" } else { "" });
+    }
     match &route.action {
         Action::Grpc(grpc) => {
             let service = valid.services.get(grpc.service).map_or("?", |service| &service.name);

@@ -6,6 +6,7 @@ pub mod grpc_health;
 pub mod health;
 mod leave;
 pub mod metrics;
+pub mod mirror;
 pub mod native;
 pub mod proxy;
 pub mod respond;
@@ -54,6 +55,17 @@ impl Action {
     #[must_use]
     pub fn takes_sockets(&self) -> bool {
         matches!(self, Self::Proxy(proxy) if proxy.takes_sockets())
+    }
+
+    /// Who gets copies of its requests.
+    #[must_use]
+    pub fn mirror(&self) -> Option<&mirror::Mirror> {
+        match self {
+            Self::Transcode(transcode) => transcode.mirror(),
+            Self::Proxy(proxy) => proxy.mirror(),
+            Self::Native(native) => native.mirror(),
+            Self::Respond(_) | Self::System(_) | Self::Metrics(_) | Self::GrpcHealth(_) | Self::Pending => None,
+        }
     }
 
     /// Runs it for a request that was let in. `path` is the canonical path that `captures` point into.

@@ -16,6 +16,7 @@ use tidegate_route::{Captures, check_query};
 use tidegate_transcode::StreamFormat;
 
 use super::leave::Leave;
+use super::mirror::Mirror;
 use super::tunnel::Passage;
 use crate::body::{BodyError, RequestBody, ResponseBody};
 use crate::exchange::Exchange;
@@ -42,6 +43,7 @@ pub struct Proxy {
     idle_timeout: Option<Duration>,
     max_body: u64,
     retry: RetryPlan,
+    mirror: Option<Arc<Mirror>>,
     /// Clients may open a WebSocket, which may be silent for this long.
     websocket: Option<Option<Duration>>,
 }
@@ -53,7 +55,7 @@ const SOCKET_IDLE: Duration = Duration::from_secs(300);
 impl Proxy {
     /// Compiles a route.
     #[must_use]
-    pub fn compile(route: &Route, action: &ProxyAction, cluster: Arc<Cluster>) -> Self {
+    pub fn compile(route: &Route, action: &ProxyAction, cluster: Arc<Cluster>, mirror: Option<Arc<Mirror>>) -> Self {
         let policy = &route.policy;
         Self {
             cluster,
@@ -65,6 +67,7 @@ impl Proxy {
             idle_timeout: policy.stream_idle_timeout.value,
             max_body: policy.max_body.value,
             retry: RetryPlan::compile(&policy.retry),
+            mirror,
             websocket: action.websocket.then_some(match policy.stream_idle_timeout.origin.level {
                 Level::BuiltIn => Some(SOCKET_IDLE),
                 Level::Defaults | Level::Service | Level::Route => policy.stream_idle_timeout.value,
@@ -76,6 +79,12 @@ impl Proxy {
     #[must_use]
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
+    }
+
+    /// Who gets copies of requests.
+    #[must_use]
+    pub fn mirror(&self) -> Option<&Mirror> {
+        self.mirror.as_deref()
     }
 
     /// Whether a client may open a WebSocket.
@@ -102,6 +111,10 @@ impl Proxy {
             return Box::pin(self.open(exchange, (parts, body, idle), path, captures)).await;
         }
         let outgoing = self.outgoing(exchange, parts, &body, path, captures)?;
+        let body = match &self.mirror {
+            Some(mirror) => mirror.request(exchange, &outgoing, body),
+            None => body,
+        };
         let answered = self.cluster.forward(exchange, outgoing, body).await;
         let mut response = answered.map_err(|error| failed(exchange, error))?;
         clean_answer(response.headers_mut(), &self.answer);

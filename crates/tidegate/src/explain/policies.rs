@@ -47,6 +47,7 @@ const fn entry(
 const POLICIES: &[Entry] = &[
     entry("client_ip", Stage::Early, &[], client_ip),
     entry("request_id", Stage::Early, &[], request_id),
+    entry("split", Stage::Early, &[], split),
     entry("limits", Stage::Early, &[], limits::early),
     entry("cors", Stage::Early, &[Step::Cors], cors),
     entry("authentication", Stage::Request, &[Step::Authentication], authentication),
@@ -61,6 +62,7 @@ const POLICIES: &[Entry] = &[
     entry("breaker", Stage::Upstream, &[], circuit_breaker),
     entry("retry", Stage::Upstream, &[], retry),
     entry("service", Stage::Upstream, &[Step::Service], service),
+    entry("mirror", Stage::Upstream, &[], mirror),
     entry("transforms", Stage::Response, &[], transforms),
     entry("errors", Stage::Response, &[], errors),
 ];
@@ -195,6 +197,30 @@ fn request_id(context: &Context<'_>, rows: &mut Rows) {
         Some(_) => ("new", Some("the one that was sent is not of the form [A-Za-z0-9._-]{1,128}".to_owned())),
     };
     rows.add_noted(json!(value), Origin::built_in(), note);
+}
+
+/// The services that share the route, and whose policies these are.
+fn split(context: &Context<'_>, rows: &mut Rows) {
+    let Some(route) = table::route(context.valid, context.compiled).filter(|route| route.share.is_some()) else {
+        return;
+    };
+    let parts = context.valid.routes.iter().filter(|part| part.name == route.name);
+    let service = |part: &Route| {
+        let service = context.valid.services.get(part.action.service()?)?;
+        Some((service.name.clone(), json!(part.share.as_ref()?.weight)))
+    };
+    let weights: serde_json::Map<String, Value> = parts.filter_map(service).collect();
+    let place = route.share.as_ref().map_or(&route.place, |share| &share.place);
+    let note = format!("what follows is for requests that go to {}", context.compiled.service);
+    rows.add_noted(Value::Object(weights), Origin::at(place), Some(note));
+}
+
+fn mirror(context: &Context<'_>, rows: &mut Rows) {
+    let mirror = table::route(context.valid, context.compiled).and_then(|route| route.mirror.as_ref());
+    let Some(mirror) = mirror else { return };
+    let service = context.valid.services.get(mirror.service).map(|service| &service.name);
+    let value = json!({"service": service, "ratio": mirror.ratio, "max_in_flight": mirror.max_in_flight});
+    rows.add(value, Origin::at(&mirror.place));
 }
 
 fn authentication(context: &Context<'_>, rows: &mut Rows) {

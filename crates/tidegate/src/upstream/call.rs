@@ -82,6 +82,12 @@ pub enum CallDeadline {
 }
 
 impl CallDeadline {
+    /// The whole call until `at`.
+    #[must_use]
+    pub fn total(at: Option<Instant>) -> Self {
+        at.map_or(Self::None, Self::Total)
+    }
+
     /// The same, or `at` if that comes first.
     pub(super) fn or_earlier(self, at: Option<Instant>) -> Self {
         match (self, at) {
@@ -108,7 +114,7 @@ impl CallDeadline {
     }
 
     /// What `future` gives, or `None` at the deadline. Arms nothing if the future is ready at once.
-    pub(super) async fn within<F: Future>(self, wheel: &Arc<Wheel>, future: F) -> Option<F::Output> {
+    pub async fn within<F: Future>(self, wheel: &Arc<Wheel>, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let mut timer = self.at().map(|at| wheel.at(at));
         poll_fn(|cx| {

@@ -38,7 +38,7 @@ pub use self::checks::keep_checked;
 use self::endpoint::{Endpoint, EndpointSettings, Keepalive};
 pub use self::endpoint::{EndpointState, EndpointView};
 pub use self::forward::{ForwardError, Outgoing, Upgraded};
-pub use self::h1::{BadBody, Fault, Tunnel};
+pub use self::h1::{BadBody, Fault, MAX_KEPT as MAX_REPLAY, Tunnel};
 use self::h2_pool::OpenError;
 pub use self::pass::{PassError, Passed, Upload};
 use self::resilience::Resilience;

@@ -83,6 +83,23 @@ impl RetryPlan {
         }
     }
 
+    /// One attempt, and no more but for what no backend has seen.
+    #[must_use]
+    pub fn never() -> Self {
+        Self {
+            max_retries: 0,
+            connect: false,
+            reset: false,
+            timeout: false,
+            codes: 0,
+            statuses: Vec::new(),
+            backoff: Backoff { base: Duration::ZERO, max: Duration::ZERO },
+            per_try_timeout: None,
+            non_idempotent: false,
+            budget: None,
+        }
+    }
+
     /// Counts a request, from which the budget of retries grows.
     pub(super) fn requested(&self, resilience: &Resilience) {
         match &self.budget {

@@ -38,6 +38,7 @@ use tidegate_transcode::{
 };
 
 use super::envelope::Shape;
+use super::mirror::Mirror;
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::policy::metadata::MetadataRules;
@@ -69,6 +70,7 @@ pub struct Transcode {
     /// By its `.proto` file; the HTTP method says the rest.
     idempotent: bool,
     formats: Vec<StreamFormat>,
+    mirror: Option<Arc<Mirror>>,
     envelope: Option<Shape>,
     route: Box<str>,
     /// Where its conversions are counted.
@@ -120,7 +122,7 @@ impl Transcode {
         binding: &Binding<'_>,
         route: &Route,
         cluster: Arc<Cluster>,
-        envelope: Option<Shape>,
+        (envelope, mirror): (Option<Shape>, Option<Arc<Mirror>>),
         series: Arc<RouteSeries>,
     ) -> Result<Self, BadBinding> {
         let policy = &route.policy;
@@ -147,6 +149,7 @@ impl Transcode {
             retry: RetryPlan::compile(&policy.retry),
             idempotent,
             formats: policy.stream.value.iter().copied().map(stream_format).collect(),
+            mirror,
             envelope,
             route: route.name.as_str().into(),
             series,
@@ -175,6 +178,12 @@ impl Transcode {
     #[must_use]
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
+    }
+
+    /// Who gets copies of calls.
+    #[must_use]
+    pub fn mirror(&self) -> Option<&Mirror> {
+        self.mirror.as_deref()
     }
 
     /// Formats of a streamed answer, the default first.

@@ -50,6 +50,9 @@ impl Transcode {
     ) -> Result<Response<ResponseBody>, Reject> {
         let request = self.collect(exchange, request, asked.deadline).await?;
         let (frame, ignored) = self.encode(exchange, &asked, values, query, &request)?;
+        if let Some(mirror) = &self.mirror {
+            mirror.call(exchange, &asked.head, &frame);
+        }
         let deadline = asked.deadline.map_or(CallDeadline::None, CallDeadline::FirstMessage);
         let call = self.cluster.call(Caller::Exchange(exchange), asked.head, frame, true, deadline).await;
         let call = self.reached(exchange, call)?;

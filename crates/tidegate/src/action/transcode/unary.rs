@@ -32,7 +32,10 @@ impl Transcode {
         let request = self.collect(exchange, request, asked.deadline).await?;
         let (frame, ignored) = self.encode(exchange, &asked, values, query, &request)?;
         drop(request);
-        let deadline = asked.deadline.map_or(CallDeadline::None, CallDeadline::Total);
+        if let Some(mirror) = &self.mirror {
+            mirror.call(exchange, &asked.head, &frame);
+        }
+        let deadline = CallDeadline::total(asked.deadline);
         let idempotent = self.idempotent || exchange.method.is_idempotent();
         let retry = (&self.retry, idempotent);
         let called = self.cluster.unary(Caller::Exchange(exchange), asked.head, frame, deadline, retry).await;

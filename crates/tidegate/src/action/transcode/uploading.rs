@@ -48,6 +48,9 @@ impl Transcode {
         request: RequestBody,
     ) -> Result<Response<ResponseBody>, Reject> {
         let worker = exchange.worker();
+        if let Some(mirror) = &self.mirror {
+            mirror.pass_over(worker);
+        }
         let parts = RequestParts {
             captures: values,
             query,

@@ -12,6 +12,7 @@ use super::format::Format;
 use super::limit;
 use super::listener::{self, ConnectionRefusal, ConnectionType, ListenerSeries};
 use super::method::Methods;
+use super::mirror;
 use super::observed::Observed;
 use super::registry::Metrics;
 use super::route::{Cells, Direction, Outcome, Stage};
@@ -47,6 +48,7 @@ impl Metrics {
         write_attempts(&mut page, &self.services.all());
         write_services(&mut page, observed);
         write_auth(&mut page, &self.auth.all());
+        self.write_mirrors(&mut page);
         self.write_limits(&mut page, observed);
         self.write_config(&mut page);
         self.write_own(&mut page, observed);
@@ -64,6 +66,15 @@ impl Metrics {
             route.cells.add(&sum);
         }
         routes
+    }
+
+    fn write_mirrors(&self, page: &mut Page) {
+        let mut mirrored = page.family(&families::MIRRORED);
+        for series in self.mirrors.all() {
+            for (outcome, count) in mirror::OUTCOMES.iter().zip(series.counts()).filter(|(_, count)| *count > 0) {
+                mirrored.integer(&[&series.route, &series.service, outcome], count);
+            }
+        }
     }
 
     fn write_limits(&self, page: &mut Page, observed: &Observed) {

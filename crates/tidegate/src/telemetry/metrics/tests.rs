@@ -86,6 +86,7 @@ fn eventful(names: &[&str]) -> (Metrics, Observed, Vec<Gauged>) {
     }
     for name in names {
         fill_limit(&metrics.limit(&Arc::from(*name)));
+        metrics.mirror(&Arc::from(*name), &Arc::from(*name)).came_to(Mirrored::Answered);
     }
     let unrouted =
         Sample { status: 404, reason: Some(Reason::RouteNotFound), ..sample(ListenerId(0), other(&metrics)) };

@@ -12,7 +12,7 @@ use crate::body::{BodyError, RequestBody};
 use crate::exchange::Exchange;
 
 /// Kept of a body for another attempt.
-const MAX_KEPT: usize = 64 * 1024;
+pub const MAX_KEPT: usize = 64 * 1024;
 
 /// In so many pieces: each costs more than its bytes.
 const MAX_PIECES: usize = 256;
