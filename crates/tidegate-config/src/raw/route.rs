@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{Json, RawPolicy};
-use crate::decode::{Count, Cx, Decode, Item, Name, Ratio, Text, closed_enum, raw_struct, scalar};
+use crate::decode::{Count, Cx, Decode, Item, Name, Ratio, Text, Time, closed_enum, raw_struct, scalar};
 use crate::node::Node;
 use crate::valid::RouteProtocol;
 
@@ -30,6 +30,8 @@ raw_struct! {
         split: Vec<Item<RawShare>>,
         /// Another backend that gets copies of requests. What it answers is thrown away.
         mirror: RawMirror,
+        /// A second attempt beside the first one if that takes long; the first good answer counts.
+        hedge: RawHedge,
         /// The RPC: `pkg.Service/Method`, or `Service/Method` if the short name is unique. Without `path` also
         /// `pkg.Service/*` and `pkg.*`, for all annotated RPCs.
         grpc: Text,
@@ -79,6 +81,22 @@ raw_struct! {
         ratio: Ratio = "1",
         /// Copies at once. Further requests are not copied, and counted.
         max_in_flight: Count = "100",
+    }
+}
+
+raw_struct! {
+    /// Further attempts while the first one is still waited for, each at an endpoint that does not have the request yet. The
+    /// first good answer counts, the other attempts are cancelled. Only requests that may be repeated are hedged (as for
+    /// `retry`, but `non_idempotent` has no say), with one message or a body of at most 64 KiB that has come. Attempts are
+    /// taken out of the budget of retries.
+    RawHedge {
+        /// How long an answer is waited for before the next attempt. With `percentile`: the shortest wait.
+        after: Time,
+        /// Waits as long as so many percent of the route's answers of the last 30 to 60 seconds took, 50 to 99. Before 50
+        /// answers are known nothing is hedged.
+        percentile: Count,
+        /// Attempts beside the first one: 1 or 2.
+        max_hedges: Count = "1",
     }
 }
 

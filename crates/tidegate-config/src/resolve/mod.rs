@@ -8,6 +8,7 @@ mod access;
 mod auth;
 mod cors;
 mod envelopes;
+mod hedge;
 mod limits;
 mod listeners;
 mod mirror;

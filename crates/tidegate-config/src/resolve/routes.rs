@@ -71,6 +71,7 @@ impl Resolver<'_> {
         let backend = Backend { named: target.service, service, speaks: scope.services.speaks(service) };
         let action = self.action(item, &backend, template);
         let mirror = self.mirror(raw, action.as_ref(), scope.services);
+        let hedge = self.hedge(raw, action.as_ref(), methods.as_ref());
         self.check_validate_route(raw, matches!(action, None | Some(Action::Proxy(_))));
         Some(Route {
             name: raw.name.value()?.0.clone(),
@@ -82,6 +83,7 @@ impl Resolver<'_> {
             access,
             policy,
             mirror: mirror?,
+            hedge: hedge?,
             share: target.share.clone(),
         })
     }

@@ -47,7 +47,7 @@ pub use resilience::{
     Retry, RetryBudget, RetryOn,
 };
 pub use route::{
-    Action, Body, GrpcAction, Methods, Mirror, NativeAction, ProxyAction, Respond, Rewrite, RewritePart, Route,
+    Action, Body, GrpcAction, Hedge, Methods, Mirror, NativeAction, ProxyAction, Respond, Rewrite, RewritePart, Route,
     RoutePath, RouteProtocol, RpcSelector, Share,
 };
 pub use service::{Connections, Descriptors, Endpoint, Keepalive, Service, ServiceProtocol, UpstreamTls};

@@ -1,5 +1,7 @@
 //! Routes: which requests, and what is done with them.
 
+use std::time::Duration;
+
 use tidegate_route::Template;
 
 use crate::diag::Place;
@@ -28,6 +30,8 @@ pub struct Route {
     pub policy: Policy,
     /// Who gets copies of its requests.
     pub mirror: Option<Mirror>,
+    /// When another attempt is made beside the first one.
+    pub hedge: Option<Hedge>,
     /// Its part of a route with `split`.
     pub share: Option<Share>,
 }
@@ -49,6 +53,19 @@ pub struct Mirror {
     pub ratio: f64,
     /// Copies at once.
     pub max_in_flight: u32,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// `hedge`. One of the first two is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hedge {
+    /// The wait, or the shortest wait.
+    pub after: Option<Duration>,
+    /// The part of the answers that take no longer, 50 to 99.
+    pub percentile: Option<u8>,
+    /// 1 or 2.
+    pub max_hedges: u32,
     /// Where it stands.
     pub place: Place,
 }

@@ -102,6 +102,9 @@ fn describe_route(route: &Route, valid: &Valid, out: &mut String) {
         let service = valid.services.get(mirror.service).map_or("?", |service| &service.name);
         let _ = writeln!(out, "  mirror {service} {} of at most {}", mirror.ratio, mirror.max_in_flight);
     }
+    if let Some(hedge) = &route.hedge {
+        let _ = writeln!(out, "  hedge {:?} {:?} {}", hedge.after, hedge.percentile, hedge.max_hedges);
+    }
     if let Some(share) = &route.share {
         let _ = writeln!(out, "  share {}{}", share.weight, if share.leads { " leads" } else { "" });
     }

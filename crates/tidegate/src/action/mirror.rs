@@ -240,6 +240,7 @@ impl Copy {
                         idle_timeout: Some(mirror.timeout),
                         ring_key,
                         retry: &mirror.retry,
+                        hedge: None,
                         accept: None,
                     };
                     mirror.ask(&exchange, outgoing, body).await

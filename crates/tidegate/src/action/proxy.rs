@@ -24,7 +24,7 @@ use crate::policy::headers::{HeaderRules, clean_answer, write_request};
 use crate::policy::websocket::{self, Handshake};
 use crate::reject::{Reason, Reject};
 use crate::time;
-use crate::upstream::{Cluster, ForwardError, Outgoing, RetryPlan, Upgraded};
+use crate::upstream::{Cluster, ForwardError, Hedge, Outgoing, RetryPlan, Upgraded};
 
 /// Room for the head of most requests.
 const HEAD: usize = 1024;
@@ -44,6 +44,7 @@ pub struct Proxy {
     max_body: u64,
     retry: RetryPlan,
     mirror: Option<Arc<Mirror>>,
+    hedge: Option<Box<Hedge>>,
     /// Clients may open a WebSocket, which may be silent for this long.
     websocket: Option<Option<Duration>>,
 }
@@ -68,6 +69,7 @@ impl Proxy {
             max_body: policy.max_body.value,
             retry: RetryPlan::compile(&policy.retry),
             mirror,
+            hedge: route.hedge.as_ref().map(|hedge| Box::new(Hedge::compile(hedge))),
             websocket: action.websocket.then_some(match policy.stream_idle_timeout.origin.level {
                 Level::BuiltIn => Some(SOCKET_IDLE),
                 Level::Defaults | Level::Service | Level::Route => policy.stream_idle_timeout.value,
@@ -205,6 +207,7 @@ impl Proxy {
         Ok(Outgoing {
             ring_key,
             retry: &self.retry,
+            hedge: self.hedge.as_deref(),
             accept: None,
             method: parts.method,
             head,

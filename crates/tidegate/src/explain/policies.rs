@@ -61,6 +61,7 @@ const POLICIES: &[Entry] = &[
     entry("request_headers", Stage::Request, &[], headers),
     entry("breaker", Stage::Upstream, &[], circuit_breaker),
     entry("retry", Stage::Upstream, &[], retry),
+    entry("hedge", Stage::Upstream, &[], hedge),
     entry("service", Stage::Upstream, &[Step::Service], service),
     entry("mirror", Stage::Upstream, &[], mirror),
     entry("transforms", Stage::Response, &[], transforms),
@@ -213,6 +214,17 @@ fn split(context: &Context<'_>, rows: &mut Rows) {
     let place = route.share.as_ref().map_or(&route.place, |share| &share.place);
     let note = format!("what follows is for requests that go to {}", context.compiled.service);
     rows.add_noted(Value::Object(weights), Origin::at(place), Some(note));
+}
+
+fn hedge(context: &Context<'_>, rows: &mut Rows) {
+    let hedge = table::route(context.valid, context.compiled).and_then(|route| route.hedge.as_ref());
+    let Some(hedge) = hedge else { return };
+    let marked = context.compiled.action.transcode().is_some_and(Transcode::is_idempotent);
+    let note =
+        (!marked && !context.method.is_idempotent()).then(|| "not this request: it may not be sent twice".to_owned());
+    let after = hedge.after.map(duration_text);
+    let value = json!({"after": after, "percentile": hedge.percentile, "max_hedges": hedge.max_hedges});
+    rows.add_noted(value, Origin::at(&hedge.place), note);
 }
 
 fn mirror(context: &Context<'_>, rows: &mut Rows) {

@@ -16,6 +16,7 @@ use crate::ids::WorkerId;
 use crate::reject::Reason;
 use crate::telemetry::metrics::HttpOutcome;
 use crate::time::now;
+use crate::trace::Record;
 
 /// On whose behalf a backend is called.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,27 @@ impl Caller<'_> {
             && let Some(record) = exchange.record()
         {
             record.failed(now, reason.code(), reason.word());
+        }
+    }
+}
+
+impl Caller<'_> {
+    /// Attempts so far that are recorded.
+    pub(super) fn begun(self) -> usize {
+        self.record().map_or(0, Record::attempts)
+    }
+
+    /// Of the attempts after the first `from` the one at `endpoint` counts: those beside it were cancelled.
+    pub(super) fn cancelled(self, from: usize, endpoint: &str) {
+        if let Some(record) = self.record() {
+            record.cancelled(from, endpoint, now());
+        }
+    }
+
+    fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Exchange(exchange) => exchange.record(),
+            Self::Gateway(_) => None,
         }
     }
 }

@@ -13,6 +13,8 @@ mod h1;
 mod h2_exchange;
 mod h2_pool;
 mod h2_stream;
+mod hedge;
+mod hedged;
 mod pass;
 pub mod reflection;
 mod resilience;
@@ -40,6 +42,7 @@ pub use self::endpoint::{EndpointState, EndpointView};
 pub use self::forward::{ForwardError, Outgoing, Upgraded};
 pub use self::h1::{BadBody, Fault, MAX_KEPT as MAX_REPLAY, Tunnel};
 use self::h2_pool::OpenError;
+pub use self::hedge::{Apart, Hedge};
 pub use self::pass::{PassError, Passed, Upload};
 use self::resilience::Resilience;
 pub use self::resilience::{BreakerState, Condition};
@@ -202,7 +205,7 @@ impl Cluster {
         deadline: CallDeadline,
     ) -> impl Future<Output = Result<Call, CallError>> + Send + 'a {
         async move {
-            let CallHead { path, authority, metadata, ring_key, waits_less } = head;
+            let CallHead { path, authority, metadata, ring_key, waits_less, apart } = head;
             let worker = caller.worker();
             let mut begun = now();
             let mut request = Some(call::request(metadata, deadline, begun)?);
@@ -215,9 +218,12 @@ impl Cluster {
             let mut unsent = 0;
             let mut failure = CallError::NoEndpoint;
             loop {
-                let Some((place, endpoint)) = self.choose(ring_key, &tried, begun) else {
+                let Some((place, endpoint)) = self.choose(ring_key, &tried, apart.as_deref(), begun) else {
                     return Err(failure);
                 };
+                if let Some(apart) = &apart {
+                    apart.push(place);
+                }
                 let permit = match self.resilience.admit(begun) {
                     Ok(permit) => permit,
                     Err(_) if !tried.is_empty() => return Err(failure),
@@ -297,7 +303,7 @@ impl Cluster {
     }
 
     /// One call to its end.
-    async fn once(
+    pub(super) async fn once(
         &self,
         caller: Caller<'_>,
         head: CallHead,
@@ -313,7 +319,7 @@ impl Cluster {
     }
 
     /// What follows a call that failed.
-    async fn again(
+    pub(super) async fn again(
         &self,
         caller: Caller<'_>,
         (head, frame): (CallHead, Bytes),
@@ -378,7 +384,16 @@ impl Cluster {
     }
 
     /// An endpoint that this request was not sent to yet, by its place.
-    fn choose(&self, key: Option<u64>, tried: &Tried, now: Instant) -> Option<(usize, &Arc<Endpoint>)> {
+    fn choose(
+        &self,
+        key: Option<u64>,
+        tried: &Tried,
+        apart: Option<&Apart>,
+        now: Instant,
+    ) -> Option<(usize, &Arc<Endpoint>)> {
+        if let Some(apart) = apart {
+            return self.choose_apart(key, apart, now);
+        }
         // The eight that are remembered are enough.
         let place = self.resilience.choose(key, tried, now).filter(|place| !tried.contains(*place))?;
         Some((place, self.endpoints.get(place)?))

@@ -109,7 +109,7 @@ impl RetryPlan {
     }
 
     /// Takes a retry out of the budget.
-    fn may_retry(&self, resilience: &Resilience) -> bool {
+    pub(super) fn may_retry(&self, resilience: &Resilience) -> bool {
         match &self.budget {
             Some(budget) => budget.try_take(nanos(now())) || resilience.was_exhausted(),
             None => resilience.may_retry(now()),
@@ -131,7 +131,8 @@ impl RetryPlan {
         }
     }
 
-    fn wants(&self, failed: Failed) -> bool {
+    /// Whether this failure is worth another attempt.
+    pub(super) fn wants(&self, failed: Failed) -> bool {
         match failed {
             Failed::Connect => self.connect,
             Failed::Reset => self.reset,

@@ -19,6 +19,7 @@ mod examples;
 mod explain;
 mod grpc_web;
 mod handover;
+mod hedging;
 mod hostile;
 mod limits;
 mod limits_of_listeners;

@@ -46,7 +46,7 @@ use crate::reject::{Reason, Reject};
 use crate::telemetry::metrics::{Direction, RouteSeries, Stage, samples_transcoding};
 use crate::time;
 use crate::trace::Attribute;
-use crate::upstream::{Asked as Endpoint, Call, CallError, CallHead, Cluster, OWN_METADATA, RetryPlan};
+use crate::upstream::{Asked as Endpoint, Call, CallError, CallHead, Cluster, Hedge, OWN_METADATA, RetryPlan};
 
 const IGNORED: HeaderName = HeaderName::from_static("x-tidegate-ignored");
 
@@ -71,6 +71,7 @@ pub struct Transcode {
     idempotent: bool,
     formats: Vec<StreamFormat>,
     mirror: Option<Arc<Mirror>>,
+    hedge: Option<Box<Hedge>>,
     envelope: Option<Shape>,
     route: Box<str>,
     /// Where its conversions are counted.
@@ -150,6 +151,7 @@ impl Transcode {
             idempotent,
             formats: policy.stream.value.iter().copied().map(stream_format).collect(),
             mirror,
+            hedge: route.hedge.as_ref().map(|hedge| Box::new(Hedge::compile(hedge))),
             envelope,
             route: route.name.as_str().into(),
             series,
@@ -184,6 +186,12 @@ impl Transcode {
     #[must_use]
     pub fn mirror(&self) -> Option<&Mirror> {
         self.mirror.as_deref()
+    }
+
+    /// Whether its `.proto` file says that the method may be called twice.
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent
     }
 
     /// Formats of a streamed answer, the default first.

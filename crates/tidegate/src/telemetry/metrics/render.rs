@@ -239,9 +239,10 @@ fn write_certificates(page: &mut Page, observed: &Observed) {
 
 fn write_resilience(page: &mut Page, services: &[Arc<ServiceSeries>]) {
     type Part = (&'static Family, &'static [&'static str], fn(&Rare) -> &[u64], fn(usize) -> service::Key);
-    let parts: [Part; 3] = [
+    let parts: [Part; 4] = [
         (&families::UPSTREAM_EJECTIONS, &Ejection::WORDS, |rare| &rare.ejections, service::Key::Ejection),
         (&families::RETRIES, &["recovered", "failed"], |rare| &rare.retried, service::Key::Retried),
+        (&families::HEDGES, &["won", "lost"], |rare| &rare.hedged, service::Key::Hedged),
         (&families::BREAKER_TRANSITIONS, &BreakerTurn::WORDS, |rare| &rare.turns, service::Key::Turn),
     ];
     let rare: Vec<_> = services.iter().map(|service| (service, service.rare())).collect();

@@ -156,6 +156,8 @@ fn fill_service(service: &Arc<ServiceSeries>) {
     let _closed = service.tunnel();
     service.retried(true);
     service.retried(false);
+    service.hedged(true);
+    service.hedged(false);
     service.budget_exhausted();
     service.connected(worker(2), Duration::from_micros(400));
     for result in [SchemaRefresh::Unchanged, SchemaRefresh::Applied, SchemaRefresh::Rejected, SchemaRefresh::Failed] {

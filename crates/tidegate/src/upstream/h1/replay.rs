@@ -63,6 +63,39 @@ impl Replay {
         }
     }
 
+    /// A body that is there, to be sent by any number of attempts.
+    pub(in crate::upstream) fn of(bytes: Bytes) -> Self {
+        let kept_bytes = bytes.len();
+        Self {
+            rest: RequestBody::Empty,
+            ahead: VecDeque::new(),
+            ahead_bytes: 0,
+            kept: if bytes.is_empty() { SmallVec::new() } else { SmallVec::from_iter([bytes]) },
+            kept_bytes,
+            next: 0,
+            whole: true,
+            ended: true,
+            waits: false,
+            left: 0,
+        }
+    }
+
+    /// All of it, if it has come and nothing of it was sent.
+    pub(in crate::upstream) fn all(&self) -> Option<Bytes> {
+        if !self.kept.is_empty() || !(self.ended || self.rest.is_end_stream()) {
+            return None;
+        }
+        match self.ahead.len() {
+            0 => Some(Bytes::new()),
+            1 => self.ahead.front().cloned(),
+            _ => {
+                let mut all = Vec::with_capacity(self.ahead_bytes);
+                self.ahead.iter().for_each(|piece| all.extend_from_slice(piece));
+                Some(all.into())
+            }
+        }
+    }
+
     /// There is nothing (more) to send.
     pub(in crate::upstream) fn is_end(&self) -> bool {
         self.next >= self.kept.len() && self.ahead.is_empty() && (self.ended || self.rest.is_end_stream())
