@@ -5,6 +5,7 @@
 // Row 0: plain types.
 pub mod body;
 pub mod ending;
+pub mod hints;
 pub mod identity;
 pub mod ids;
 pub mod tasks;

@@ -52,6 +52,9 @@ raw_struct! {
         /// `Upgrade` is ignored. A socket is closed after five minutes in which neither side sends anything, or after
         /// `stream_idle_timeout` if that is set.
         websocket: bool = "false",
+        /// Passes early hints (status 103) of a proxied route's backend on to clients of HTTP/2 and HTTP/1.1: their fields
+        /// `link` and `content-security-policy`, and at most 8 KiB of them for a request. Without it they are dropped.
+        early_hints: bool = "false",
         /// A fixed answer, instead of a backend.
         respond: RawRespond,
         ..policy: RawPolicy,

@@ -23,6 +23,7 @@ impl Resolver<'_> {
             ("body", place_of(&raw.body)),
             ("response_body", place_of(&raw.response_body)),
             ("rewrite", place_of(&raw.rewrite)),
+            ("early_hints", place_of(&raw.early_hints)),
             ("respond", place_of(&raw.respond)),
             ("method", place_of(&raw.method)),
             ("methods", place_of(&raw.methods)),

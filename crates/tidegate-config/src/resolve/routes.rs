@@ -159,17 +159,16 @@ impl Resolver<'_> {
 
     fn action(&mut self, item: &Item<RawRoute>, backend: &Backend<'_>, template: Option<&Template>) -> Option<Action> {
         let raw = &item.value;
-        if let Some(rewrite) = raw.rewrite.set()
-            && (raw.respond.set().is_some() || names_rpc(raw))
-        {
-            let help = "it is for routes that pass requests on to an HTTP service";
-            self.error_with(Code::Conflict, &rewrite.place, "\"rewrite\" on a route that is not proxied", help);
-        }
-        if let Some(websocket) = raw.websocket.set()
-            && (raw.respond.set().is_some() || names_rpc(raw))
-        {
-            let help = "it is for routes that pass requests on to an HTTP service";
-            self.error_with(Code::Conflict, &websocket.place, "\"websocket\" on a route that is not proxied", help);
+        let of_proxies = [
+            ("rewrite", place_of(&raw.rewrite)),
+            ("websocket", place_of(&raw.websocket)),
+            ("early_hints", place_of(&raw.early_hints)),
+        ];
+        for (key, place) in of_proxies {
+            if let Some(place) = place.filter(|_| raw.respond.set().is_some() || names_rpc(raw)) {
+                let help = "it is for routes that pass requests on to an HTTP service";
+                self.error_with(Code::Conflict, place, format!("\"{key}\" on a route that is not proxied"), help);
+            }
         }
         if raw.respond.is_invalid() || raw.protocol.is_invalid() {
             return None;
@@ -242,8 +241,9 @@ impl Resolver<'_> {
             Field::Set(rewrite) => Some(self.rewrite(rewrite, template)?),
         };
         let websocket = raw.websocket.value().copied().unwrap_or(false);
+        let early_hints = raw.early_hints.value().copied().unwrap_or(false);
         let service = backend.service?;
-        (backend.speaks? == ServiceProtocol::Http).then_some(ProxyAction { service, rewrite, websocket })
+        (backend.speaks? == ServiceProtocol::Http).then_some(ProxyAction { service, rewrite, websocket, early_hints })
     }
 
     /// A route without a path takes everything from annotations; a route with one is for one RPC.

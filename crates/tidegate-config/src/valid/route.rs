@@ -158,6 +158,8 @@ pub struct ProxyAction {
     pub rewrite: Option<Rewrite>,
     /// Clients may open a WebSocket to the backend.
     pub websocket: bool,
+    /// Clients get the backend's early hints.
+    pub early_hints: bool,
 }
 
 /// `rewrite`.

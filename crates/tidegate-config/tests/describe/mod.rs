@@ -119,8 +119,9 @@ fn describe_route(route: &Route, valid: &Valid, out: &mut String) {
             let rewrite = proxy.rewrite.as_ref().map(|rewrite| &rewrite.path);
             let _ = writeln!(
                 out,
-                "  proxy {service} rewrite {rewrite:?}{}",
-                if proxy.websocket { " websocket" } else { "" }
+                "  proxy {service} rewrite {rewrite:?}{}{}",
+                if proxy.websocket { " websocket" } else { "" },
+                if proxy.early_hints { " early_hints" } else { "" }
             );
         }
         Action::Native(native) => {

@@ -241,6 +241,7 @@ impl Copy {
                         ring_key,
                         retry: &mirror.retry,
                         hedge: None,
+                        hints: false,
                         accept: None,
                     };
                     mirror.ask(&exchange, outgoing, body).await

@@ -19,7 +19,7 @@ use super::leave::Leave;
 use super::mirror::Mirror;
 use super::tunnel::Passage;
 use crate::body::{BodyError, RequestBody, ResponseBody};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, HINTS};
 use crate::policy::headers::{HeaderRules, clean_answer, write_request};
 use crate::policy::websocket::{self, Handshake};
 use crate::reject::{Reason, Reject};
@@ -45,6 +45,8 @@ pub struct Proxy {
     retry: RetryPlan,
     mirror: Option<Arc<Mirror>>,
     hedge: Option<Box<Hedge>>,
+    /// The backend's early hints are passed on, and the route has nothing to say about their fields.
+    hints: bool,
     /// Clients may open a WebSocket, which may be silent for this long.
     websocket: Option<Option<Duration>>,
 }
@@ -58,12 +60,14 @@ impl Proxy {
     #[must_use]
     pub fn compile(route: &Route, action: &ProxyAction, cluster: Arc<Cluster>, mirror: Option<Arc<Mirror>>) -> Self {
         let policy = &route.policy;
+        let answer = Arc::new(HeaderRules::compile(&policy.response_headers));
         Self {
             cluster,
+            hints: action.early_hints && !HINTS.iter().any(|name| answer.removes(name)),
             rewrite: action.rewrite.as_ref().map(|rewrite| rewrite.path.clone()),
             keeps_escaped_slashes: policy.escaped_slashes.value == EscapedSlashes::Keep,
             request: HeaderRules::compile(&policy.request_headers),
-            answer: Arc::new(HeaderRules::compile(&policy.response_headers)),
+            answer,
             timeout: policy.timeout.value,
             idle_timeout: policy.stream_idle_timeout.value,
             max_body: policy.max_body.value,
@@ -208,6 +212,7 @@ impl Proxy {
             ring_key,
             retry: &self.retry,
             hedge: self.hedge.as_deref(),
+            hints: self.hints,
             accept: None,
             method: parts.method,
             head,

@@ -186,6 +186,7 @@ fn nobody(tls: bool) -> Arc<ConnInfo> {
         tls,
         certificate: std::sync::OnceLock::new(),
         ending: Arc::default(),
+        hints: Arc::default(),
     })
 }
 

@@ -374,9 +374,11 @@ fn metadata(context: &Context<'_>, rows: &mut Rows) {
 }
 
 fn headers(context: &Context<'_>, rows: &mut Rows) {
-    let Some((route, _, _)) = context.proxied() else { return };
-    rows.add(json!("all but hop-by-hop and reserved names"), Origin::built_in());
-    header_rules(&route.policy.request_headers, rows);
+    let Some(backend) = context.backend() else { return };
+    if context.proxied().is_some() {
+        rows.add(json!("all but hop-by-hop and reserved names"), Origin::built_in());
+    }
+    header_rules(&backend.route.policy.request_headers, rows);
 }
 
 /// Names alone: a value may be a credential.

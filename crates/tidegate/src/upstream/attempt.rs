@@ -8,8 +8,9 @@ use tidegate_config::valid::ServiceProtocol;
 use tidegate_resilience::{Outcome, Permit};
 use tidegate_transcode::Code;
 
+use super::Asked;
 use super::bulkhead::Place;
-use super::call::CallError;
+use super::call::{Call, CallError};
 use super::endpoint::Endpoint;
 use crate::exchange::Exchange;
 use crate::ids::WorkerId;
@@ -53,6 +54,18 @@ impl Caller<'_> {
 }
 
 impl Caller<'_> {
+    /// A backend has got the call: tells the exchange which.
+    pub(super) fn reached(self, call: &Call) -> Asked {
+        let asked = Asked { endpoint: Arc::clone(call.endpoint()), peer: call.peer() };
+        if let Self::Exchange(exchange) = self {
+            exchange.facts.endpoint_is(&asked.endpoint);
+        }
+        if let Some(record) = self.record() {
+            record.reached(&asked.endpoint, asked.peer);
+        }
+        asked
+    }
+
     /// Attempts so far that are recorded.
     pub(super) fn begun(self) -> usize {
         self.record().map_or(0, Record::attempts)

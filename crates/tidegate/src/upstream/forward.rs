@@ -58,6 +58,8 @@ pub struct Outgoing<'a> {
     pub retry: &'a RetryPlan,
     /// When it is sent to another endpoint at the same time.
     pub hedge: Option<&'a Hedge>,
+    /// The client gets early hints.
+    pub hints: bool,
     /// It asks for a WebSocket: the `Sec-WebSocket-Accept` of a backend that grants it.
     pub accept: Option<String>,
 }
@@ -341,6 +343,7 @@ impl Cluster {
             length: outgoing.length,
             is_head: outgoing.method == Method::HEAD,
             accept: outgoing.accept.as_deref(),
+            hints: outgoing.hints,
             fresh,
         };
         let ends = outgoing.retry.attempt_ends(begun, outgoing.deadline);

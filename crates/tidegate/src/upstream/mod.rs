@@ -20,10 +20,11 @@ pub mod reflection;
 mod resilience;
 mod resolve;
 mod retry;
+mod stream;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -62,9 +63,6 @@ pub type Wheels = Arc<PerWorker<Arc<Wheel>>>;
 /// Endpoints out of reach that a request tries at once. As many as [`Tried`] remembers: with more it would begin anew with the
 /// first, again and again.
 const MAX_UNSENT: usize = 8;
-
-/// How often a call is made again because no backend has acted on it.
-const MAX_UNSEEN: u32 = 2;
 
 /// Who was asked.
 #[derive(Clone, Debug)]
@@ -328,24 +326,12 @@ impl Cluster {
         mut failed: (CallError, Option<Asked>),
     ) -> Result<(UnaryAnswer, Asked), (CallError, Option<Asked>)> {
         let mut retries = Retries::new(retry, &self.resilience, idempotent, deadline.at());
-        let mut unseen = 0;
+        let wheel = self.wheels.get(caller.worker());
         loop {
             let (error, asked) = failed;
-            // What no backend has acted on may be sent again whatever it is, but not for ever.
-            let unprocessed = asked.is_some() && error.is_unprocessed() && unseen < MAX_UNSEEN;
-            let wait = if unprocessed && retries.resends() {
-                unseen += 1;
-                Some(Duration::ZERO)
-            } else {
-                retry::failed(&error).and_then(|(failed, said)| retries.after(failed, said))
-            };
-            let Some(wait) = wait else {
+            if !retries.again((caller, wheel), &error, asked.is_some()).await {
                 self.counted(&retries, false);
                 return Err((error, asked));
-            };
-            caller.failed(error.reason(), now());
-            if !wait.is_zero() {
-                retry::pause(self.wheels.get(caller.worker()), wait).await;
             }
             let ends = deadline.or_earlier(retry.attempt_ends(now(), deadline.at()));
             match self.once(caller, head.clone(), frame.clone(), ends).await {

@@ -29,8 +29,8 @@ const fn row(number: u8, modules: &'static [&'static str], remark: &'static str)
 pub(crate) const ROWS: &[Row] = &[
     Row {
         number: 0,
-        modules: &["body", "ending", "identity", "ids", "tasks", "time", "trace", "turns", "version"],
-        beside: &[("ids", "ending"), ("ids", "identity"), ("turns", "ids")],
+        modules: &["body", "ending", "hints", "identity", "ids", "tasks", "time", "trace", "turns", "version"],
+        beside: &[("ids", "ending"), ("ids", "hints"), ("ids", "identity"), ("turns", "ids")],
         remark: "plain types; `time` is the only place that reads a clock, `tasks` the only one that spawns",
     },
     Row {

@@ -63,7 +63,9 @@ impl Native {
         let variables: Vec<String> = template.variables().iter().map(|v| v.field_path.clone()).collect();
         Self {
             cluster,
-            metadata: MetadataRules::compile(&policy.metadata, &variables).with_binary(),
+            metadata: MetadataRules::compile(&policy.metadata, &variables)
+                .with_headers(HeaderRules::compile(&policy.request_headers))
+                .with_binary(),
             escape: match policy.multi_segment_escape.value {
                 MultiSegmentEscape::KeepSlash => MultiEscape::KeepSlash,
                 MultiSegmentEscape::Reserved => MultiEscape::Reserved,

@@ -41,6 +41,7 @@ use super::envelope::Shape;
 use super::mirror::Mirror;
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
+use crate::policy::headers::HeaderRules;
 use crate::policy::metadata::MetadataRules;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::metrics::{Direction, RouteSeries, Stage, samples_transcoding};
@@ -138,7 +139,8 @@ impl Transcode {
             body: binding.body.clone(),
             response_body: binding.response_body.clone(),
             cluster,
-            metadata: MetadataRules::compile(&policy.metadata, &variables),
+            metadata: MetadataRules::compile(&policy.metadata, &variables)
+                .with_headers(HeaderRules::compile(&policy.request_headers)),
             escape: match policy.multi_segment_escape.value {
                 MultiSegmentEscape::KeepSlash => MultiEscape::KeepSlash,
                 MultiSegmentEscape::Reserved => MultiEscape::Reserved,

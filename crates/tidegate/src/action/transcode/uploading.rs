@@ -85,7 +85,7 @@ impl Transcode {
         let sender = if ended { None } else { call.take_sender() };
         let feed: Option<Feed> = sender.map(|sender| -> Feed { Box::pin(reader.feed(sender)) });
         if streams_back {
-            return self.stream_answer(exchange, (asked.format, asked.measured), call, feed, None).await;
+            return self.chat(exchange, (asked.format, asked.measured), call, feed).await;
         }
         let mut feed = feed;
         let mut answer = pin!(call.unary());
