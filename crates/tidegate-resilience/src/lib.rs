@@ -55,6 +55,8 @@ mod backoff;
 
 mod ewma;
 
+mod latencies;
+
 mod slow_start;
 
 mod select;
@@ -71,6 +73,7 @@ pub use budget::{Budget, BudgetSettings};
 pub use bulkhead::{Bulkhead, Entry, Wait};
 pub use ewma::PeakEwma;
 pub use health::{Health, HealthSettings, Status};
+pub use latencies::Latencies;
 pub use limit::{Bucket, Buckets, Claim, Debt, KeyHash, Place, Quota, Refused, admit, check, give_back};
 pub use nanos::Nanos;
 pub use outcome::Outcome;

@@ -10,6 +10,7 @@
 //!   query ────────────────────────────────────────┘      └─┴──────────────────────► message
 //! ```
 
+mod alike;
 mod describe;
 mod message;
 

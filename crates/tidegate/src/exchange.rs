@@ -23,6 +23,9 @@ use crate::trace::{Record, Sampler, TraceContext};
 /// Name of the header that carries the request id, both ways.
 pub const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
 
+/// Fields of a backend's early hints that clients get: what browsers act on before there is an answer.
+pub const HINTS: [http::HeaderName; 2] = [header::LINK, header::CONTENT_SECURITY_POLICY];
+
 /// One request, from its head to its answer. Shared with the body of the answer, which may outlive the request's future.
 #[derive(Debug)]
 pub struct Exchange {
@@ -113,6 +116,28 @@ impl Exchange {
         })
     }
 
+    /// The same request for somebody who is asked beside the backend: of what that comes to nobody is told.
+    #[must_use]
+    pub fn aside(&self) -> Arc<Self> {
+        Arc::new(Self {
+            conn: Arc::clone(&self.conn),
+            client: self.client.clone(),
+            request_id: self.request_id.clone(),
+            started: time::now(),
+            is_parsed: self.is_parsed,
+            head: self.head,
+            takes_trailers: self.takes_trailers,
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            version: self.version,
+            wire: self.wire,
+            host: self.host.clone(),
+            user_agent: self.user_agent.clone(),
+            trace: None,
+            facts: Facts::default(),
+        })
+    }
+
     /// The worker that runs it.
     #[must_use]
     pub fn worker(&self) -> WorkerId {
@@ -139,6 +164,23 @@ impl Exchange {
         let Some(record) = trace.record() else { return };
         trace.attempt(record, now, || fastrand::u64(..), metadata);
         record.reached(endpoint, None);
+    }
+
+    /// A backend's early hint: the client gets what is of use to it, if it speaks a version that has interim answers.
+    pub fn hint(&self, mut fields: HeaderMap) {
+        if !matches!(self.version, Version::HTTP_11 | Version::HTTP_2) {
+            return;
+        }
+        let mut hint = HeaderMap::new();
+        for name in HINTS {
+            if let header::Entry::Occupied(values) = fields.entry(&name) {
+                hint.extend(values.remove_entry_mult().1.map(|value| (name.clone(), value)));
+            }
+        }
+        let bytes: usize = hint.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if bytes > 0 && self.facts.hints(bytes) {
+            self.conn.hints.leave(hint);
+        }
     }
 
     /// The version of the client's side, as logs and spans write it.

@@ -189,6 +189,7 @@ mod tests {
             tls: false,
             certificate: std::sync::OnceLock::new(),
             ending: Arc::default(),
+            hints: Arc::default(),
         };
         let conn = Arc::new(conn);
         let size = size_of_val(&gateway.handle(&conn, Request::new(RequestBody::Empty)));

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use crate::ending::Ending;
+use crate::hints::Hints;
 use crate::identity::ClientCertificate;
 
 /// One data-plane thread, counted from 0. Every connection carries the one that accepted it.
@@ -88,6 +89,8 @@ pub struct ConnInfo {
     pub certificate: OnceLock<ClientCertificate>,
     /// The end of the listener, for what would not end by itself.
     pub ending: Arc<Ending>,
+    /// Interim answers for the client.
+    pub hints: Arc<Hints>,
 }
 
 /// The longest request id that is taken over from a client, in bytes.

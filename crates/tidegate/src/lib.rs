@@ -6,11 +6,13 @@
 pub mod body;
 pub mod clients;
 pub mod ending;
+pub mod hints;
 pub mod identity;
 pub mod ids;
 pub mod tasks;
 pub mod time;
 pub mod trace;
+pub mod turns;
 pub mod version;
 // Row 1: one exchange, refusals, where the process stands, what it tells.
 pub mod exchange;

@@ -32,7 +32,7 @@ pub async fn run<'s>(
     let mut captures = Captures::new();
     let host = uri.host().unwrap_or_else(|| host_header(&parts.headers));
     let route = match snapshot.choose_for(host, &parts.method, &parts.headers, path.as_str(), &mut captures) {
-        Ok(route) => route,
+        Ok(route) => snapshot.share(route, exchange.worker()),
         Err(reject) => return unrouted(snapshot, exchange, &parts.headers, reject).await,
     };
     on_route(route, &parts);

@@ -26,7 +26,7 @@ pub(crate) use operate::{RawAdmin, RawClientIp, RawHealth, RawReadiness};
 pub(crate) use policy::{RawBackoff, RawBudget, RawErrors, RawHeaders, RawJson, RawMetadata, RawPolicy, RawRetry};
 pub(crate) use process::{RawDrain, RawOverload, RawRuntime, RawSystemRoutes, RawWorkers};
 pub(crate) use realtime::{RawRealtime, RawRealtimeAuth, RawRealtimeEndpoint, RawRealtimeLimits, RawRealtimeRequest};
-pub(crate) use route::{PathText, RawRespond, RawRewrite, RawRoute};
+pub(crate) use route::{PathText, RawRespond, RawRewrite, RawRoute, RawShare};
 pub(crate) use service::{
     RawBreaker, RawConnections, RawDescriptors, RawEndpoint, RawHealthCheck, RawOutliers, RawService, RawUpstreamTls,
 };

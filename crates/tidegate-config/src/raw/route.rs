@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{Json, RawPolicy};
-use crate::decode::{Count, Cx, Decode, Item, Name, Text, closed_enum, raw_struct, scalar};
+use crate::decode::{Count, Cx, Decode, Item, Name, Ratio, Text, Time, closed_enum, raw_struct, scalar};
 use crate::node::Node;
 use crate::valid::RouteProtocol;
 
@@ -25,6 +25,13 @@ raw_struct! {
         hosts: Vec<Item<Text>>,
         /// Name of the backend.
         service: Name,
+        /// Several backends instead of `service`, each with its part of the requests. Who gets a request is settled once,
+        /// before anything else: all policies are those of that service, and it keeps the request for its retries.
+        split: Vec<Item<RawShare>>,
+        /// Another backend that gets copies of requests. What it answers is thrown away.
+        mirror: RawMirror,
+        /// A second attempt beside the first one if that takes long; the first good answer counts.
+        hedge: RawHedge,
         /// The RPC: `pkg.Service/Method`, or `Service/Method` if the short name is unique. Without `path` also
         /// `pkg.Service/*` and `pkg.*`, for all annotated RPCs.
         grpc: Text,
@@ -45,12 +52,54 @@ raw_struct! {
         /// `Upgrade` is ignored. A socket is closed after five minutes in which neither side sends anything, or after
         /// `stream_idle_timeout` if that is set.
         websocket: bool = "false",
+        /// Passes early hints (status 103) of a proxied route's backend on to clients of HTTP/2 and HTTP/1.1: their fields
+        /// `link` and `content-security-policy`, and at most 8 KiB of them for a request. Without it they are dropped.
+        early_hints: bool = "false",
         /// A fixed answer, instead of a backend.
         respond: RawRespond,
         ..policy: RawPolicy,
     }
     later {
-        "redirect" "split" "mirror" "match" "headers" "query" "openapi"
+        "redirect" "match" "headers" "query" "openapi"
+    }
+}
+
+raw_struct! {
+    /// One of the backends of a split route.
+    RawShare {
+        /// Name of the backend.
+        service: Name = required,
+        /// Its part of the requests, of the sum of all weights. 0: none.
+        weight: Count = required,
+    }
+}
+
+raw_struct! {
+    /// Copies of requests for another backend, marked with `x-tidegate-mirror: true`. They begin once the whole request is
+    /// there, and never delay, change or fail the request itself. Only requests with a body of at most 64 KiB are copied.
+    RawMirror {
+        /// Name of the backend, which speaks what that of the route does.
+        service: Name = required,
+        /// The part of the requests that is copied, above 0.
+        ratio: Ratio = "1",
+        /// Copies at once. Further requests are not copied, and counted.
+        max_in_flight: Count = "100",
+    }
+}
+
+raw_struct! {
+    /// Further attempts while the first one is still waited for, each at an endpoint that does not have the request yet. The
+    /// first good answer counts, the other attempts are cancelled. Only requests that may be repeated are hedged (as for
+    /// `retry`, but `non_idempotent` has no say), with one message or a body of at most 64 KiB that has come. Attempts are
+    /// taken out of the budget of retries.
+    RawHedge {
+        /// How long an answer is waited for before the next attempt. With `percentile`: the shortest wait.
+        after: Time,
+        /// Waits as long as so many percent of the route's answers of the last 30 to 60 seconds took, 50 to 99. Before 50
+        /// answers are known nothing is hedged.
+        percentile: Count,
+        /// Attempts beside the first one: 1 or 2.
+        max_hedges: Count = "1",
     }
 }
 

@@ -9,8 +9,10 @@ mod auth;
 mod cors;
 mod endpoints;
 mod envelopes;
+mod hedge;
 mod limits;
 mod listeners;
+mod mirror;
 mod names;
 mod native;
 mod observability;
@@ -27,6 +29,7 @@ mod router;
 mod routes;
 mod rpc;
 mod services;
+mod split;
 mod validate;
 
 use std::collections::HashMap;

@@ -1,5 +1,6 @@
 //! Routes that pass gRPC through.
 
+use super::routes::Backend;
 use super::{Resolver, place_of};
 use crate::decode::{Field, Item};
 use crate::diag::{Code, Place};
@@ -12,8 +13,7 @@ impl Resolver<'_> {
         &mut self,
         item: &Item<RawRoute>,
         protocol: &Place,
-        service: Option<usize>,
-        speaks: Option<ServiceProtocol>,
+        backend: &Backend<'_>,
     ) -> Option<NativeAction> {
         let raw = &item.value;
         let keys = [
@@ -23,6 +23,7 @@ impl Resolver<'_> {
             ("body", place_of(&raw.body)),
             ("response_body", place_of(&raw.response_body)),
             ("rewrite", place_of(&raw.rewrite)),
+            ("early_hints", place_of(&raw.early_hints)),
             ("respond", place_of(&raw.respond)),
             ("method", place_of(&raw.method)),
             ("methods", place_of(&raw.methods)),
@@ -40,19 +41,19 @@ impl Resolver<'_> {
             self.error_with(Code::MissingKey, protocol, "a route with \"protocol: grpc\" needs \"path\"", help);
             clean = false;
         }
-        match &raw.service {
+        match backend.named {
             Field::Absent | Field::Null(_) => {
                 let help = "name the gRPC service that takes the calls";
                 self.error_with(Code::MissingKey, protocol, "\"service\" is missing", help);
             }
-            Field::Set(named) if speaks == Some(ServiceProtocol::Http) => {
+            Field::Set(named) if backend.speaks == Some(ServiceProtocol::Http) => {
                 let help = "say \"protocol: grpc\" there";
                 self.error_with(Code::Conflict, &named.place, "gRPC to a service that speaks HTTP", help);
                 clean = false;
             }
             Field::Set(_) | Field::Invalid => {}
         }
-        let service = service?;
+        let service = backend.service?;
         clean.then_some(NativeAction { service })
     }
 }

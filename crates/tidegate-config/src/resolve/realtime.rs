@@ -118,6 +118,9 @@ impl Resolver<'_> {
             methods: Methods::List(vec!["GET".to_owned()]),
             hosts: Vec::new(),
             action: Action::Realtime(RealtimeAction { protocol, request }),
+            share: None,
+            mirror: None,
+            hedge: None,
             access,
             policy,
         })

@@ -11,7 +11,7 @@ impl Resolver<'_> {
     pub(super) fn check_router(&mut self, routes: &[Route]) {
         let mut builder = RouterBuilder::new();
         for (index, route) in routes.iter().enumerate() {
-            let Some(path) = &route.path else { continue };
+            let Some(path) = route.path.as_ref().filter(|_| route.leads()) else { continue };
             let number = u32::try_from(index).unwrap_or(u32::MAX);
             let methods = match &route.methods {
                 Methods::Any => tidegate_route::Methods::Any,
@@ -56,7 +56,7 @@ impl Resolver<'_> {
             let message = format!("\"public_path\" is the path of the system route \"{key}\"");
             self.error_with(Code::Duplicate, place, message, "give it another path, as in /metrics");
         }
-        for route in routes {
+        for route in routes.iter().filter(|route| route.leads()) {
             let Some(path) = &route.path else { continue };
             let all = system.iter().chain(metrics.map(|metrics| ("metrics", metrics)));
             let Some((key, taken)) = all.into_iter().find(|(_, taken)| taken.path == path.template.as_str()) else {

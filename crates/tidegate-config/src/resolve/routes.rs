@@ -8,8 +8,9 @@ use super::limits::name_owners;
 use super::policy::{Levels, is_token};
 use super::rpc::{Named, is_dotted, is_identifier, names_rpc};
 use super::services::KnownServices;
+use super::split::Target;
 use super::{File, Names, Resolver, name_of, place_of};
-use crate::decode::{Field, Item, Text};
+use crate::decode::{Field, Item, Name, Text};
 use crate::diag::Code;
 use crate::raw::{RawPolicy, RawRoute};
 use crate::valid::{
@@ -26,23 +27,35 @@ pub(super) struct Scope<'a> {
     pub(super) envelope_names: &'a Names,
 }
 
+/// Where a route sends its requests.
+pub(super) struct Backend<'a> {
+    /// As written.
+    pub(super) named: &'a Field<Name>,
+    /// Its index, if there is one of this name.
+    pub(super) service: Option<usize>,
+    pub(super) speaks: Option<ServiceProtocol>,
+}
+
 impl Resolver<'_> {
     pub(super) fn routes(&mut self, scope: &Scope<'_>) -> Vec<Route> {
         let mut names = Names::new();
         let mut routes = Vec::new();
         for item in scope.files.iter().filter_map(|file| file.raw.routes.value()).flatten() {
             let unique = item.value.name.set().is_none_or(|name| self.claim("route", name, &mut names));
-            let route = self.route(item, scope);
-            routes.extend(route.filter(|_| unique));
+            for target in self.targets(item) {
+                let route = self.route(item, &target, scope);
+                routes.extend(route.filter(|_| unique));
+            }
         }
         routes
     }
 
-    fn route(&mut self, item: &Item<RawRoute>, scope: &Scope<'_>) -> Option<Route> {
+    /// What the entry is with `target` as its backend.
+    fn route(&mut self, item: &Item<RawRoute>, target: &Target<'_>, scope: &Scope<'_>) -> Option<Route> {
         let raw = &item.value;
         self.check_policy(&raw.policy, scope.envelope_names);
         self.check_route_access(&raw.policy, scope.providers);
-        let service = raw.service.set().and_then(|name| self.refer("service", name, &scope.services.names));
+        let service = target.service.set().and_then(|name| self.refer("service", name, &scope.services.names));
         let mut levels = vec![(Level::Route, &raw.policy)];
         levels.extend(service.and_then(|index| scope.services.raw.get(index)).map(|raw| (Level::Service, &raw.policy)));
         levels.extend(scope.defaults.map(|defaults| (Level::Defaults, defaults)));
@@ -50,13 +63,16 @@ impl Resolver<'_> {
         let levels = Levels(levels);
         let access = self.route_access(&levels, scope.providers, &item.place);
         let mut policy = self.merge(&levels, scope.envelopes, scope.envelope_names, &item.place);
-        let service_name = raw.service.value().map(|name| name.0.as_str());
+        let service_name = target.service.value().map(|name| name.0.as_str());
         name_owners(&mut policy, service_name, raw.name.value().map_or("", |name| name.0.as_str()));
         let methods = self.methods(raw);
         let hosts = self.hosts(&raw.hosts);
         let path = self.route_path(raw, &policy);
         let template = path.as_ref().and_then(Option::as_ref).map(|path| &path.template);
-        let action = self.action(item, service, scope, template);
+        let backend = Backend { named: target.service, service, speaks: scope.services.speaks(service) };
+        let action = self.action(item, &backend, template);
+        let mirror = self.mirror(raw, action.as_ref(), scope.services);
+        let hedge = self.hedge(raw, action.as_ref(), methods.as_ref());
         self.check_validate_route(raw, matches!(action, None | Some(Action::Proxy(_))));
         Some(Route {
             name: raw.name.value()?.0.clone(),
@@ -67,6 +83,9 @@ impl Resolver<'_> {
             action: action?,
             access,
             policy,
+            mirror: mirror?,
+            hedge: hedge?,
+            share: target.share.clone(),
         })
     }
 
@@ -139,45 +158,37 @@ impl Resolver<'_> {
         complete.then_some(hosts)
     }
 
-    fn action(
-        &mut self,
-        item: &Item<RawRoute>,
-        service: Option<usize>,
-        scope: &Scope<'_>,
-        template: Option<&Template>,
-    ) -> Option<Action> {
+    fn action(&mut self, item: &Item<RawRoute>, backend: &Backend<'_>, template: Option<&Template>) -> Option<Action> {
         let raw = &item.value;
-        let speaks = service.and_then(|index| scope.services.protocols.get(index)).copied();
-        if let Some(rewrite) = raw.rewrite.set()
-            && (raw.respond.set().is_some() || names_rpc(raw))
-        {
-            let help = "it is for routes that pass requests on to an HTTP service";
-            self.error_with(Code::Conflict, &rewrite.place, "\"rewrite\" on a route that is not proxied", help);
-        }
-        if let Some(websocket) = raw.websocket.set()
-            && (raw.respond.set().is_some() || names_rpc(raw))
-        {
-            let help = "it is for routes that pass requests on to an HTTP service";
-            self.error_with(Code::Conflict, &websocket.place, "\"websocket\" on a route that is not proxied", help);
+        let of_proxies = [
+            ("rewrite", place_of(&raw.rewrite)),
+            ("websocket", place_of(&raw.websocket)),
+            ("early_hints", place_of(&raw.early_hints)),
+        ];
+        for (key, place) in of_proxies {
+            if let Some(place) = place.filter(|_| raw.respond.set().is_some() || names_rpc(raw)) {
+                let help = "it is for routes that pass requests on to an HTTP service";
+                self.error_with(Code::Conflict, place, format!("\"{key}\" on a route that is not proxied"), help);
+            }
         }
         if raw.respond.is_invalid() || raw.protocol.is_invalid() {
             return None;
         }
         if let Some(protocol) = raw.protocol.set() {
-            return self.native(item, &protocol.place, service, speaks).map(Action::Native);
+            return self.native(item, &protocol.place, backend).map(Action::Native);
         }
         if let Some(respond) = raw.respond.set() {
             return self.respond(raw, respond).map(Action::Respond);
         }
         let Some((rpc, rpc_place)) = self.rpc(raw)? else {
-            return self.proxy(item, service, speaks, template).map(Action::Proxy);
+            return self.proxy(item, backend, template).map(Action::Proxy);
         };
-        if speaks == Some(ServiceProtocol::Http) {
+        if backend.speaks == Some(ServiceProtocol::Http) {
             let help = "say \"protocol: grpc\" there, or leave the RPC out to pass requests on";
             self.error_with(Code::Conflict, &rpc_place, "an RPC of a service that speaks HTTP", help);
             return None;
         }
-        if raw.service.is_missing() {
+        if backend.named.is_missing() {
             let help = "name the service that has this RPC";
             self.error_with(Code::MissingKey, &rpc_place, "\"service\" is missing", help);
         }
@@ -187,7 +198,7 @@ impl Resolver<'_> {
         let response_body = self.response_body(&raw.response_body);
         let (rpc, rpc_place) = named;
         Some(Action::Grpc(GrpcAction {
-            service: service?,
+            service: backend.service?,
             rpc,
             rpc_place,
             body: body?,
@@ -201,12 +212,11 @@ impl Resolver<'_> {
     fn proxy(
         &mut self,
         item: &Item<RawRoute>,
-        service: Option<usize>,
-        speaks: Option<ServiceProtocol>,
+        backend: &Backend<'_>,
         template: Option<&Template>,
     ) -> Option<ProxyAction> {
         let raw = &item.value;
-        match (&raw.service, speaks) {
+        match (backend.named, backend.speaks) {
             (Field::Set(service), Some(ServiceProtocol::Grpc)) => {
                 let help = "name an RPC with \"grpc: pkg.Service/Method\"; \"protocol: grpc\" on the route passes all calls through";
                 self.error_with(Code::MissingKey, &service.place, "a route to a gRPC service without an RPC", help);
@@ -232,7 +242,9 @@ impl Resolver<'_> {
             Field::Set(rewrite) => Some(self.rewrite(rewrite, template)?),
         };
         let websocket = raw.websocket.value().copied().unwrap_or(false);
-        (speaks? == ServiceProtocol::Http).then_some(ProxyAction { service: service?, rewrite, websocket })
+        let early_hints = raw.early_hints.value().copied().unwrap_or(false);
+        let service = backend.service?;
+        (backend.speaks? == ServiceProtocol::Http).then_some(ProxyAction { service, rewrite, websocket, early_hints })
     }
 
     /// A route without a path takes everything from annotations; a route with one is for one RPC.

@@ -9,7 +9,7 @@ use super::rpc::names_rpc;
 use super::{File, Names, Resolver, place_of};
 use crate::decode::{Bytes, Field, Item, Name, Text, Time};
 use crate::diag::{Code, Place};
-use crate::raw::{RawConnections, RawDescriptors, RawPolicy, RawService, RawUpstreamTls};
+use crate::raw::{RawConnections, RawDescriptors, RawPolicy, RawRoute, RawService, RawUpstreamTls};
 use crate::valid::{Connections, Descriptors, Endpoint, Keepalive, Service, ServiceProtocol, UpstreamTls};
 
 /// Largest `max_message`: a message is in memory as a whole.
@@ -30,6 +30,13 @@ pub(super) struct KnownServices<'a> {
     pub(super) raw: Vec<&'a RawService>,
     /// What they speak, by index of the service.
     pub(super) protocols: Vec<ServiceProtocol>,
+}
+
+impl KnownServices<'_> {
+    /// What the service with this index speaks.
+    pub(super) fn speaks(&self, service: Option<usize>) -> Option<ServiceProtocol> {
+        self.protocols.get(service?).copied()
+    }
 }
 
 impl Resolver<'_> {
@@ -276,7 +283,12 @@ fn folders_of(files: &[PathBuf]) -> Vec<PathBuf> {
 /// gRPC through.
 fn by_routes(service: &str, files: &[File]) -> ServiceProtocol {
     let routes = files.iter().filter_map(|file| file.raw.routes.value()).flatten().map(|route| &route.value);
-    let mut users = routes.filter(|route| route.service.value().is_some_and(|name| name.0 == service)).peekable();
+    let is_it = |name: &Field<Name>| name.value().is_some_and(|name| name.0 == service);
+    let shares = |route: &&RawRoute| {
+        let mirrors = route.mirror.value().is_some_and(|mirror| is_it(&mirror.service));
+        mirrors || route.split.value().into_iter().flatten().any(|share| is_it(&share.value.service))
+    };
+    let mut users = routes.filter(|route| is_it(&route.service) || shares(route)).peekable();
     if users.peek().is_some() && users.all(|route| !names_rpc(route) && route.protocol.set().is_none()) {
         return ServiceProtocol::Http;
     }

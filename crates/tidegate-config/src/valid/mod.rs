@@ -49,8 +49,8 @@ pub use resilience::{
     Retry, RetryBudget, RetryOn,
 };
 pub use route::{
-    Action, Body, GrpcAction, Methods, NativeAction, ProxyAction, Respond, Rewrite, RewritePart, Route, RoutePath,
-    RouteProtocol, RpcSelector,
+    Action, Body, GrpcAction, Hedge, Methods, Mirror, NativeAction, ProxyAction, Respond, Rewrite, RewritePart, Route,
+    RoutePath, RouteProtocol, RpcSelector, Share,
 };
 pub use service::{
     Connections, Descriptors, Endpoint, HostPort, Keepalive, Service, ServiceProtocol, Target, UpstreamTls,

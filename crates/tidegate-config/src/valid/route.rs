@@ -1,5 +1,7 @@
 //! Routes: which requests, and what is done with them.
 
+use std::time::Duration;
+
 use tidegate_route::Template;
 
 use crate::diag::Place;
@@ -8,7 +10,7 @@ use super::auth::Access;
 use super::policy::Policy;
 use super::realtime::RealtimeAction;
 
-/// One entry of `routes`.
+/// One entry of `routes`; of a route with `split` one of its entries, each with the policies of its service.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Route {
     /// Unique name; a metric label.
@@ -27,6 +29,57 @@ pub struct Route {
     pub access: Access,
     /// Merged policies.
     pub policy: Policy,
+    /// Who gets copies of its requests.
+    pub mirror: Option<Mirror>,
+    /// When another attempt is made beside the first one.
+    pub hedge: Option<Hedge>,
+    /// Its part of a route with `split`.
+    pub share: Option<Share>,
+}
+
+impl Route {
+    /// Whether it stands for its entry: all routes do, but for those that share one with a route before them.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.share.as_ref().is_none_or(|share| share.leads)
+    }
+}
+
+/// `mirror`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Mirror {
+    /// Index into `Valid::services`; it speaks what the service of the action does.
+    pub service: usize,
+    /// The part of the requests that is copied: above 0, at most 1.
+    pub ratio: f64,
+    /// Copies at once.
+    pub max_in_flight: u32,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// `hedge`. One of the first two is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hedge {
+    /// The wait, or the shortest wait.
+    pub after: Option<Duration>,
+    /// The part of the answers that take no longer, 50 to 99.
+    pub percentile: Option<u8>,
+    /// 1 or 2.
+    pub max_hedges: u32,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// A service's part of a route with `split`. All of a route's parts follow one another, in the order of the file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Share {
+    /// Of the sum of all weights, which is not 0.
+    pub weight: u32,
+    /// The first of its route.
+    pub leads: bool,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// The path of a route.
@@ -62,6 +115,31 @@ pub enum Action {
     Realtime(RealtimeAction),
 }
 
+impl Action {
+    /// The service that is asked, as an index into `Valid::services`.
+    #[must_use]
+    pub fn service(&self) -> Option<usize> {
+        match self {
+            Self::Grpc(grpc) => Some(grpc.service),
+            Self::Proxy(proxy) => Some(proxy.service),
+            Self::Native(native) => Some(native.service),
+            Self::Realtime(realtime) => realtime.request.as_ref().map(|request| request.service),
+            Self::Respond(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn service_mut(&mut self) -> Option<&mut usize> {
+        match self {
+            Self::Grpc(grpc) => Some(&mut grpc.service),
+            Self::Proxy(proxy) => Some(&mut proxy.service),
+            Self::Native(native) => Some(&mut native.service),
+            Self::Realtime(realtime) => realtime.request.as_mut().map(|request| &mut request.service),
+            Self::Respond(_) => None,
+        }
+    }
+}
+
 /// `protocol` of a route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RouteProtocol {
@@ -85,6 +163,8 @@ pub struct ProxyAction {
     pub rewrite: Option<Rewrite>,
     /// Clients may open a WebSocket to the backend.
     pub websocket: bool,
+    /// Clients get the backend's early hints.
+    pub early_hints: bool,
 }
 
 /// `rewrite`.

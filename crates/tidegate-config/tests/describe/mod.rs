@@ -107,6 +107,16 @@ fn describe_route(route: &Route, valid: &Valid, out: &mut String) {
         Methods::List(list) => list.join(","),
     };
     let _ = writeln!(out, "route {} {methods} {path} {:?} [{}]", route.name, route.hosts, route.place);
+    if let Some(mirror) = &route.mirror {
+        let service = valid.services.get(mirror.service).map_or("?", |service| &service.name);
+        let _ = writeln!(out, "  mirror {service} {} of at most {}", mirror.ratio, mirror.max_in_flight);
+    }
+    if let Some(hedge) = &route.hedge {
+        let _ = writeln!(out, "  hedge {:?} {:?} {}", hedge.after, hedge.percentile, hedge.max_hedges);
+    }
+    if let Some(share) = &route.share {
+        let _ = writeln!(out, "  share {}{}", share.weight, if share.leads { " leads" } else { "" });
+    }
     match &route.action {
         Action::Grpc(grpc) => {
             let service = valid.services.get(grpc.service).map_or("?", |service| &service.name);
@@ -118,8 +128,9 @@ fn describe_route(route: &Route, valid: &Valid, out: &mut String) {
             let rewrite = proxy.rewrite.as_ref().map(|rewrite| &rewrite.path);
             let _ = writeln!(
                 out,
-                "  proxy {service} rewrite {rewrite:?}{}",
-                if proxy.websocket { " websocket" } else { "" }
+                "  proxy {service} rewrite {rewrite:?}{}{}",
+                if proxy.websocket { " websocket" } else { "" },
+                if proxy.early_hints { " early_hints" } else { "" }
             );
         }
         Action::Native(native) => {

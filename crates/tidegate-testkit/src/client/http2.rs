@@ -159,6 +159,16 @@ impl Running {
         Ok((parts.status.as_u16(), parts.headers))
     }
 
+    /// The next informational answer, if one comes before the answer.
+    ///
+    /// # Panics
+    /// After the head was read.
+    pub async fn hint(&mut self) -> Option<(u16, HeaderMap)> {
+        let answer = self.answer.as_mut().expect("the head has not been read");
+        let hint = soon(std::future::poll_fn(|cx| answer.poll_informational(cx))).await?.ok()?;
+        Some((hint.status().as_u16(), hint.into_parts().0.headers))
+    }
+
     /// Reads one piece of the body; `None` at its clean end.
     ///
     /// # Errors
@@ -176,6 +186,15 @@ impl Running {
                 Ok(Some(piece))
             }
         }
+    }
+
+    /// Reads the trailers, after the last piece; empty if there are none.
+    ///
+    /// # Panics
+    /// Before the head was read, or if the stream is reset.
+    pub async fn trailers(&mut self) -> HeaderMap {
+        let stream = self.stream.as_mut().expect("the head comes first");
+        soon(stream.trailers()).await.expect("a clean end").unwrap_or_default()
     }
 
     /// Reads the whole answer.

@@ -5,6 +5,7 @@ pub mod failure;
 pub mod grpc_health;
 pub mod health;
 pub mod metrics;
+pub mod mirror;
 pub mod native;
 pub mod proxy;
 pub mod realtime;
@@ -72,6 +73,22 @@ impl Action {
     #[must_use]
     pub fn realtime(&self) -> Option<&realtime::Realtime> {
         if let Self::Realtime(realtime) = self { Some(realtime) } else { None }
+    }
+
+    /// Who gets copies of its requests.
+    #[must_use]
+    pub fn mirror(&self) -> Option<&mirror::Mirror> {
+        match self {
+            Self::Transcode(transcode) => transcode.mirror(),
+            Self::Proxy(proxy) => proxy.mirror(),
+            Self::Native(native) => native.mirror(),
+            Self::Realtime(_)
+            | Self::Respond(_)
+            | Self::System(_)
+            | Self::Metrics(_)
+            | Self::GrpcHealth(_)
+            | Self::Pending => None,
+        }
     }
 
     /// Runs it for a request that was let in. `path` is the canonical path that `captures` point into.

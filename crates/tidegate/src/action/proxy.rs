@@ -15,15 +15,16 @@ use tidegate_config::valid::{EscapedSlashes, Level, ProxyAction, RewritePart, Ro
 use tidegate_route::{Captures, check_query};
 use tidegate_transcode::StreamFormat;
 
+use super::mirror::Mirror;
 use super::tunnel::Passage;
 use crate::body::{BodyError, RequestBody, ResponseBody};
 use crate::ending::leave::Leave;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, HINTS};
 use crate::policy::headers::{HeaderRules, clean_answer, write_request};
 use crate::policy::websocket;
 use crate::reject::{Reason, Reject};
 use crate::time;
-use crate::upstream::{Cluster, ForwardError, Outgoing, RetryPlan, Upgraded};
+use crate::upstream::{Cluster, ForwardError, Hedge, Outgoing, RetryPlan, Upgraded};
 
 /// Room for the head of most requests.
 const HEAD: usize = 1024;
@@ -42,6 +43,10 @@ pub struct Proxy {
     idle_timeout: Option<Duration>,
     max_body: u64,
     retry: RetryPlan,
+    mirror: Option<Arc<Mirror>>,
+    hedge: Option<Box<Hedge>>,
+    /// The backend's early hints are passed on, and the route has nothing to say about their fields.
+    hints: bool,
     /// Clients may open a WebSocket, which may be silent for this long.
     websocket: Option<Option<Duration>>,
 }
@@ -53,18 +58,22 @@ const SOCKET_IDLE: Duration = Duration::from_secs(300);
 impl Proxy {
     /// Compiles a route.
     #[must_use]
-    pub fn compile(route: &Route, action: &ProxyAction, cluster: Arc<Cluster>) -> Self {
+    pub fn compile(route: &Route, action: &ProxyAction, cluster: Arc<Cluster>, mirror: Option<Arc<Mirror>>) -> Self {
         let policy = &route.policy;
+        let answer = Arc::new(HeaderRules::compile(&policy.response_headers));
         Self {
             cluster,
+            hints: action.early_hints && !HINTS.iter().any(|name| answer.removes(name)),
             rewrite: action.rewrite.as_ref().map(|rewrite| rewrite.path.clone()),
             keeps_escaped_slashes: policy.escaped_slashes.value == EscapedSlashes::Keep,
             request: HeaderRules::compile(&policy.request_headers),
-            answer: Arc::new(HeaderRules::compile(&policy.response_headers)),
+            answer,
             timeout: policy.timeout.value,
             idle_timeout: policy.stream_idle_timeout.value,
             max_body: policy.max_body.value,
             retry: RetryPlan::compile(&policy.retry),
+            mirror,
+            hedge: route.hedge.as_ref().map(|hedge| Box::new(Hedge::compile(hedge))),
             websocket: action.websocket.then_some(match policy.stream_idle_timeout.origin.level {
                 Level::BuiltIn => Some(SOCKET_IDLE),
                 Level::Defaults | Level::Service | Level::Route => policy.stream_idle_timeout.value,
@@ -76,6 +85,12 @@ impl Proxy {
     #[must_use]
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
+    }
+
+    /// Who gets copies of requests.
+    #[must_use]
+    pub fn mirror(&self) -> Option<&Mirror> {
+        self.mirror.as_deref()
     }
 
     /// Whether a client may open a WebSocket.
@@ -102,6 +117,10 @@ impl Proxy {
             return Box::pin(self.open(exchange, (parts, body, idle), path, captures)).await;
         }
         let outgoing = self.outgoing(exchange, parts, &body, path, captures)?;
+        let body = match &self.mirror {
+            Some(mirror) => mirror.request(exchange, &outgoing, body),
+            None => body,
+        };
         let answered = self.cluster.forward(exchange, outgoing, body).await;
         let mut response = answered.map_err(|error| failed(exchange, error))?;
         clean_answer(response.headers_mut(), &self.answer);
@@ -192,6 +211,8 @@ impl Proxy {
         Ok(Outgoing {
             ring_key,
             retry: &self.retry,
+            hedge: self.hedge.as_deref(),
+            hints: self.hints,
             accept: None,
             method: parts.method,
             head,

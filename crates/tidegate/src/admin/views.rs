@@ -58,6 +58,7 @@ pub(super) fn route(route: &CompiledRoute) -> Value {
         "path": route.template.as_str(),
         "service": (!route.service.is_empty()).then_some(&route.service),
         "target": route.target,
+        "weight": route.share.map(|(weight, _)| weight),
         "origin": route.origin,
         "requests": totals(&route.telemetry.series.totals()),
     })

@@ -40,6 +40,8 @@ struct Row<'a> {
     path: &'a str,
     target: &'a str,
     service: Option<&'a str>,
+    /// The service's weight of the sum of all, where several share the route.
+    share: Option<(u32, u32)>,
     auth: Option<String>,
     limits: Vec<String>,
     cache: Option<String>,
@@ -55,6 +57,7 @@ impl<'a> Row<'a> {
             path: route.template.as_str(),
             target: &route.target,
             service: (!route.service.is_empty()).then_some(&*route.service),
+            share: route.share,
             auth: route.index.and_then(|index| valid.routes.get(index)).and_then(|route| providers(route, valid)),
             limits: route.limits.names().map(str::to_owned).collect(),
             cache: None,
@@ -69,7 +72,10 @@ impl<'a> Row<'a> {
             self.name.to_owned(),
             self.methods.map_or_else(|| "*".to_owned(), |methods| methods.join(",")),
             format!("{}{}", self.hosts.join(","), self.path),
-            self.target.to_owned(),
+            match (self.share, self.service) {
+                (Some((weight, total)), Some(service)) => format!("{} ({service} {weight}/{total})", self.target),
+                _ => self.target.to_owned(),
+            },
             optional(self.auth.as_deref()),
             limits,
             optional(self.cache.as_deref()),

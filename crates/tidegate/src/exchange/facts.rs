@@ -16,6 +16,9 @@ use crate::reject::Reason;
 /// No gRPC status is known.
 const NO_CODE: u8 = u8::MAX;
 
+/// Bytes of early hints that a client gets for one request.
+const MAX_HINT_BYTES: u64 = 8 * 1024;
+
 /// See the module. Times are counted from the start of the exchange.
 #[derive(Debug)]
 pub struct Facts {
@@ -28,6 +31,7 @@ pub struct Facts {
     /// Spent waiting for the client's body.
     client_wait_ns: AtomicU64,
     bytes_in: AtomicU64,
+    hint_bytes: AtomicU64,
     code: AtomicU8,
     failed: OnceLock<Reason>,
     identity: OnceLock<Arc<Identity>>,
@@ -56,6 +60,7 @@ impl Default for Facts {
             answered_ns: AtomicU64::new(0),
             client_wait_ns: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
+            hint_bytes: AtomicU64::new(0),
             code: AtomicU8::new(NO_CODE),
             failed: OnceLock::new(),
             identity: OnceLock::new(),
@@ -92,6 +97,12 @@ impl Facts {
     /// `bytes` of the request's body have come.
     pub fn received(&self, bytes: usize) {
         self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// There are `bytes` of early hints; `false` if the client is not to get so many.
+    pub fn hints(&self, bytes: usize) -> bool {
+        let before = self.hint_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        before.saturating_add(bytes as u64) <= MAX_HINT_BYTES
     }
 
     /// The client let us wait for its body.

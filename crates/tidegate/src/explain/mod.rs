@@ -70,6 +70,7 @@ pub fn explain_as(snapshot: &Snapshot, question: &Question, standpoint: Standpoi
         Ok(parts) => match snapshot.choose_for(host, &parts.method, &parts.headers, path, &mut captures) {
             Err(reject) => unrouted(Box::new(reject)),
             Ok(route) => {
+                let route = snapshot.first_share(route);
                 let flight = match admitted(route, question, &parts, standpoint) {
                     Ok(known) => {
                         identity = known;
@@ -185,6 +186,7 @@ fn nobody(tls: bool) -> Arc<ConnInfo> {
         tls,
         certificate: std::sync::OnceLock::new(),
         ending: Arc::default(),
+        hints: Arc::default(),
     })
 }
 

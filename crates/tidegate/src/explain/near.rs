@@ -29,7 +29,9 @@ pub(super) fn rejected(
     asked: &Asked<'_>,
     chosen: Option<&CompiledRoute>,
 ) -> (Vec<Rejected>, usize) {
-    let others = snapshot.routes.iter().filter(|route| chosen.is_none_or(|chosen| !std::ptr::eq(chosen, *route)));
+    let others = snapshot.routes.iter().filter(|route| route.leads);
+    let others =
+        others.filter(|route| chosen.is_none_or(|chosen| chosen.index.is_none() || chosen.index != route.index));
     let mut found: Vec<(usize, &CompiledRoute, Miss)> =
         others.map(|route| (route, Miss::of(route, asked))).map(|(route, miss)| (miss.weight(), route, miss)).collect();
     found.sort_by_key(|(weight, ..)| *weight);

@@ -48,6 +48,7 @@ const fn entry(
 const POLICIES: &[Entry] = &[
     entry("client_ip", Stage::Early, &[], client_ip),
     entry("request_id", Stage::Early, &[], request_id),
+    entry("split", Stage::Early, &[], split),
     entry("limits", Stage::Early, &[], limits::early),
     entry("cors", Stage::Early, &[Step::Cors], cors),
     entry("authentication", Stage::Request, &[Step::Authentication], authentication),
@@ -61,7 +62,9 @@ const POLICIES: &[Entry] = &[
     entry("request_headers", Stage::Request, &[], headers),
     entry("breaker", Stage::Upstream, &[], circuit_breaker),
     entry("retry", Stage::Upstream, &[], retry),
+    entry("hedge", Stage::Upstream, &[], hedge),
     entry("service", Stage::Upstream, &[Step::Service], service),
+    entry("mirror", Stage::Upstream, &[], mirror),
     entry("transforms", Stage::Response, &[], transforms),
     entry("errors", Stage::Response, &[], errors),
 ];
@@ -196,6 +199,41 @@ fn request_id(context: &Context<'_>, rows: &mut Rows) {
         Some(_) => ("new", Some("the one that was sent is not of the form [A-Za-z0-9._-]{1,128}".to_owned())),
     };
     rows.add_noted(json!(value), Origin::built_in(), note);
+}
+
+/// The services that share the route, and whose policies these are.
+fn split(context: &Context<'_>, rows: &mut Rows) {
+    let Some(route) = table::route(context.valid, context.compiled).filter(|route| route.share.is_some()) else {
+        return;
+    };
+    let parts = context.valid.routes.iter().filter(|part| part.name == route.name);
+    let service = |part: &Route| {
+        let service = context.valid.services.get(part.action.service()?)?;
+        Some((service.name.clone(), json!(part.share.as_ref()?.weight)))
+    };
+    let weights: serde_json::Map<String, Value> = parts.filter_map(service).collect();
+    let place = route.share.as_ref().map_or(&route.place, |share| &share.place);
+    let note = format!("what follows is for requests that go to {}", context.compiled.service);
+    rows.add_noted(Value::Object(weights), Origin::at(place), Some(note));
+}
+
+fn hedge(context: &Context<'_>, rows: &mut Rows) {
+    let hedge = table::route(context.valid, context.compiled).and_then(|route| route.hedge.as_ref());
+    let Some(hedge) = hedge else { return };
+    let marked = context.compiled.action.transcode().is_some_and(Transcode::is_idempotent);
+    let note =
+        (!marked && !context.method.is_idempotent()).then(|| "not this request: it may not be sent twice".to_owned());
+    let after = hedge.after.map(duration_text);
+    let value = json!({"after": after, "percentile": hedge.percentile, "max_hedges": hedge.max_hedges});
+    rows.add_noted(value, Origin::at(&hedge.place), note);
+}
+
+fn mirror(context: &Context<'_>, rows: &mut Rows) {
+    let mirror = table::route(context.valid, context.compiled).and_then(|route| route.mirror.as_ref());
+    let Some(mirror) = mirror else { return };
+    let service = context.valid.services.get(mirror.service).map(|service| &service.name);
+    let value = json!({"service": service, "ratio": mirror.ratio, "max_in_flight": mirror.max_in_flight});
+    rows.add(value, Origin::at(&mirror.place));
 }
 
 fn authentication(context: &Context<'_>, rows: &mut Rows) {
@@ -353,9 +391,11 @@ fn metadata(context: &Context<'_>, rows: &mut Rows) {
 }
 
 fn headers(context: &Context<'_>, rows: &mut Rows) {
-    let Some((route, _, _)) = context.proxied() else { return };
-    rows.add(json!("all but hop-by-hop and reserved names"), Origin::built_in());
-    header_rules(&route.policy.request_headers, rows);
+    let Some(backend) = context.backend() else { return };
+    if context.proxied().is_some() {
+        rows.add(json!("all but hop-by-hop and reserved names"), Origin::built_in());
+    }
+    header_rules(&backend.route.policy.request_headers, rows);
 }
 
 /// Names alone: a value may be a credential.
@@ -603,7 +643,7 @@ fn conversions(context: &Context<'_>, call: &Call<'_>, rows: &mut Rows) {
 fn compression(context: &Context<'_>, rows: &mut Rows) {
     let Some(route) = table::route(context.valid, context.compiled) else { return };
     let proxied = match &route.action {
-        ConfigAction::Native(_) => return,
+        ConfigAction::Native(_) | ConfigAction::Realtime(_) => return,
         ConfigAction::Proxy(_) => true,
         ConfigAction::Grpc(_) | ConfigAction::Respond(_) => false,
     };

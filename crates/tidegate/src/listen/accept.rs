@@ -165,6 +165,7 @@ impl<H: Handle> Acceptor<H> {
             tls: live.tls.is_some(),
             certificate: std::sync::OnceLock::new(),
             ending: Arc::clone(&lane.ending),
+            hints: Arc::default(),
         };
         let Some(mut permit) = Permit::take(lane, live.settings.max_connections) else {
             lane.listener.series.refused(info.worker, ConnectionRefusal::Limit);

@@ -88,6 +88,7 @@ impl<H: Handle> Conn<H> {
         Setup {
             timeouts: self.settings().timeouts,
             traffic: Arc::clone(&self.traffic),
+            hints: Arc::clone(&self.info.hints),
             render,
             deadline,
             close_at: self.close_at,

@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 use crate::body::{BodyError, RequestBody, WriteTimeout};
+use crate::hints::Hints;
 use crate::tasks;
 use crate::time::now;
 
@@ -358,7 +359,7 @@ async fn stream<H: Handle>(conn: &Conn<H>, request: Request<RecvStream>, mut res
                 upload(body, &parts.headers, conn.settings().timeouts)
             };
             let handled = conn.handle(Request::from_parts(parts, body));
-            let Some(handled) = unless_reset(&mut respond, handled).await else {
+            let Some(handled) = unless_reset(&mut respond, &conn.info.hints, handled).await else {
                 return;
             };
             conn.settle(handled)
@@ -370,16 +371,30 @@ async fn stream<H: Handle>(conn: &Conn<H>, request: Request<RecvStream>, mut res
 }
 
 /// The output of `future`, or `None` as soon as the client has given the stream up. That is looked at first: a request that
-/// came together with its reset, or with the end of its connection, costs the backend nothing.
-async fn unless_reset<F: Future>(respond: &mut SendResponse<Bytes>, future: F) -> Option<F::Output> {
+/// came together with its reset, or with the end of its connection, costs the backend nothing. The client gets the hints that
+/// come meanwhile.
+async fn unless_reset<F: Future>(respond: &mut SendResponse<Bytes>, hints: &Hints, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| {
         if respond.poll_reset(cx).is_ready() {
             return Poll::Ready(None);
         }
-        future.as_mut().poll(cx).map(Some)
+        let polled = future.as_mut().poll(cx);
+        if hints.any() {
+            let own = hints.take_own();
+            own.into_iter().filter(|_| polled.is_pending()).for_each(|hint| send_hint(respond, hint));
+        }
+        polled.map(Some)
     })
     .await
+}
+
+fn send_hint(respond: &mut SendResponse<Bytes>, fields: HeaderMap) {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::EARLY_HINTS;
+    *response.headers_mut() = fields;
+    // A stream that has gone is noticed by the answer.
+    let _sent = respond.send_informational(response);
 }
 
 /// Fields that mean a connection of HTTP/1 and make an HTTP/2 message malformed (RFC 9113, section 8.2.2).

@@ -187,6 +187,7 @@ fn conn(scripted: &Arc<Scripted>, lane: &Arc<Lane>) -> Arc<Conn<Scripted>> {
         tls: false,
         certificate: std::sync::OnceLock::new(),
         ending: Arc::default(),
+        hints: Arc::default(),
     };
     Conn::new(Arc::clone(scripted), info, lane.listener.live(), Arc::clone(lane))
 }

@@ -52,7 +52,8 @@ pub struct About {
 pub fn document(snapshot: &Snapshot, about: &About) -> Value {
     let valid: &Valid = &snapshot.valid;
     // What speaks gRPC is no API of JSON, so it is left out.
-    let routes = snapshot.routes.iter().filter(|r| !matches!(r.action, Action::GrpcHealth(_) | Action::Native(_)));
+    let routes =
+        snapshot.routes.iter().filter(|r| r.leads && !matches!(r.action, Action::GrpcHealth(_) | Action::Native(_)));
     let rows: Vec<Row<'_>> = routes.map(|compiled| Row::new(compiled, valid)).collect();
     let scene = Scene { valid, scheme: scheme(valid) };
     let mut components = Components::default();

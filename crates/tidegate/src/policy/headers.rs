@@ -47,6 +47,18 @@ impl HeaderRules {
         !self.gone.is_empty()
     }
 
+    /// How many fields are set or added.
+    #[must_use]
+    pub fn adds(&self) -> usize {
+        self.put.len()
+    }
+
+    /// Whether this name is taken away.
+    #[must_use]
+    pub fn removes(&self, name: &HeaderName) -> bool {
+        self.gone.contains(name)
+    }
+
     /// Takes away what is removed or set. For trailers: what is set or added stands in the head.
     pub fn take_away(&self, trailers: &mut HeaderMap) {
         for name in &self.gone {
@@ -207,6 +219,7 @@ mod tests {
             tls: false,
             certificate: std::sync::OnceLock::new(),
             ending: Arc::default(),
+            hints: Arc::default(),
         })
     }
 

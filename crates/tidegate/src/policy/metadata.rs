@@ -13,6 +13,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use tidegate_config::valid::MetadataPolicy;
 
+use super::headers::HeaderRules;
 use super::hygiene::{connection_names, is_stripped};
 use super::timeout;
 use crate::exchange::{Exchange, REQUEST_ID, write_address};
@@ -50,6 +51,8 @@ pub struct MetadataRules {
     prefix: Option<String>,
     /// `x-path-<variable>`, in the order of the template's variables.
     path_names: Vec<HeaderName>,
+    /// What the route does to headers on their way to the backend.
+    headers: HeaderRules,
 }
 
 /// A request's head, sorted.
@@ -75,7 +78,15 @@ impl MetadataRules {
             allow_binary: policy.allow_binary.value,
             prefix: policy.prefix.value.clone(),
             path_names: variables.iter().map(path_name).collect(),
+            headers: HeaderRules::default(),
         }
+    }
+
+    /// The same, with what a route does to headers on their way to the backend. It is done to what a client may say, before
+    /// what only the gateway may.
+    #[must_use]
+    pub fn with_headers(self, headers: HeaderRules) -> Self {
+        Self { headers, ..self }
     }
 
     /// The same rules for calls that pass through: `-bin` metadata is their clients' own.
@@ -102,7 +113,9 @@ impl MetadataRules {
         let host = headers.get(http::header::HOST).cloned();
         let told = exchange.facts.identity().map_or(0, |identity| identity.forward.len());
         let mut sorted = Sorted {
-            metadata: HeaderMap::with_capacity(headers.len() + OUR_NAMES + told + self.path_names.len() + room),
+            metadata: HeaderMap::with_capacity(
+                headers.len() + OUR_NAMES + told + self.path_names.len() + self.headers.adds() + room,
+            ),
             timeout: None,
         };
         let mut bytes = 0_usize;
@@ -135,6 +148,7 @@ impl MetadataRules {
             bytes = bytes.saturating_add(name.as_str().len()).saturating_add(value.len());
             sorted.metadata.append(name, ascii(value));
         }
+        self.headers.apply(&mut sorted.metadata);
         bytes = bytes.saturating_add(trace.forward(exchange.trace.as_ref(), &mut sorted.metadata));
         if bytes > MAX_METADATA_BYTES {
             return Err(Reject::new(Reason::BadRequest).status(http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));

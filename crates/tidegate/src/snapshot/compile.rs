@@ -3,6 +3,7 @@
 //! Nothing here touches the network: schemas and clusters come from outside. All problems are collected.
 
 mod realtime;
+mod shares;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use crate::action::envelope::Shape;
 use crate::action::failure::{FailureStyle, Format};
 use crate::action::grpc_health::{self, GrpcHealth};
 use crate::action::health::{Health, WatchedService};
+use crate::action::mirror::Mirror;
 use crate::action::native::Native;
 use crate::action::proxy::Proxy;
 use crate::action::respond::Respond;
@@ -154,7 +156,7 @@ impl Compiler<'_> {
             Some(rewrite) => format!("proxy {}", rewrite.text),
         };
         let failure = FailureStyle::plain(&route.name, self.format(&route.policy));
-        let action = Action::Proxy(Box::new(Proxy::compile(route, proxy, cluster)));
+        let action = Action::Proxy(Box::new(Proxy::compile(route, proxy, cluster, self.mirror(route))));
         self.push(route, methods(route), template, &service, &target, action, failure);
     }
 
@@ -164,7 +166,7 @@ impl Compiler<'_> {
         let cluster = Arc::clone(&running.cluster);
         let service = Arc::clone(cluster.name());
         let failure = FailureStyle { speaks_grpc: true, ..self.failure(route) };
-        let action = Action::Native(Box::new(Native::compile(route, &template, cluster)));
+        let action = Action::Native(Box::new(Native::compile(route, &template, cluster, self.mirror(route))));
         self.push(route, Some(vec!["POST".to_owned()]), template, &service, "grpc", action, failure);
     }
 
@@ -279,7 +281,8 @@ impl Compiler<'_> {
             ..RouteLabels::default()
         };
         let series = inputs.process.telemetry.metrics.route(&labels);
-        match Transcode::compile(schema, binding, route, Arc::clone(cluster), success, series) {
+        let beside = (success, self.mirror(route));
+        match Transcode::compile(schema, binding, route, Arc::clone(cluster), beside, series) {
             Ok(transcode) => Some(Action::Transcode(Arc::new(transcode))),
             Err(error) => {
                 let path = route.path.as_ref().map_or(&grpc.rpc_place, |path| &path.place);
@@ -287,6 +290,15 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+
+    fn mirror(&self, route: &Route) -> Option<Arc<Mirror>> {
+        let mirror = route.mirror.as_ref()?;
+        let cluster = Arc::clone(&self.inputs.services.get(mirror.service)?.cluster);
+        let Process { telemetry, wheels, .. } = self.inputs.process;
+        let series = telemetry.metrics.mirror(&route.name.as_str().into(), cluster.name());
+        let compiled = Mirror::compile(mirror, route.policy.timeout.value, cluster, series, wheels.count());
+        Some(Arc::new(compiled))
     }
 
     fn success_shape(&mut self, route: &Route, schema: &Schema, binding: &Binding<'_>) -> Option<Shape> {
@@ -359,6 +371,9 @@ impl Compiler<'_> {
             telemetry: self.telemetry(&route.name, service, rpc, template.as_str()),
             failure: Arc::new(failure),
             limits: self.limits(&route.policy, &route.name),
+            split: None,
+            share: None,
+            leads: route.leads(),
             index: self.index,
             template,
         };
@@ -438,6 +453,9 @@ impl Compiler<'_> {
             failure: Arc::new(FailureStyle::plain(&name, Format::Problem)),
             telemetry: self.telemetry(&name, "", None, template.as_str()),
             limits: Limits::default(),
+            split: None,
+            share: None,
+            leads: true,
             index: None,
             template,
             name: name.into(),
@@ -451,6 +469,7 @@ impl Compiler<'_> {
         let cors = Cors::compile(&self.inputs.valid.defaults.cors, None);
         let unrouted = Unrouted { failure, telemetry: self.telemetry("", "", None, ""), limits, cors };
         let router = self.router();
+        self.shares();
         if self.problems.has_errors() {
             return Err(self.problems);
         }
@@ -524,7 +543,7 @@ struct Clash {
 fn build(rows: &[Row]) -> Result<Router, Vec<Clash>> {
     let mut builder = RouterBuilder::new();
     let mut clashes = Vec::new();
-    for (number, row) in (0_u32..).zip(rows) {
+    for (number, row) in (0_u32..).zip(rows).filter(|(_, row)| row.route.leads) {
         let route = &row.route;
         let hosts: Vec<Option<&str>> = if route.hosts.is_empty() {
             vec![None]
@@ -564,7 +583,7 @@ fn decompress(route: &Route, action: &Action) -> Option<Decompress> {
     let reads = match &route.action {
         ConfigAction::Grpc(_) => true,
         ConfigAction::Proxy(_) => policy.decompress.value || policy.validate.schema.value.is_some(),
-        ConfigAction::Native(_) | ConfigAction::Respond(_) => false,
+        ConfigAction::Native(_) | ConfigAction::Realtime(_) | ConfigAction::Respond(_) => false,
     };
     let uploads = action.transcode().is_some_and(|transcode| transcode.plan().method().is_client_streaming());
     reads.then(|| Decompress::new((!uploads).then_some(policy.max_body.value)))
@@ -573,7 +592,7 @@ fn decompress(route: &Route, action: &Action) -> Option<Decompress> {
 /// gRPC compresses its messages by itself, if at all.
 fn compress(route: &Route) -> Option<Compress> {
     match &route.action {
-        ConfigAction::Native(_) => None,
+        ConfigAction::Native(_) | ConfigAction::Realtime(_) => None,
         ConfigAction::Proxy(_) => Compress::compile(&route.policy, true),
         ConfigAction::Grpc(_) | ConfigAction::Respond(_) => Compress::compile(&route.policy, false),
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tidegate_config::Valid;
 use tidegate_config::secret::Secret;
 use tidegate_config::valid::{
-    Action, Auth, Check, Descriptors, Envelope, KeySource, Listener, Provider, Redis, Required, Route, Service,
+    Auth, Check, Descriptors, Envelope, KeySource, Listener, Provider, Redis, Required, Route, Service,
 };
 
 /// Most changes that are kept in words; a configuration that was replaced by another has more than anybody reads.
@@ -234,29 +234,16 @@ fn service(service: &Service) -> Described {
 fn route(valid: &Valid, route: &Route) -> Described {
     // By name: an index means another service when one is added before it.
     let mut plain = route.clone();
-    let service = match &mut plain.action {
-        Action::Grpc(grpc) => {
-            let service = valid.services.get(grpc.service).map(|service| service.name.clone());
-            grpc.service = 0;
-            service
-        }
-        Action::Proxy(proxy) => {
-            let service = valid.services.get(proxy.service).map(|service| service.name.clone());
-            proxy.service = 0;
-            service
-        }
-        Action::Native(native) => {
-            let service = valid.services.get(native.service).map(|service| service.name.clone());
-            native.service = 0;
-            service
-        }
-        Action::Realtime(realtime) => realtime.request.as_mut().and_then(|request| {
-            let service = valid.services.get(request.service).map(|service| service.name.clone());
-            request.service = 0;
-            service
-        }),
-        Action::Respond(_) => None,
+    let index = plain.action.service_mut().map(std::mem::take);
+    let service = index.and_then(|index| valid.services.get(index)).map(|service| service.name.clone());
+    // Of several with one name each goes to another service.
+    let name = match (&route.share, &service) {
+        (Some(_), Some(service)) => format!("{}/{service}", route.name),
+        _ => route.name.clone(),
     };
+    let weight = route.share.as_ref().map_or_else(|| "none".to_owned(), |share| share.weight.to_string());
+    let mirror = plain.mirror.as_mut().map(|mirror| std::mem::take(&mut mirror.service));
+    let mirror = mirror.and_then(|index| valid.services.get(index)).map(|service| service.name.clone());
     let envelope = plain.policy.envelope.value.take().and_then(|index| valid.envelopes.get(index));
     let envelope = envelope.map(|envelope| envelope.name.clone());
     let path = plain.path.as_ref().map(|path| path.template.as_str().to_owned());
@@ -266,6 +253,8 @@ fn route(valid: &Valid, route: &Route) -> Described {
         hidden("method", &plain.methods),
         hidden("hosts", &plain.hosts),
         shown("service", service.unwrap_or_else(|| "none".to_owned())),
+        shown("weight", weight),
+        shown("mirror", mirror.unwrap_or_else(|| "none".to_owned())),
         shown("envelope", envelope.unwrap_or_else(|| "none".to_owned())),
         hidden("auth", &named_access(valid, route)),
         hidden("action", &plain.action),
@@ -280,7 +269,7 @@ fn route(valid: &Valid, route: &Route) -> Described {
         hidden("rate_limits", &policy.rate_limits),
         hidden("", &plain),
     ];
-    Described { name: route.name.clone(), fields }
+    Described { name, fields }
 }
 
 fn envelope(envelope: &Envelope) -> Described {

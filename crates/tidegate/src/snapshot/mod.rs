@@ -9,6 +9,7 @@ pub mod freshness;
 pub mod inputs;
 pub mod registry;
 pub mod schemas;
+pub mod split;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::action::Action;
 use crate::action::failure::FailureStyle;
 use crate::action::health::Health;
 use crate::exchange::Intake;
+use crate::ids::WorkerId;
 use crate::policy::access::Access;
 use crate::policy::compress::Compress;
 use crate::policy::cors::{self, Cors};
@@ -31,6 +33,8 @@ use crate::policy::limits::Limits;
 use crate::policy::validate::Validate;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::route::RouteTelemetry;
+
+use self::split::Split;
 
 /// One compiled configuration.
 #[derive(Debug)]
@@ -140,6 +144,20 @@ impl Snapshot {
         }
     }
 
+    /// Of a route that several services share, the part that the next request of `worker` takes; else the route itself.
+    /// Asked once for each request.
+    #[must_use]
+    pub fn share<'s>(&'s self, route: &'s CompiledRoute, worker: WorkerId) -> &'s CompiledRoute {
+        let Some(split) = &route.split else { return route };
+        self.routes.get(split.next(worker)).unwrap_or(route)
+    }
+
+    /// The first part of such a route that gets requests, for whoever explains it.
+    #[must_use]
+    pub fn first_share<'s>(&'s self, route: &'s CompiledRoute) -> &'s CompiledRoute {
+        route.split.as_ref().and_then(|split| self.routes.get(split.first())).unwrap_or(route)
+    }
+
     /// The limits of all routes, and of what has none.
     pub fn limits(&self) -> impl Iterator<Item = &Limits> {
         self.routes.iter().map(|route| &route.limits).chain([&self.unrouted.limits])
@@ -187,6 +205,12 @@ pub struct CompiledRoute {
     pub decompress: Option<Decompress>,
     /// Which answers are compressed; `None`: none.
     pub compress: Option<Compress>,
+    /// The services that share its requests; in the first of their rows alone.
+    pub split: Option<Box<Split>>,
+    /// Its weight of the sum of all weights, if services share its route.
+    pub share: Option<(u32, u32)>,
+    /// The router knows it; not so the further rows of a route that services share.
+    pub leads: bool,
     /// Index of the route of the configuration that it comes from; `None` for what is built in.
     pub index: Option<usize>,
 }

@@ -140,6 +140,7 @@ impl Registry {
             services: live.services.iter().map(|running| Arc::clone(running.cluster.series())).collect(),
             auth: live.providers.iter().map(|provider| Arc::clone(&provider.series)).collect(),
             limits: snapshot.limits().flat_map(Limits::series).collect(),
+            mirrors: snapshot.routes.iter().filter_map(|route| Some(route.action.mirror()?.series())).collect(),
             listeners: listeners.map(|listener| metrics.listener(&listener.name.as_str().into())).collect(),
         };
         metrics.retain(&named, time::now());

@@ -105,6 +105,22 @@ impl Record {
         }
     }
 
+    /// Of attempts that ran beside one another since there were `from` of them, the one at `endpoint` counts; the others were
+    /// cancelled for it.
+    pub fn cancelled(&self, from: usize, endpoint: &str, now: Instant) {
+        for attempt in self.log.lock().attempts.iter_mut().skip(from) {
+            if attempt.endpoint.as_deref() != Some(endpoint) {
+                attempt.failed.get_or_insert(Failed { at: now, code: Code::Cancelled, error: "hedged" });
+            }
+        }
+    }
+
+    /// How many attempts there were.
+    #[must_use]
+    pub fn attempts(&self) -> usize {
+        self.log.lock().attempts.len()
+    }
+
     /// Something happened.
     pub fn event(&self, now: Instant, name: &'static str, attributes: Vec<Attribute>) {
         let mut log = self.log.lock();

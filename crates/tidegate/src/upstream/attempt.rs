@@ -8,14 +8,16 @@ use tidegate_config::valid::ServiceProtocol;
 use tidegate_resilience::{Outcome, Permit};
 use tidegate_transcode::Code;
 
+use super::Asked;
 use super::bulkhead::Place;
-use super::call::CallError;
+use super::call::{Call, CallError};
 use super::endpoint::Endpoint;
 use crate::exchange::Exchange;
 use crate::ids::WorkerId;
 use crate::reject::Reason;
 use crate::telemetry::metrics::HttpOutcome;
 use crate::time::now;
+use crate::trace::Record;
 
 /// On whose behalf a backend is called.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +49,39 @@ impl Caller<'_> {
             && let Some(record) = exchange.record()
         {
             record.failed(now, reason.code(), reason.word());
+        }
+    }
+}
+
+impl Caller<'_> {
+    /// A backend has got the call: tells the exchange which.
+    pub(super) fn reached(self, call: &Call) -> Asked {
+        let asked = Asked { endpoint: Arc::clone(call.endpoint()), peer: call.peer() };
+        if let Self::Exchange(exchange) = self {
+            exchange.facts.endpoint_is(&asked.endpoint);
+        }
+        if let Some(record) = self.record() {
+            record.reached(&asked.endpoint, asked.peer);
+        }
+        asked
+    }
+
+    /// Attempts so far that are recorded.
+    pub(super) fn begun(self) -> usize {
+        self.record().map_or(0, Record::attempts)
+    }
+
+    /// Of the attempts after the first `from` the one at `endpoint` counts: those beside it were cancelled.
+    pub(super) fn cancelled(self, from: usize, endpoint: &str) {
+        if let Some(record) = self.record() {
+            record.cancelled(from, endpoint, now());
+        }
+    }
+
+    fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Exchange(exchange) => exchange.record(),
+            Self::Gateway(_) => None,
         }
     }
 }

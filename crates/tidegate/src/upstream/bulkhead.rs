@@ -97,7 +97,13 @@ impl Bulkhead {
         }
     }
 
-    fn try_enter(self: &Arc<Self>) -> Option<Place> {
+    /// Whether there is a place for one more, who would not wait for it.
+    pub(super) fn has_room(self: &Arc<Self>) -> bool {
+        self.try_enter().is_some()
+    }
+
+    /// A place, if one is free.
+    pub(super) fn try_enter(self: &Arc<Self>) -> Option<Place> {
         let entry = Counters::try_enter(Owner(Arc::clone(self))).ok()?;
         Some(Place { entry: Some(entry), bulkhead: Arc::clone(self) })
     }

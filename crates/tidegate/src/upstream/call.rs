@@ -33,6 +33,7 @@ pub use self::sender::{CallSender, SendStopped};
 use super::attempt::{Attempt, Came};
 use super::endpoint::Endpoint;
 use super::h2_stream::H2Stream;
+use super::hedge::Apart;
 use crate::time::{Deadline, Wheel, now};
 
 /// Metadata that every call carries on top of the caller's: reserve this many more fields in
@@ -59,13 +60,15 @@ pub struct CallHead {
     pub ring_key: Option<u64>,
     /// The client waits less than the route would: a deadline that passes then says nothing about the backend.
     pub waits_less: bool,
+    /// Other attempts of the same request run beside it.
+    pub apart: Option<Arc<Apart>>,
 }
 
 impl CallHead {
     /// A call that nothing else is said about.
     #[must_use]
     pub fn new(path: PathAndQuery, metadata: HeaderMap) -> Self {
-        Self { path, authority: None, metadata, ring_key: None, waits_less: false }
+        Self { path, authority: None, metadata, ring_key: None, waits_less: false, apart: None }
     }
 }
 
@@ -82,6 +85,12 @@ pub enum CallDeadline {
 }
 
 impl CallDeadline {
+    /// The whole call until `at`.
+    #[must_use]
+    pub fn total(at: Option<Instant>) -> Self {
+        at.map_or(Self::None, Self::Total)
+    }
+
     /// The same, or `at` if that comes first.
     pub(super) fn or_earlier(self, at: Option<Instant>) -> Self {
         match (self, at) {
@@ -108,7 +117,7 @@ impl CallDeadline {
     }
 
     /// What `future` gives, or `None` at the deadline. Arms nothing if the future is ready at once.
-    pub(super) async fn within<F: Future>(self, wheel: &Arc<Wheel>, future: F) -> Option<F::Output> {
+    pub async fn within<F: Future>(self, wheel: &Arc<Wheel>, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let mut timer = self.at().map(|at| wheel.at(at));
         poll_fn(|cx| {

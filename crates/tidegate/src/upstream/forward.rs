@@ -4,6 +4,8 @@
 //! connection that had waited was closed before a byte of an answer came and the method is idempotent), or if its plan says
 //! so.
 
+mod raced;
+
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +18,7 @@ use super::attempt::{Attempt, Caller, Came};
 use super::call::CallDeadline;
 use super::endpoint::Endpoint;
 use super::h1::{self, BadBody, Begun, Download, Fault, NoWire, Outcome, Replay, Sent, Tunnel, Watch};
+use super::hedge::Hedge;
 use super::members::Members;
 use super::retry::{self, Failed, Retries, RetryPlan};
 use super::{Cluster, MAX_UNSENT, h2_exchange};
@@ -54,6 +57,10 @@ pub struct Outgoing<'a> {
     pub ring_key: Option<u64>,
     /// When it is sent once more.
     pub retry: &'a RetryPlan,
+    /// When it is sent to another endpoint at the same time.
+    pub hedge: Option<&'a Hedge>,
+    /// The client gets early hints.
+    pub hints: bool,
     /// It asks for a WebSocket: the `Sec-WebSocket-Accept` of a backend that grants it.
     pub accept: Option<String>,
 }
@@ -235,8 +242,26 @@ impl Cluster {
         self.arrived(exchange, outgoing, &mut body).await?;
         let seat = self.bulkhead.enter(outgoing.deadline).await?;
         let mut tries = Tries::new(retries, idempotent);
+        let mut hedged = outgoing.hedge.filter(|_| idempotent).and_then(|hedge| Some((hedge, body.all()?)));
         loop {
-            let wait = match self.attempt(exchange, outgoing, &mut body, &tries).await {
+            let asked = match hedged.take() {
+                None => {
+                    let members = self.members(outgoing.deadline).await;
+                    match choose_again(&members, outgoing.ring_key, &tries, now()) {
+                        None => Err(Stop::Nobody),
+                        Some(chosen) => self.attempt(exchange, outgoing, &mut body, chosen, tries.resent > 0).await,
+                    }
+                }
+                // Boxed, so that the future of every request stays small.
+                Some(hedged) => {
+                    let raced = Box::pin(self.raced(exchange, outgoing, hedged, &mut tries)).await;
+                    raced.map(|(answered, attempt, sent)| {
+                        body = sent;
+                        (answered, attempt)
+                    })
+                }
+            };
+            let wait = match asked {
                 Ok((begun, mut attempt)) => {
                     let (status, headers) = begun.head();
                     let status = status.as_u16();
@@ -317,18 +342,17 @@ impl Cluster {
         come.unwrap_or(Err(BadBody::Broken(BodyError::Stalled))).map_err(ForwardError::Body)
     }
 
-    /// One attempt, up to the head of the answer.
+    /// One attempt at an endpoint, up to the head of the answer. `fresh`: on a connection that nobody has used.
     async fn attempt(
         &self,
         exchange: &Arc<Exchange>,
         outgoing: &Outgoing<'_>,
         body: &mut Replay,
-        tries: &Tries<'_>,
+        (place, endpoint): (usize, &Arc<Endpoint>),
+        fresh: bool,
     ) -> Result<(Answered, Attempt), Stop> {
         let worker = exchange.worker();
         let begun = now();
-        let members = self.members(outgoing.deadline).await;
-        let (place, endpoint) = choose_again(&members, outgoing.ring_key, tries, begun).ok_or(Stop::Nobody)?;
         let admitted = self.resilience.admit(begun);
         let permit =
             admitted.map_err(|refused| Stop::Over(ForwardError::BreakerOpen { retry_after: refused.retry_after }))?;
@@ -342,7 +366,8 @@ impl Cluster {
             length: outgoing.length,
             is_head: outgoing.method == Method::HEAD,
             accept: outgoing.accept.as_deref(),
-            fresh: tries.resent > 0,
+            hints: outgoing.hints,
+            fresh,
         };
         let ends = outgoing.retry.attempt_ends(begun, outgoing.deadline);
         let deadline = ends.map_or(CallDeadline::None, CallDeadline::Total);

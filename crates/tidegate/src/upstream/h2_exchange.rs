@@ -78,8 +78,11 @@ pub(super) async fn exchange(
         if let Some(Err(Stopped::Body(bad))) = poll_upload(cx, &mut upload, body, exchange) {
             return Poll::Ready(Err(Outcome::Body(bad)));
         }
-        while let Poll::Ready(Some(())) = stream.poll_interim(cx) {
+        while let Poll::Ready(Some(early)) = stream.poll_interim(cx) {
             interim += 1;
+            if sent.hints && early.status() == StatusCode::EARLY_HINTS && interim <= MAX_INTERIM {
+                exchange.hint(early.into_parts().0.headers);
+            }
             if interim > MAX_INTERIM {
                 return Poll::Ready(Err(Outcome::Malformed(Fault("interim answers that nobody asked for"))));
             }

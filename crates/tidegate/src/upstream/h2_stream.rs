@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, response};
+use http::{HeaderMap, Response, response};
 
 use super::h2_pool::Gauge;
 use crate::tasks;
@@ -87,11 +87,11 @@ impl H2Stream {
         Some(Sending { stream: Some(stream), ended: false, number: *number, gauge: Arc::clone(gauge) })
     }
 
-    /// An interim answer, if one has come; it is dropped.
-    pub(super) fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Option<()>> {
+    /// An interim answer, if one has come.
+    pub(super) fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<Option<Response<()>>> {
         let Answer::Awaited(response) = &mut self.answer else { return Poll::Ready(None) };
         // An error is told by the answer itself.
-        response.poll_informational(cx).map(|interim| interim.and_then(Result::ok).map(drop))
+        response.poll_informational(cx).map(|interim| interim.and_then(Result::ok))
     }
 
     /// The head of the answer. Must not be called again after it was ready.

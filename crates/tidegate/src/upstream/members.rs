@@ -98,4 +98,11 @@ impl Members {
         }
         self.balancer.pick(&self.records, &Query { key, tried, now: nanos(now), random: fastrand::u64(..) })
     }
+
+    /// An endpoint that is none of those that the request was sent to, or that have it at this moment.
+    pub(super) fn choose_apart(&self, key: Option<u64>, has: &Tried, now: Instant) -> Option<(usize, &Arc<Endpoint>)> {
+        // The eight that are remembered are enough.
+        let place = self.choose(key, has, now).filter(|place| !has.contains(*place))?;
+        Some((place, self.endpoints.get(place)?))
+    }
 }

@@ -13,6 +13,8 @@ mod h1;
 mod h2_exchange;
 mod h2_pool;
 mod h2_stream;
+mod hedge;
+mod hedged;
 mod members;
 mod names;
 mod pass;
@@ -21,7 +23,9 @@ mod resets;
 mod resilience;
 mod resolve;
 mod retry;
+mod stream;
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,8 +45,9 @@ pub use self::checks::keep_checked;
 use self::endpoint::{Endpoint, EndpointSettings, Keepalive, Reach};
 pub use self::endpoint::{EndpointState, EndpointView};
 pub use self::forward::{ForwardError, Outgoing, Upgraded};
-pub use self::h1::{BadBody, Fault, Tunnel};
+pub use self::h1::{BadBody, Fault, MAX_KEPT as MAX_REPLAY, Tunnel};
 use self::h2_pool::OpenError;
+pub use self::hedge::{Apart, Hedge};
 use self::members::{Current, Members, Swap};
 use self::names::{Entry, Name, Names};
 pub use self::pass::{PassError, Passed, Upload};
@@ -64,9 +69,6 @@ pub type Wheels = Arc<PerWorker<Arc<Wheel>>>;
 /// Endpoints out of reach that a request tries at once. As many as [`Tried`] remembers: with more it would begin anew with the
 /// first, again and again.
 const MAX_UNSENT: usize = 8;
-
-/// How often a call is made again because no backend has acted on it.
-const MAX_UNSEEN: u32 = 2;
 
 /// Who was asked.
 #[derive(Clone, Debug)]
@@ -274,7 +276,7 @@ impl Cluster {
         deadline: CallDeadline,
     ) -> impl Future<Output = Result<Call, CallError>> + Send + 'a {
         async move {
-            let CallHead { path, authority, metadata, ring_key, waits_less } = head;
+            let CallHead { path, authority, metadata, ring_key, waits_less, apart } = head;
             let worker = caller.worker();
             let mut begun = now();
             let mut request = Some(call::request(metadata, deadline, begun)?);
@@ -288,9 +290,13 @@ impl Cluster {
             let mut failure = CallError::NoEndpoint;
             let members = self.members(deadline.at()).await;
             loop {
-                let Some((place, endpoint)) = choose(&members, ring_key, &tried, begun) else {
+                let has = apart.as_ref().map_or_else(|| Cow::Borrowed(&tried), |apart| Cow::Owned(apart.places()));
+                let Some((place, endpoint)) = members.choose_apart(ring_key, &has, begun) else {
                     return Err(failure);
                 };
+                if let Some(apart) = &apart {
+                    apart.push(place);
+                }
                 let permit = match self.resilience.admit(begun) {
                     Ok(permit) => permit,
                     Err(_) if !tried.is_empty() => return Err(failure),
@@ -374,7 +380,7 @@ impl Cluster {
     }
 
     /// One call to its end.
-    async fn once(
+    pub(super) async fn once(
         &self,
         caller: Caller<'_>,
         head: CallHead,
@@ -390,7 +396,7 @@ impl Cluster {
     }
 
     /// What follows a call that failed.
-    async fn again(
+    pub(super) async fn again(
         &self,
         caller: Caller<'_>,
         (head, frame): (CallHead, Bytes),
@@ -399,24 +405,12 @@ impl Cluster {
         mut failed: (CallError, Option<Asked>),
     ) -> Result<(UnaryAnswer, Asked), (CallError, Option<Asked>)> {
         let mut retries = Retries::new(retry, &self.resilience, idempotent, deadline.at());
-        let mut unseen = 0;
+        let wheel = self.wheels.get(caller.worker());
         loop {
             let (error, asked) = failed;
-            // What no backend has acted on may be sent again whatever it is, but not for ever.
-            let unprocessed = asked.is_some() && error.is_unprocessed() && unseen < MAX_UNSEEN;
-            let wait = if unprocessed && retries.resends() {
-                unseen += 1;
-                Some(Duration::ZERO)
-            } else {
-                retry::failed(&error).and_then(|(failed, said)| retries.after(failed, said))
-            };
-            let Some(wait) = wait else {
+            if !retries.again((caller, wheel), &error, asked.is_some()).await {
                 self.counted(&retries, false);
                 return Err((error, asked));
-            };
-            caller.failed(error.reason(), now());
-            if !wait.is_zero() {
-                retry::pause(self.wheels.get(caller.worker()), wait).await;
             }
             let ends = deadline.or_earlier(retry.attempt_ends(now(), deadline.at()));
             match self.once(caller, head.clone(), frame.clone(), ends).await {
@@ -496,18 +490,6 @@ impl Cluster {
             endpoint.shutdown();
         }
     }
-}
-
-/// An endpoint that this request was not sent to yet, by its place.
-fn choose<'m>(
-    members: &'m Members,
-    key: Option<u64>,
-    tried: &Tried,
-    now: Instant,
-) -> Option<(usize, &'m Arc<Endpoint>)> {
-    // The eight that are remembered are enough.
-    let place = members.choose(key, tried, now).filter(|place| !tried.contains(*place))?;
-    Some((place, members.endpoints().get(place)?))
 }
 
 #[cfg(test)]

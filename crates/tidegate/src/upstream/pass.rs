@@ -4,16 +4,15 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tidegate_transcode::{FrameError, FrameMeter};
 
+use super::Cluster;
 use super::attempt::Caller;
 use super::call::{Call, CallDeadline, CallError, CallHead, CallSender};
 use super::h1::{BadBody, Replay};
-use super::retry::{self, Retries, RetryPlan};
-use super::{Cluster, MAX_UNSEEN};
+use super::retry::{Retries, RetryPlan};
 use crate::body::RequestBody;
 use crate::exchange::Exchange;
 use crate::time::now;
@@ -186,7 +185,7 @@ impl Cluster {
         // Nobody knows what the method does.
         let mut retries = Retries::new(retry, &self.resilience, false, deadline.at());
         let mut upload = Upload::new(exchange, body, self.max_message);
-        let mut unseen = 0;
+        let wheel = self.wheels.get(caller.worker());
         loop {
             let mut asked = false;
             let ends = deadline.until_first(retry.attempt_ends(now(), deadline.at()));
@@ -205,21 +204,9 @@ impl Cluster {
                     return Err(error);
                 }
             };
-            // What no backend has acted on may be sent again whatever it is, but not for ever.
-            let unprocessed = asked && error.is_unprocessed() && unseen < MAX_UNSEEN;
-            let wait = if unprocessed && retries.resends() {
-                unseen += 1;
-                Some(Duration::ZERO)
-            } else {
-                retry::failed(&error).and_then(|(failed, said)| retries.after(failed, said))
-            };
-            let Some(wait) = wait else {
+            if !retries.again((caller, wheel), &error, asked).await {
                 self.counted(&retries, false);
                 return Err(PassError::Call(error));
-            };
-            caller.failed(error.reason(), now());
-            if !wait.is_zero() {
-                retry::pause(self.wheels.get(caller.worker()), wait).await;
             }
             upload.rewind();
         }

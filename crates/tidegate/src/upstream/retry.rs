@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName};
 use tidegate_config::valid::{Retry, RetryOn};
 use tidegate_resilience::{Backoff, Budget, Pushback};
 
+use super::attempt::Caller;
 use super::call::CallError;
 use super::resilience::{Resilience, budget_settings, nanos};
 use crate::reject::Reason;
@@ -16,6 +17,9 @@ use crate::time::{Wheel, now};
 /// A backend that wants more time than this has it from its client, who is told, and not from us, who would hold everything
 /// meanwhile.
 const MAX_PUSHBACK: Duration = Duration::from_secs(1);
+
+/// How often a call is made again because no backend has acted on it.
+const MAX_UNSEEN: u32 = 2;
 
 const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
@@ -83,6 +87,23 @@ impl RetryPlan {
         }
     }
 
+    /// One attempt, and no more but for what no backend has seen.
+    #[must_use]
+    pub fn never() -> Self {
+        Self {
+            max_retries: 0,
+            connect: false,
+            reset: false,
+            timeout: false,
+            codes: 0,
+            statuses: Vec::new(),
+            backoff: Backoff { base: Duration::ZERO, max: Duration::ZERO },
+            per_try_timeout: None,
+            non_idempotent: false,
+            budget: None,
+        }
+    }
+
     /// Counts a request, from which the budget of retries grows.
     pub(super) fn requested(&self, resilience: &Resilience) {
         match &self.budget {
@@ -92,7 +113,7 @@ impl RetryPlan {
     }
 
     /// Takes a retry out of the budget.
-    fn may_retry(&self, resilience: &Resilience) -> bool {
+    pub(super) fn may_retry(&self, resilience: &Resilience) -> bool {
         match &self.budget {
             Some(budget) => budget.try_take(nanos(now())) || resilience.was_exhausted(),
             None => resilience.may_retry(now()),
@@ -114,7 +135,8 @@ impl RetryPlan {
         }
     }
 
-    fn wants(&self, failed: Failed) -> bool {
+    /// Whether this failure is worth another attempt.
+    pub(super) fn wants(&self, failed: Failed) -> bool {
         match failed {
             Failed::Connect => self.connect,
             Failed::Reset => self.reset,
@@ -132,6 +154,8 @@ pub(super) struct Retries<'a> {
     resilience: &'a Resilience,
     /// Attempts after the first that a plan allowed.
     made: u32,
+    /// Attempts after others that no backend has acted on.
+    unseen: u32,
     repeats: bool,
     deadline: Option<Instant>,
 }
@@ -144,7 +168,7 @@ impl<'a> Retries<'a> {
         idempotent: bool,
         deadline: Option<Instant>,
     ) -> Self {
-        Self { plan, resilience, made: 0, repeats: plan.repeats(idempotent), deadline }
+        Self { plan, resilience, made: 0, unseen: 0, repeats: plan.repeats(idempotent), deadline }
     }
 
     /// Whether one more attempt may follow this failure at all; asked before the request is kept for it.
@@ -175,6 +199,29 @@ impl<'a> Retries<'a> {
         self.plan.may_retry(self.resilience)
     }
 
+    /// Waits until a call that has failed may be made again; `false` if it may not. `asked`: a backend has got it.
+    pub(super) async fn again(
+        &mut self,
+        (caller, wheel): (Caller<'_>, &Arc<Wheel>),
+        error: &CallError,
+        asked: bool,
+    ) -> bool {
+        // What no backend has acted on may be sent again whatever it is, but not for ever.
+        let unprocessed = asked && error.is_unprocessed() && self.unseen < MAX_UNSEEN;
+        let wait = if unprocessed && self.resends() {
+            self.unseen += 1;
+            Some(Duration::ZERO)
+        } else {
+            failed(error).and_then(|(failed, said)| self.after(failed, said))
+        };
+        let Some(wait) = wait else { return false };
+        caller.failed(error.reason(), now());
+        if !wait.is_zero() {
+            pause(wheel, wait).await;
+        }
+        true
+    }
+
     /// How many were made.
     pub(super) fn made(&self) -> u32 {
         self.made
@@ -195,7 +242,7 @@ pub(super) async fn pause(wheel: &Arc<Wheel>, wait: Duration) {
 }
 
 /// What a call failed with, and what the backend said along with it; `None` if no other attempt would help.
-pub(super) fn failed(error: &CallError) -> Option<(Failed, Option<&HeaderMap>)> {
+fn failed(error: &CallError) -> Option<(Failed, Option<&HeaderMap>)> {
     match error {
         CallError::Status(failure) => Some((Failed::Code(failure.status.code.number()), Some(&failure.metadata))),
         other => Failed::of(other.reason()).map(|failed| (failed, None)),

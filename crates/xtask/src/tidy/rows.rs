@@ -29,8 +29,10 @@ const fn row(number: u8, modules: &'static [&'static str], remark: &'static str)
 pub(crate) const ROWS: &[Row] = &[
     Row {
         number: 0,
-        modules: &["body", "clients", "ending", "identity", "ids", "tasks", "time", "trace", "version"],
-        beside: &[("ending", "time"), ("ids", "ending"), ("ids", "identity")],
+        modules: &[
+            "body", "clients", "ending", "hints", "identity", "ids", "tasks", "time", "trace", "turns", "version",
+        ],
+        beside: &[("ending", "time"), ("ids", "ending"), ("ids", "hints"), ("ids", "identity"), ("turns", "ids")],
         remark: "plain types; `time` is the only place that reads a clock, `tasks` the only one that spawns",
     },
     Row {

@@ -24,6 +24,7 @@ use tidegate_transcode::{Code, FrameError, Status};
 use self::answer::{Passing, is_too_large};
 use self::text::TextBody;
 use super::failure::wire;
+use super::mirror::Mirror;
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::{Exchange, Wire};
 use crate::policy::headers::{HeaderRules, clean_answer};
@@ -51,17 +52,20 @@ pub struct Native {
     timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
     retry: RetryPlan,
+    mirror: Option<Arc<Mirror>>,
 }
 
 impl Native {
     /// Compiles a route with the path `template`.
     #[must_use]
-    pub fn compile(route: &Route, template: &Template, cluster: Arc<Cluster>) -> Self {
+    pub fn compile(route: &Route, template: &Template, cluster: Arc<Cluster>, mirror: Option<Arc<Mirror>>) -> Self {
         let policy = &route.policy;
         let variables: Vec<String> = template.variables().iter().map(|v| v.field_path.clone()).collect();
         Self {
             cluster,
-            metadata: MetadataRules::compile(&policy.metadata, &variables).with_binary(),
+            metadata: MetadataRules::compile(&policy.metadata, &variables)
+                .with_headers(HeaderRules::compile(&policy.request_headers))
+                .with_binary(),
             escape: match policy.multi_segment_escape.value {
                 MultiSegmentEscape::KeepSlash => MultiEscape::KeepSlash,
                 MultiSegmentEscape::Reserved => MultiEscape::Reserved,
@@ -70,6 +74,7 @@ impl Native {
             timeout: policy.timeout.value,
             idle_timeout: policy.stream_idle_timeout.value,
             retry: RetryPlan::compile(&policy.retry),
+            mirror,
         }
     }
 
@@ -77,6 +82,12 @@ impl Native {
     #[must_use]
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
+    }
+
+    /// Who gets copies of calls.
+    #[must_use]
+    pub fn mirror(&self) -> Option<&Mirror> {
+        self.mirror.as_deref()
     }
 
     /// Passes one call on.
@@ -97,6 +108,10 @@ impl Native {
         let body = match exchange.wire {
             Wire::GrpcWebText => RequestBody::stream(TextBody::new(body)),
             Wire::Http | Wire::Grpc | Wire::GrpcWeb => body,
+        };
+        let body = match &self.mirror {
+            Some(mirror) => mirror.stream(exchange, &head, body),
+            None => body,
         };
         let mut passed = match self.cluster.pass(exchange, head, body, deadline, &self.retry).await {
             Ok(passed) => passed,

@@ -39,14 +39,16 @@ use tidegate_transcode::{
 };
 
 use super::envelope::Shape;
+use super::mirror::Mirror;
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
+use crate::policy::headers::HeaderRules;
 use crate::policy::metadata::MetadataRules;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::metrics::{Direction, RouteSeries, Stage, samples_transcoding};
 use crate::time;
 use crate::trace::Attribute;
-use crate::upstream::{Asked as Endpoint, Call, CallError, CallHead, Cluster, OWN_METADATA, RetryPlan};
+use crate::upstream::{Asked as Endpoint, Call, CallError, CallHead, Cluster, Hedge, OWN_METADATA, RetryPlan};
 
 const IGNORED: HeaderName = HeaderName::from_static("x-tidegate-ignored");
 
@@ -70,6 +72,8 @@ pub struct Transcode {
     /// By its `.proto` file; the HTTP method says the rest.
     idempotent: bool,
     formats: Vec<StreamFormat>,
+    mirror: Option<Arc<Mirror>>,
+    hedge: Option<Box<Hedge>>,
     envelope: Option<Shape>,
     route: Box<str>,
     /// Where its conversions are counted.
@@ -121,7 +125,7 @@ impl Transcode {
         binding: &Binding<'_>,
         route: &Route,
         cluster: Arc<Cluster>,
-        envelope: Option<Shape>,
+        (envelope, mirror): (Option<Shape>, Option<Arc<Mirror>>),
         series: Arc<RouteSeries>,
     ) -> Result<Self, BadBinding> {
         let policy = &route.policy;
@@ -136,7 +140,8 @@ impl Transcode {
             body: binding.body.clone(),
             response_body: binding.response_body.clone(),
             cluster,
-            metadata: MetadataRules::compile(&policy.metadata, &variables),
+            metadata: MetadataRules::compile(&policy.metadata, &variables)
+                .with_headers(HeaderRules::compile(&policy.request_headers)),
             escape: match policy.multi_segment_escape.value {
                 MultiSegmentEscape::KeepSlash => MultiEscape::KeepSlash,
                 MultiSegmentEscape::Reserved => MultiEscape::Reserved,
@@ -148,6 +153,8 @@ impl Transcode {
             retry: RetryPlan::compile(&policy.retry),
             idempotent,
             formats: policy.stream.value.iter().copied().map(stream_format).collect(),
+            mirror,
+            hedge: route.hedge.as_ref().map(|hedge| Box::new(Hedge::compile(hedge))),
             envelope,
             route: route.name.as_str().into(),
             series,
@@ -176,6 +183,18 @@ impl Transcode {
     #[must_use]
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
+    }
+
+    /// Who gets copies of calls.
+    #[must_use]
+    pub fn mirror(&self) -> Option<&Mirror> {
+        self.mirror.as_deref()
+    }
+
+    /// Whether its `.proto` file says that the method may be called twice.
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent
     }
 
     /// Formats of a streamed answer, the default first.

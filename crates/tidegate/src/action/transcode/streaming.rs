@@ -5,8 +5,8 @@
 //! client's connection has taken what was written.
 
 use std::borrow::Cow;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -50,24 +50,32 @@ impl Transcode {
     ) -> Result<Response<ResponseBody>, Reject> {
         let request = self.collect(exchange, request, asked.deadline).await?;
         let (frame, ignored) = self.encode(exchange, &asked, values, query, &request)?;
+        if let Some(mirror) = &self.mirror {
+            mirror.call(exchange, &asked.head, &frame);
+        }
         let deadline = asked.deadline.map_or(CallDeadline::None, CallDeadline::FirstMessage);
-        let call = self.cluster.call(Caller::Exchange(exchange), asked.head, frame, true, deadline).await;
-        let call = self.reached(exchange, call)?;
-        self.stream_answer(exchange, (asked.format, asked.measured), call, None, ignored).await
+        let retry = (&self.retry, self.idempotent || exchange.method.is_idempotent());
+        let begun = self.cluster.first_message(Caller::Exchange(exchange), asked.head, frame, deadline, retry);
+        let mut begun = pin!(begun);
+        let mut leave = self.leave(exchange, asked.format);
+        let begun = poll_fn(|cx| match begun.as_mut().poll(cx) {
+            Poll::Ready(begun) => Poll::Ready(begun.map_err(|(error, _)| self.failed(exchange, error))),
+            Poll::Pending => leave.poll(cx).map(|()| Err(Reject::new(Reason::Draining))),
+        });
+        let begun = begun.await?;
+        self.stream_answer(exchange, (asked.format, asked.measured), begun, (None, leave), ignored).await
     }
 
-    /// Waits for the first message, or the end, and starts the answer; if it is `measured`, by its first message.
-    pub(super) async fn stream_answer(
+    /// Waits for the first message of a call that streams both ways, or its end.
+    pub(super) async fn chat(
         self: &Arc<Self>,
         exchange: &Arc<Exchange>,
-        (format, measured): (StreamFormat, bool),
+        asked: (StreamFormat, bool),
         mut call: Call,
         mut feed: Option<Feed>,
-        ignored: Option<HeaderValue>,
     ) -> Result<Response<ResponseBody>, Reject> {
-        let wheel = self.cluster.wheel(exchange.worker());
-        let mut leave = Leave::new(&exchange.conn.ending, wheel, format);
-        let first = std::future::poll_fn(|cx| {
+        let mut leave = self.leave(exchange, asked.0);
+        let first = poll_fn(|cx| {
             if let Some(running) = &mut feed
                 && let Poll::Ready(fed) = running.as_mut().poll(cx)
             {
@@ -82,6 +90,22 @@ impl Transcode {
             }
         });
         let first = first.await?;
+        self.stream_answer(exchange, asked, (call, first), (feed, leave), None).await
+    }
+
+    fn leave(&self, exchange: &Exchange, format: StreamFormat) -> Leave {
+        Leave::new(&exchange.conn.ending, self.cluster.wheel(exchange.worker()), format)
+    }
+
+    /// Starts the answer of a call with its first message, or its end; if it is `measured`, by that message.
+    async fn stream_answer(
+        self: &Arc<Self>,
+        exchange: &Arc<Exchange>,
+        (format, measured): (StreamFormat, bool),
+        (mut call, first): (Call, Option<Bytes>),
+        (feed, leave): (Option<Feed>, Leave),
+        ignored: Option<HeaderValue>,
+    ) -> Result<Response<ResponseBody>, Reject> {
         exchange.facts.answered(exchange.elapsed());
         let mut response = Response::new(ResponseBody::Empty);
         let headers = response.headers_mut();

@@ -32,10 +32,20 @@ impl Transcode {
         let request = self.collect(exchange, request, asked.deadline).await?;
         let (frame, ignored) = self.encode(exchange, &asked, values, query, &request)?;
         drop(request);
-        let deadline = asked.deadline.map_or(CallDeadline::None, CallDeadline::Total);
+        if let Some(mirror) = &self.mirror {
+            mirror.call(exchange, &asked.head, &frame);
+        }
+        let deadline = CallDeadline::total(asked.deadline);
         let idempotent = self.idempotent || exchange.method.is_idempotent();
-        let retry = (&self.retry, idempotent);
-        let called = self.cluster.unary(Caller::Exchange(exchange), asked.head, frame, deadline, retry).await;
+        let caller = Caller::Exchange(exchange);
+        let called = match self.hedge.as_deref().filter(|_| idempotent) {
+            None => self.cluster.unary(caller, asked.head, frame, deadline, (&self.retry, idempotent)).await,
+            // Boxed, so that the future of every call stays small.
+            Some(hedge) => {
+                let plan = (&self.retry, hedge);
+                Box::pin(self.cluster.unary_hedged(caller, asked.head, frame, deadline, plan)).await
+            }
+        };
         let (answer, endpoint) = called.map_err(|(error, endpoint)| {
             if let Some(endpoint) = &endpoint {
                 Self::asked_of(exchange, endpoint);

@@ -48,6 +48,9 @@ impl Transcode {
         request: RequestBody,
     ) -> Result<Response<ResponseBody>, Reject> {
         let worker = exchange.worker();
+        if let Some(mirror) = &self.mirror {
+            mirror.pass_over(worker);
+        }
         let parts = RequestParts {
             captures: values,
             query,
@@ -82,7 +85,7 @@ impl Transcode {
         let sender = if ended { None } else { call.take_sender() };
         let feed: Option<Feed> = sender.map(|sender| -> Feed { Box::pin(reader.feed(sender)) });
         if streams_back {
-            return self.stream_answer(exchange, (asked.format, asked.measured), call, feed, None).await;
+            return self.chat(exchange, (asked.format, asked.measured), call, feed).await;
         }
         let mut feed = feed;
         let mut answer = pin!(call.unary());

@@ -12,6 +12,7 @@
 
 pub(crate) mod frames;
 pub mod framing;
+mod interim;
 mod line;
 mod refusal;
 mod whole;
@@ -20,7 +21,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -28,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
+use crate::hints::Hints;
 use crate::time::now;
 
 use frames::FrameMeter;
@@ -155,6 +157,9 @@ pub(crate) struct Guarded<Io> {
     /// Found, and still to be told.
     fault: Option<Fault>,
     farewell: Option<Farewell>,
+    hints: Arc<Hints>,
+    /// What is left of interim answers that are being written; nothing else is written before it.
+    interim: BytesMut,
     /// The reader has been woken for a deadline or a refusal, and has not read since.
     nudged: bool,
 }
@@ -171,7 +176,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
     }
 
     fn new(io: Io, prefix: Bytes, protocol: Protocol, setup: Setup) -> Self {
-        let Setup { timeouts, traffic, render, deadline, close_at } = setup;
+        let Setup { timeouts, traffic, hints, render, deadline, close_at } = setup;
         let clock = Clock::new(deadline, close_at);
         Self {
             io,
@@ -185,6 +190,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
             ready: BytesMut::new(),
             fault: None,
             farewell: None,
+            hints,
+            interim: BytesMut::new(),
             nudged: false,
         }
     }
@@ -261,7 +268,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
         while self.prefix.len() < MAX_EARLY_BYTES {
             let mut space = [0; 2048];
             let mut buf = ReadBuf::new(&mut space);
-            std::task::ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
             if buf.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
@@ -387,6 +394,8 @@ pub(crate) struct Setup {
     pub(crate) timeouts: Timeouts,
     /// Shared with the protocol.
     pub(crate) traffic: Arc<Traffic>,
+    /// Where interim answers wait.
+    pub(crate) hints: Arc<Hints>,
     /// Renders refusals.
     pub(crate) render: Arc<dyn Render>,
     /// By when the first head must be complete.
@@ -456,6 +465,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
         if this.farewell.is_some() {
             return Poll::Ready(Ok(bytes.len()));
         }
+        ready!(this.poll_before_answer(cx))?;
         let poll = Pin::new(&mut this.io).poll_write(cx, bytes);
         this.wrote(poll, cx)
     }
@@ -469,6 +479,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
         if this.farewell.is_some() {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
+        ready!(this.poll_before_answer(cx))?;
         let mut room = [0; SMALL_WRITE];
         let poll = match joined(slices, &mut room) {
             Some(bytes) => Pin::new(&mut this.io).poll_write(cx, bytes),
@@ -486,6 +497,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
         if this.farewell.is_some() {
             return Poll::Ready(Ok(()));
         }
+        ready!(this.poll_interim(cx))?;
         let poll = Pin::new(&mut this.io).poll_flush(cx);
         if matches!(poll, Poll::Ready(Ok(()))) {
             this.flushed(cx);

@@ -55,6 +55,7 @@ fn exchange(ip: &str, headers: &[(&str, &str)]) -> (Arc<Exchange>, HeaderMap) {
         tls: false,
         certificate: std::sync::OnceLock::new(),
         ending: Arc::default(),
+        hints: Arc::default(),
     });
     let mut request = Request::new(());
     for (name, value) in headers {

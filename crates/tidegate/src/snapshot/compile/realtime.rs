@@ -85,7 +85,7 @@ impl Compiler<'_> {
             ..RouteLabels::default()
         };
         let series = self.inputs.process.telemetry.metrics.route(&labels);
-        let transcode = Transcode::compile(schema, &binding, &lenient, cluster, success, series);
+        let transcode = Transcode::compile(schema, &binding, &lenient, cluster, (success, None), series);
         let path = route.path.as_ref().map_or(&request.rpc_place, |path| &path.place);
         let transcode =
             transcode.map_err(|error| vec![error.diagnostic(path, &request.rpc_place, &request.rpc_place)])?;

@@ -18,6 +18,7 @@ use super::histogram::Histogram;
 use super::limit::LimitSeries;
 use super::listener::ListenerSeries;
 use super::method::{MethodId, Methods};
+use super::mirror::MirrorSeries;
 use super::named::Named;
 use super::route::RouteSeries;
 use super::service::ServiceSeries;
@@ -41,6 +42,7 @@ pub struct Metrics {
     pub(super) listeners: Named<Arc<str>, ListenerSeries>,
     pub(super) auth: Named<Arc<str>, AuthSeries>,
     pub(super) limits: Named<Arc<str>, LimitSeries>,
+    pub(super) mirrors: Named<(Arc<str>, Arc<str>), MirrorSeries>,
     next_listener: AtomicU32,
     pub(super) lags: PerWorker<Mutex<Lags>>,
     /// What goes through WebSockets that end here.
@@ -64,6 +66,8 @@ pub struct Live {
     pub auth: Vec<Arc<AuthSeries>>,
     /// Of all its rate limits.
     pub limits: Vec<Arc<LimitSeries>>,
+    /// Of the mirrors of all its routes.
+    pub mirrors: Vec<Arc<MirrorSeries>>,
 }
 
 impl Metrics {
@@ -81,6 +85,7 @@ impl Metrics {
             listeners: Named::new(),
             auth: Named::new(),
             limits: Named::new(),
+            mirrors: Named::new(),
             next_listener: AtomicU32::new(0),
             lags: PerWorker::new(slots, |_| Mutex::default()),
             sockets: SocketTraffic::new(slots),
@@ -148,6 +153,13 @@ impl Metrics {
         self.limits.find(Arc::clone(name), |name| LimitSeries::new(Arc::clone(name), self.slots))
     }
 
+    /// The series of the copies that `service` gets of the requests of `route`.
+    #[must_use]
+    pub fn mirror(&self, route: &Arc<str>, service: &Arc<str>) -> Arc<MirrorSeries> {
+        let key = (Arc::clone(route), Arc::clone(service));
+        self.mirrors.find(key, |(route, service)| MirrorSeries::new(Arc::clone(route), Arc::clone(service)))
+    }
+
     /// Gives a method that a route names a label of its own.
     pub fn name_method(&self, method: &str) {
         self.methods.name(method);
@@ -171,6 +183,7 @@ impl Metrics {
         self.listeners.retain(&live.listeners, now);
         self.auth.retain(&live.auth, now);
         self.limits.retain(&live.limits, now);
+        self.mirrors.retain(&live.mirrors, now);
         self.sweep(now);
     }
 
@@ -180,6 +193,7 @@ impl Metrics {
         self.services.sweep(now, ServiceSeries::is_empty);
         self.auth.sweep(now, AuthSeries::is_empty);
         self.limits.sweep(now, LimitSeries::is_empty);
+        self.mirrors.sweep(now, MirrorSeries::is_empty);
         if self.listeners.sweep(now, |_| false) {
             self.forget_listeners();
         }

@@ -12,6 +12,7 @@ use super::format::Format;
 use super::limit;
 use super::listener::{self, ConnectionRefusal, ConnectionType, ListenerSeries};
 use super::method::Methods;
+use super::mirror;
 use super::observed::Observed;
 use super::registry::Metrics;
 use super::route::{Cells, Direction, Outcome, Stage};
@@ -49,6 +50,7 @@ impl Metrics {
         write_attempts(&mut page, &self.services.all());
         write_services(&mut page, observed);
         write_auth(&mut page, &self.auth.all());
+        self.write_mirrors(&mut page);
         self.write_limits(&mut page, observed);
         self.write_config(&mut page);
         self.write_own(&mut page, observed);
@@ -98,6 +100,15 @@ impl Metrics {
         for (traffic, direction) in &sums {
             bytes.integer(&[direction, "raw"], traffic.raw);
             bytes.integer(&[direction, "wire"], traffic.wire);
+        }
+    }
+
+    fn write_mirrors(&self, page: &mut Page) {
+        let mut mirrored = page.family(&families::MIRRORED);
+        for series in self.mirrors.all() {
+            for (outcome, count) in mirror::OUTCOMES.iter().zip(series.counts()).filter(|(_, count)| *count > 0) {
+                mirrored.integer(&[&series.route, &series.service, outcome], count);
+            }
         }
     }
 
@@ -263,9 +274,10 @@ fn write_certificates(page: &mut Page, observed: &Observed) {
 
 fn write_resilience(page: &mut Page, services: &[Arc<ServiceSeries>]) {
     type Part = (&'static Family, &'static [&'static str], fn(&Rare) -> &[u64], fn(usize) -> service::Key);
-    let parts: [Part; 3] = [
+    let parts: [Part; 4] = [
         (&families::UPSTREAM_EJECTIONS, &Ejection::WORDS, |rare| &rare.ejections, service::Key::Ejection),
         (&families::RETRIES, &["recovered", "failed"], |rare| &rare.retried, service::Key::Retried),
+        (&families::HEDGES, &["won", "lost"], |rare| &rare.hedged, service::Key::Hedged),
         (&families::BREAKER_TRANSITIONS, &BreakerTurn::WORDS, |rare| &rare.turns, service::Key::Turn),
     ];
     let rare: Vec<_> = services.iter().map(|service| (service, service.rare())).collect();

@@ -82,6 +82,7 @@ pub(super) enum Key {
     Turn(usize),
     Ejection(usize),
     Retried(usize),
+    Hedged(usize),
     BudgetExhausted,
     Tunnels,
 }
@@ -102,6 +103,7 @@ pub(super) struct Rare {
     pub(super) turns: Vec<u64>,
     pub(super) ejections: Vec<u64>,
     pub(super) retried: Vec<u64>,
+    pub(super) hedged: Vec<u64>,
     pub(super) budget_exhausted: u64,
 }
 
@@ -130,6 +132,8 @@ pub struct ServiceSeries {
     ejections: [AtomicU64; 2],
     /// Requests that were retried, and then recovered or failed.
     retried: [AtomicU64; 2],
+    /// Requests that were hedged, and whose answer was that of a later attempt or not.
+    hedged: [AtomicU64; 2],
     budget_exhausted: AtomicU64,
     /// Tunnels that have begun, and that have ended.
     tunnels: [AtomicU64; 2],
@@ -157,6 +161,7 @@ impl ServiceSeries {
             turns: Default::default(),
             ejections: Default::default(),
             retried: Default::default(),
+            hedged: Default::default(),
             budget_exhausted: AtomicU64::new(0),
             tunnels: Default::default(),
             admission: Admission::new(budget),
@@ -226,6 +231,12 @@ impl ServiceSeries {
         (if recovered { good } else { bad }).fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a request that was sent to another endpoint beside the first one.
+    pub fn hedged(&self, won: bool) {
+        let [good, bad] = &self.hedged;
+        (if won { good } else { bad }).fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts that the budget allowed no retry.
     pub fn budget_exhausted(&self) {
         self.budget_exhausted.fetch_add(1, Ordering::Relaxed);
@@ -255,6 +266,7 @@ impl ServiceSeries {
             turns: load(&self.turns),
             ejections: load(&self.ejections),
             retried: load(&self.retried),
+            hedged: load(&self.hedged),
             budget_exhausted: self.budget_exhausted.load(Ordering::Relaxed),
         }
     }
@@ -292,6 +304,7 @@ impl ServiceSeries {
             | Key::Turn(_)
             | Key::Ejection(_)
             | Key::Retried(_)
+            | Key::Hedged(_)
             | Key::BudgetExhausted
             | Key::Tunnels => 1,
             Key::Requests | Key::Connects => Histogram::<14>::SERIES,

@@ -90,6 +90,7 @@ fn eventful(names: &[&str]) -> (Metrics, Observed, Vec<Gauged>) {
     }
     for name in names {
         fill_limit(&metrics.limit(&Arc::from(*name)));
+        metrics.mirror(&Arc::from(*name), &Arc::from(*name)).came_to(Mirrored::Answered);
     }
     let unrouted =
         Sample { status: 404, reason: Some(Reason::RouteNotFound), ..sample(ListenerId(0), other(&metrics)) };
@@ -161,6 +162,8 @@ fn fill_service(service: &Arc<ServiceSeries>) {
     let _closed = service.tunnel();
     service.retried(true);
     service.retried(false);
+    service.hedged(true);
+    service.hedged(false);
     service.budget_exhausted();
     service.connected(worker(2), Duration::from_micros(400));
     for result in [SchemaRefresh::Unchanged, SchemaRefresh::Applied, SchemaRefresh::Rejected, SchemaRefresh::Failed] {

@@ -66,6 +66,7 @@ fn begin(request: &Request<()>) -> Arc<Exchange> {
         tls: true,
         certificate: std::sync::OnceLock::new(),
         ending: Arc::default(),
+        hints: Arc::default(),
     };
     Exchange::begin(&Arc::new(conn), request, &Intake { sampler: Some(Sampler::new(1.0)), ..Intake::default() })
 }

@@ -33,6 +33,8 @@ pub(in crate::upstream) struct Sent<'a> {
     pub(in crate::upstream) is_head: bool,
     /// What a 101 must say to be one (`Sec-WebSocket-Accept`); without it there is none.
     pub(in crate::upstream) accept: Option<&'a str>,
+    /// The client wants early hints.
+    pub(in crate::upstream) hints: bool,
     /// Never on a connection that has waited: it was lost that way before.
     pub(in crate::upstream) fresh: bool,
 }
@@ -157,6 +159,9 @@ impl Running {
                     }
                     if head.status.as_u16() == 101 || self.interim > MAX_INTERIM {
                         return Poll::Ready(Err(Outcome::Malformed(Fault("interim answers that nobody asked for"))));
+                    }
+                    if sent.hints && head.status.as_u16() == 103 {
+                        exchange.hint(head.headers);
                     }
                     continue;
                 }

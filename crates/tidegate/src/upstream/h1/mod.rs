@@ -24,6 +24,6 @@ pub(super) use self::answer::{Download, Watch};
 pub use self::codec::Fault;
 pub(super) use self::exchange::{Begun, MAX_INTERIM, Outcome, Sent, exchange};
 pub(super) use self::pool::{NoWire, Pool};
-pub use self::replay::BadBody;
 pub(super) use self::replay::Replay;
+pub use self::replay::{BadBody, MAX_KEPT};
 pub use self::tunnel::Tunnel;

@@ -12,7 +12,7 @@ use crate::body::{BodyError, RequestBody};
 use crate::exchange::Exchange;
 
 /// Kept of a body for another attempt.
-const MAX_KEPT: usize = 64 * 1024;
+pub const MAX_KEPT: usize = 64 * 1024;
 
 /// In so many pieces: each costs more than its bytes.
 const MAX_PIECES: usize = 256;
@@ -60,6 +60,39 @@ impl Replay {
             ended: false,
             waits: false,
             left: max_body,
+        }
+    }
+
+    /// A body that is there, to be sent by any number of attempts.
+    pub(in crate::upstream) fn of(bytes: Bytes) -> Self {
+        let kept_bytes = bytes.len();
+        Self {
+            rest: RequestBody::Empty,
+            ahead: VecDeque::new(),
+            ahead_bytes: 0,
+            kept: if bytes.is_empty() { SmallVec::new() } else { SmallVec::from_iter([bytes]) },
+            kept_bytes,
+            next: 0,
+            whole: true,
+            ended: true,
+            waits: false,
+            left: 0,
+        }
+    }
+
+    /// All of it, if it has come and nothing of it was sent.
+    pub(in crate::upstream) fn all(&self) -> Option<Bytes> {
+        if !self.kept.is_empty() || !(self.ended || self.rest.is_end_stream()) {
+            return None;
+        }
+        match self.ahead.len() {
+            0 => Some(Bytes::new()),
+            1 => self.ahead.front().cloned(),
+            _ => {
+                let mut all = Vec::with_capacity(self.ahead_bytes);
+                self.ahead.iter().for_each(|piece| all.extend_from_slice(piece));
+                Some(all.into())
+            }
         }
     }
 

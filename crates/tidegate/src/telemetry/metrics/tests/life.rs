@@ -129,6 +129,7 @@ fn what_leaves_the_configuration_loses_its_series_five_minutes_later() {
         let name: Arc<str> = name.into();
         let live = Live {
             limits: Vec::new(),
+            mirrors: Vec::new(),
             routes: vec![metrics.route(&labels(&name, "s"))],
             services: vec![metrics.service(&name)],
             listeners: vec![metrics.listener(&name)],
