@@ -295,10 +295,13 @@ impl Resolver<'_> {
         Some(KeySource::Secret { secret: Secret::new(secret.to_owned()), weak })
     }
 
-    /// A shared secret never checks what a public key should, nor the other way round.
+    /// A shared secret never checks what a public key should, nor the other way round. A file of keys may hold both: each
+    /// key fits its own algorithms alone.
     fn algorithms(&mut self, raw: &RawProvider, keys: Option<&KeySource>) -> Vec<String> {
         let symmetric = matches!(keys, Some(KeySource::Secret { .. }));
-        let possible: &[&str] = if symmetric { &HMAC } else { &SIGNATURES };
+        let may_have_secrets = symmetric || matches!(keys, Some(KeySource::File(_)));
+        let is_possible =
+            |name: &str| (may_have_secrets && HMAC.contains(&name)) || (!symmetric && SIGNATURES.contains(&name));
         let Some(list) = raw.algorithms.set() else {
             let default: &[&str] = if symmetric { &["HS256"] } else { &["RS256", "ES256", "EdDSA"] };
             return default.iter().map(|name| (*name).to_owned()).collect();
@@ -314,9 +317,9 @@ impl Resolver<'_> {
                 _ if !is_known => "HS, RS, PS or ES with 256, 384 or 512, or EdDSA",
                 None => "",
                 Some(_) if symmetric => "a secret is for HS256, HS384 and HS512",
-                Some(_) => "HS algorithms need \"secret\"",
+                Some(_) => "HS algorithms need \"secret\", or a file of keys",
             };
-            if !is_known || (keys.is_some() && !possible.contains(&name)) {
+            if !is_known || (keys.is_some() && !is_possible(name)) {
                 let message = format!("{} cannot be used here", item.shown());
                 self.error_with(Code::InvalidValue, &item.place, message, help);
             } else if !algorithms.iter().any(|known| known == name) {

@@ -68,7 +68,8 @@ impl Keys {
             KeySource::Secret { secret, weak } => KeySet::from_secret(secret.expose().as_bytes(), &algorithms, *weak)?,
             KeySource::Pem(_) => KeySet::from_pem(file, &algorithms)?,
             KeySource::File(_) => {
-                let (set, left_out) = KeySet::from_jwks(file, &algorithms, Symmetric::Refused)?;
+                // A file is ours, as the configuration is. Secrets count if algorithms for them are asked for.
+                let (set, left_out) = KeySet::from_jwks(file, &algorithms, Symmetric::Allowed)?;
                 for key in left_out {
                     tracing::warn!(provider = &**provider, kid = key.kid.as_deref().unwrap_or(""), why = %key.why, "a key of the set is not used");
                 }

@@ -3,6 +3,8 @@
 mod certificates;
 mod keys;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use tidegate_testkit::tokens::{Signer, claims, hs256, key_set, unix_now};
 use tidegate_testkit::web::ok;
@@ -264,6 +266,29 @@ routes:
     assert!(!gateway.look().await.result().is_success());
     assert_eq!(status(bearer(get("/a"), &second)).await, 200, "what was good goes on");
     gateway.stop().await;
+}
+
+/// A file may hold secrets, and each key fits its own algorithms alone: what is public never makes a good HMAC.
+#[tokio::test]
+async fn a_file_of_keys_may_hold_secrets() {
+    let signer = Signer::new("one");
+    let public = signer.jwk().to_string();
+    let secret = json!({"kty": "oct", "k": URL_SAFE_NO_PAD.encode(SECRET)});
+    let keys = json!({"keys": [signer.jwk(), secret]});
+    for (algorithms, admitted) in [("[ES256, HS256]", 200), ("[ES256]", 401)] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("keys.json"), keys.to_string()).unwrap();
+        let yaml = format!(
+            "auth: {{ providers: {{ file: {{ type: jwt, jwks: keys.json, algorithms: {algorithms} }} }} }}\n\
+             routes: [{{ name: a, path: /a, respond: {{ text: hello }}, auth: {{ providers: [file] }} }}]\n"
+        );
+        let gateway = Gateway::start_in(folder, &yaml);
+        let status = async |token: &str| gateway.send(&bearer(get("/a"), token)).await.status;
+        assert_eq!(status(&signer.token(&claims("u", json!({})))).await, 200, "{algorithms}");
+        assert_eq!(status(&hs256(SECRET, &claims("u", json!({})))).await, admitted, "{algorithms}");
+        assert_eq!(status(&hs256(&public, &claims("u", json!({})))).await, 401, "{algorithms}");
+        gateway.stop().await;
+    }
 }
 
 #[tokio::test]
