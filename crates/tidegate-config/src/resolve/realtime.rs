@@ -51,7 +51,7 @@ impl Resolver<'_> {
         let defaults = RealtimeLimits::default();
         let mut count = |field: &Field<crate::decode::Count>, default: u32| {
             let Some(item) = field.set() else { return default };
-            let count = u32::try_from(item.value.0).ok().filter(|count| *count > 0);
+            let count = Some(item.value.0).filter(|count| *count > 0);
             if count.is_none() {
                 self.error(Code::InvalidValue, &item.place, "a number of connections is from 1 to 4294967295");
             }
