@@ -39,7 +39,8 @@ pub(super) fn session(context: &Context<'_>, rows: &mut Rows) {
     rows.add(json!({"protocol": "plain"}), here());
     if let Some(request) = &realtime.request {
         rows.add(json!({"request": request.rpc}), Origin::at(&request.rpc_place));
-        let fields = |(name, json): &(String, Vec<u8>)| (name.clone(), serde_json::from_slice(json).unwrap_or(Value::Null));
+        let fields =
+            |(name, json): &(String, Vec<u8>)| (name.clone(), serde_json::from_slice(json).unwrap_or(Value::Null));
         let defaults: serde_json::Map<String, Value> = request.defaults.iter().map(fields).collect();
         if !defaults.is_empty() {
             rows.add(json!({"defaults": defaults}), Origin::at(&request.defaults_place));
