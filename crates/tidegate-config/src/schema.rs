@@ -90,8 +90,8 @@ impl Book {
         }
         let mut keys = Vec::new();
         T::documentation(&mut keys);
-        // Services and routes take the policies in; one section for them is enough.
-        let takes_policies = name != "RawPolicy" && keys.iter().any(|row| row.key == "stream_idle_timeout");
+        // Services and routes take the policies in, as a key tells that nothing else has; one section for them is enough.
+        let takes_policies = name != "RawPolicy" && keys.iter().any(|row| row.key == "multi_segment_escape");
         if takes_policies {
             let mut policies = Vec::new();
             crate::raw::RawPolicy::documentation(&mut policies);
@@ -111,6 +111,11 @@ pub(crate) fn title(name: &str) -> String {
         "RawTlsFiles" => "listener tls",
         "RawUpstreamTls" => "service tls",
         "RawPolicy" => "policies",
+        "RawRealtimeEndpoint" => "realtime endpoint",
+        "RawRealtimeRequest" => "realtime request",
+        "RawRealtimeAuth" => "realtime auth",
+        "RawRealtimeLimits" => "realtime limits",
+        "RawRealtimePing" => "realtime ping",
         "RawSystemRoutes" => "system_routes",
         other => return other.strip_prefix("Raw").unwrap_or(other).to_lowercase(),
     };

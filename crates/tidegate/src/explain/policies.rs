@@ -3,6 +3,7 @@
 //! A new policy is a line in [`POLICIES`] and a function below that adds its settings.
 
 mod limits;
+mod websocket;
 
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
@@ -51,9 +52,11 @@ const POLICIES: &[Entry] = &[
     entry("split", Stage::Early, &[], split),
     entry("limits", Stage::Early, &[], limits::early),
     entry("cors", Stage::Early, &[Step::Cors], cors),
+    entry("websocket", Stage::Early, &[], websocket::door),
     entry("authentication", Stage::Request, &[Step::Authentication], authentication),
     entry("authorisation", Stage::Request, &[Step::Authorisation], authorisation),
     entry("limits", Stage::Request, &[], limits::late),
+    entry("websocket", Stage::Request, &[], websocket::session),
     entry("validation", Stage::Request, &[Step::Path, Step::Validation], validation),
     entry("deadline", Stage::Request, &[Step::Deadline], deadline),
     entry("metadata", Stage::Request, &[Step::Metadata], metadata),

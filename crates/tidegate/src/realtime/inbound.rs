@@ -85,10 +85,13 @@ impl Inbound {
 
     /// A ping has come.
     pub fn pinged(&mut self, now: Duration) -> Ping {
-        match self.pings.count(now, PING_WINDOW) {
-            0..=ANSWERED_PINGS => Ping::Answer,
-            ..=MAX_PINGS => Ping::Later(self.pings.since.saturating_add(PING_WINDOW)),
-            _ => Ping::Close,
+        let pings = self.pings.count(now, PING_WINDOW);
+        if pings <= ANSWERED_PINGS {
+            Ping::Answer
+        } else if pings <= MAX_PINGS {
+            Ping::Later(self.pings.since.saturating_add(PING_WINDOW))
+        } else {
+            Ping::Close
         }
     }
 }

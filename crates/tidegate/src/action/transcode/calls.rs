@@ -201,7 +201,7 @@ enum State {
     /// One message, to the end.
     Unary(Pin<Box<dyn Future<Output = Result<Bytes, CallError>> + Send>>),
     Opening(Pin<Box<dyn Future<Output = Result<Call, CallError>> + Send>>),
-    Open(Call),
+    Open(Box<Call>),
     /// The one message was written.
     Ended,
 }
@@ -218,7 +218,7 @@ impl State {
                 }
                 Self::Opening(call) => {
                     let call = std::task::ready!(call.as_mut().poll(cx))?;
-                    *self = Self::Open(call);
+                    *self = Self::Open(Box::new(call));
                 }
                 Self::Open(call) => {
                     let message = std::task::ready!(call.poll_message(cx))?;

@@ -25,7 +25,10 @@ async fn answer(gateway: &Gateway, bytes: String) -> (u16, String) {
     client.write_all(bytes.as_bytes()).await.unwrap();
     let mut read = String::new();
     // A refusal has a body, which names the request after the reason.
-    while !read.contains("\"request_id\"") && !(read.starts_with("HTTP/1.1 101") && read.ends_with("\r\n\r\n")) {
+    let is_whole = |read: &str| {
+        read.contains("\"request_id\"") || (read.starts_with("HTTP/1.1 101") && read.ends_with("\r\n\r\n"))
+    };
+    while !is_whole(&read) {
         read.push(char::from(soon(client.read_u8()).await.unwrap()));
     }
     let reason = read.split_once("\"reason\":\"").and_then(|(_, rest)| rest.split_once('"'));
