@@ -92,8 +92,8 @@ raw_struct! {
 }
 
 raw_struct! {
-    /// TLS towards a backend. All endpoints of the service use TLS, unless they say `grpc://` or
-    /// `http://`.
+    /// TLS towards a backend. All endpoints of the service use TLS, unless they say `grpc://`, `http://` or
+    /// `unix:`.
     RawUpstreamTls {
         /// PEM file with the roots to trust. Without the key: those of the system.
         ca: Text,

@@ -1,5 +1,6 @@
 //! Backends.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,6 +61,14 @@ pub struct Endpoint {
     pub tls: bool,
     /// Its part of the requests, beside the weights of the others; 0: none. 1 by default.
     pub weight: u32,
+}
+
+/// As written, with the weight of one that has another than 1: `http://10.0.0.7 weight 3`.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        if self.weight == 1 { Ok(()) } else { write!(f, " weight {}", self.weight) }
+    }
 }
 
 /// Where an endpoint is.

@@ -200,7 +200,7 @@ fn service(service: &Service) -> Value {
     json!({
         "name": service.name,
         "protocol": match service.protocol { ServiceProtocol::Grpc => "grpc", ServiceProtocol::Http => "http" },
-        "endpoints": service.endpoints.iter().map(|endpoint| endpoint.text.clone()).collect::<Vec<_>>(),
+        "endpoints": service.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "descriptors": descriptors,
         "max_message": service.max_message,
         "connect_timeout": duration(service.connect_timeout),

@@ -507,7 +507,7 @@ fn service(context: &Context<'_>, rows: &mut Rows) {
         (Standpoint::Running | Standpoint::Offline, _) => None,
     };
     rows.add(json!({"name": service.name}), origin());
-    let endpoints: Vec<&str> = service.endpoints.iter().map(|endpoint| endpoint.text.as_str()).collect();
+    let endpoints: Vec<String> = service.endpoints.iter().map(ToString::to_string).collect();
     rows.add_noted(json!({"endpoints": endpoints}), origin(), states);
     balancing(service, rows);
     rows.add(json!({"connect_timeout": duration_text(service.connect_timeout)}), origin());

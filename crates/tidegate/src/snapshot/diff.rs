@@ -212,7 +212,7 @@ fn listener(listener: &Listener) -> Described {
 }
 
 fn service(service: &Service) -> Described {
-    let endpoints: Vec<&str> = service.endpoints.iter().map(|endpoint| endpoint.text.as_str()).collect();
+    let endpoints: Vec<String> = service.endpoints.iter().map(ToString::to_string).collect();
     let descriptors = match &service.descriptors {
         Descriptors::None => "none",
         Descriptors::Reflection => "reflection",

@@ -93,7 +93,9 @@ impl Members {
 
     /// An endpoint for an attempt, by its place in the list; `key` for rings.
     pub(super) fn choose(&self, key: Option<u64>, tried: &Tried, now: Instant) -> Option<usize> {
-        if self.records.len() == 1 {
+        if let [only] = &*self.endpoints
+            && only.weight > 0
+        {
             return Some(0);
         }
         self.balancer.pick(&self.records, &Query { key, tried, now: nanos(now), random: fastrand::u64(..) })

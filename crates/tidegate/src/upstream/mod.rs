@@ -119,21 +119,7 @@ impl Cluster {
     /// # Errors
     /// TLS files or names that cannot be used.
     pub fn new(service: &Service, wheels: Wheels, series: Arc<ServiceSeries>) -> Result<Arc<Self>, TlsError> {
-        let tls = match &service.tls {
-            Some(tls) => {
-                let identity = tls.client.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path()));
-                let load = match service.protocol {
-                    ServiceProtocol::Grpc => TlsClient::load,
-                    ServiceProtocol::Http if service.http2 => TlsClient::load_either,
-                    ServiceProtocol::Http => TlsClient::load_http1,
-                };
-                let client = load(tls.ca.as_deref(), identity)?;
-                let http1 =
-                    if service.http2 { TlsClient::load_http1(tls.ca.as_deref(), identity)? } else { client.clone() };
-                Some((client, http1, tls.server_name.clone()))
-            }
-            None => None,
-        };
+        let tls = tls(service)?;
         let slots = wheels.count();
         let workers = slots.saturating_sub(1).max(1);
         let changes = service.endpoints.iter().any(|endpoint| matches!(endpoint.target, Target::Dns { .. }));
@@ -490,6 +476,20 @@ impl Cluster {
             endpoint.shutdown();
         }
     }
+}
+
+/// TLS towards the endpoints of `service`, the same for HTTP/1.1, and the name to verify instead of theirs.
+fn tls(service: &Service) -> Result<Option<(TlsClient, TlsClient, Option<String>)>, TlsError> {
+    let Some(tls) = &service.tls else { return Ok(None) };
+    let identity = tls.client.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path()));
+    let load = match service.protocol {
+        ServiceProtocol::Grpc => TlsClient::load,
+        ServiceProtocol::Http if service.http2 => TlsClient::load_either,
+        ServiceProtocol::Http => TlsClient::load_http1,
+    };
+    let client = load(tls.ca.as_deref(), identity)?;
+    let http1 = if service.http2 { TlsClient::load_http1(tls.ca.as_deref(), identity)? } else { client.clone() };
+    Ok(Some((client, http1, tls.server_name.clone())))
 }
 
 #[cfg(test)]

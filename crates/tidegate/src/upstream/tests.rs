@@ -210,7 +210,7 @@ async fn a_unary_call_carries_the_metadata_of_grpc_and_brings_the_answer() {
         ("te", "trailers"),
         ("content-type", "application/grpc"),
         ("user-agent", "tidegate/0.0.0"),
-        ("grpc-accept-encoding", "identity,gzip"),
+        ("grpc-accept-encoding", "identity,gzip,zstd"),
         ("x-request-id", "abc"),
     ] {
         assert_eq!(headers[name], value);

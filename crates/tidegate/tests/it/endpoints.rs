@@ -31,7 +31,7 @@ async fn both() -> (Web, Web) {
 
 fn config(endpoints: &str, more: &str) -> String {
     format!(
-        "services:\n  web: {{ protocol: http, endpoints: [{endpoints}], load_balancing: {{ policy: round_robin }}{more} }}
+        "admin: {{ address: \"127.0.0.1:0\" }}\nservices:\n  web: {{ protocol: http, endpoints: [{endpoints}], load_balancing: {{ policy: round_robin }}{more} }}
 routes:\n  - {{ name: all, path: \"/{{rest=**}}\", service: web, retry: null }}\n"
     )
 }

@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tidegate_testkit::client::End;
 use tidegate_testkit::web::ok;
-use tidegate_testkit::{Gateway, Request, Web, eventually, get, post, soon, tls};
+use tidegate_testkit::{Gateway, Request, UnixDoor, Web, eventually, get, post, soon, tls};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -429,5 +429,25 @@ async fn a_backend_that_speaks_no_http2_is_told_from_one_that_is_down() {
     assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     let _gone = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     drop(silent);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn http2_goes_through_a_socket_in_the_file_system() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("web.sock");
+    let backend = Backend::start(100).await;
+    let _door = UnixDoor::open(&path, backend.address);
+    let gateway = Gateway::start(&format!(
+        "services:\n  web: {{ protocol: http, http2: true, endpoints: [\"unix:{}\"] }}
+routes:\n  - {{ name: all, path: \"/{{rest=**}}\", service: web }}\n",
+        path.display()
+    ));
+    for answer in gateway.send_both(&post("/count", "body").header("host", "shop.test")).await {
+        assert_eq!((answer.status, answer.header("x-from"), answer.text()), (200, "h2", "4"));
+    }
+    for heard in &*backend.shared.heard.lock() {
+        assert_eq!(heard.uri.authority().unwrap().as_str(), "shop.test");
+    }
     gateway.stop().await;
 }
