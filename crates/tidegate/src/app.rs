@@ -281,7 +281,7 @@ fn announce(addresses: &[(Arc<str>, SocketAddr)], registry: &Registry) {
         revision = version::REVISION,
         hash = &*live.hash,
         workers = registry.process.wheels.count() - 1,
-        routes = live.valid.routes.len(),
+        routes = live.valid.routes.iter().filter(|route| route.leads()).count(),
         services = live.valid.services.len(),
         "started"
     );

@@ -69,7 +69,9 @@ impl Resolver<'_> {
     /// Warns, once for all of them, of routes that say nothing of who may ask although there is a way to say it.
     pub(super) fn check_open_routes(&mut self, routes: &[Route], providers: &KnownProviders) {
         let is_open = |route: &&Route| !route.access.required.value && route.access.required.origin.place.is_none();
-        let open: Vec<&Route> = routes.iter().filter(is_open).collect();
+        let mut open: Vec<&Route> = routes.iter().filter(is_open).collect();
+        // Services that share a route stand side by side.
+        open.dedup_by(|one, other| one.name == other.name);
         let Some(first) = open.first().filter(|_| providers.is_set) else { return };
         let names: Vec<String> = open.iter().take(MAX_NAMES).map(|route| format!("\"{}\"", route.name)).collect();
         let more = if open.len() > MAX_NAMES { format!(" and {} more", open.len() - MAX_NAMES) } else { String::new() };

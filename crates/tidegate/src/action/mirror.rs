@@ -147,7 +147,7 @@ impl Mirror {
         let copy = Copy { place, exchange, ring_key, copied, length, pieces: Vec::new(), bytes: 0 };
         match body {
             RequestBody::Full(Some(bytes)) => {
-                copy.with(bytes.clone());
+                copy.with(&bytes);
                 RequestBody::full(bytes)
             }
             body if body.is_end_stream() => {
@@ -208,9 +208,9 @@ impl Copy {
         self.bytes <= MAX_REPLAY && self.pieces.len() <= MAX_PIECES
     }
 
-    fn with(mut self, body: Bytes) {
+    fn with(mut self, body: &Bytes) {
         let mirror = Arc::clone(&self.place.0);
-        if self.keeps(&body) { self.send() } else { mirror.series.came_to(Mirrored::NotRepeatable) }
+        if self.keeps(body) { self.send() } else { mirror.series.came_to(Mirrored::NotRepeatable) }
     }
 
     /// The request is whole: asks the mirror, on the worker that calls this.

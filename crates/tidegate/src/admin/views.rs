@@ -36,7 +36,7 @@ pub(super) fn overview(handles: &Handles) -> Value {
             "reloads_remembered": reloads.history().generations().len(),
         },
         "counts": {
-            "routes": snapshot.routes.iter().filter(|route| route.index.is_some()).count(),
+            "routes": snapshot.routes.iter().filter(|route| route.index.is_some() && route.leads).count(),
             "services": live.services.len(),
             "listeners": listeners.listeners().len(),
             "endpoints": views.len(),

@@ -190,7 +190,7 @@ fn unknown_services(rows: &[Row<'_>], valid: &Valid) -> Vec<String> {
         rows.iter().any(|row| *row.compiled.service == *name && matches!(row.compiled.action, Action::Transcode(_)))
     };
     let used = |index: usize| {
-        valid.routes.iter().any(|route| match &route.action {
+        valid.routes.iter().filter(|route| route.leads()).any(|route| match &route.action {
             ConfigAction::Grpc(grpc) => grpc.service == index,
             ConfigAction::Native(_) | ConfigAction::Proxy(_) | ConfigAction::Realtime(_) | ConfigAction::Respond(_) => {
                 false

@@ -5,6 +5,7 @@
 //! so.
 
 mod raced;
+mod tries;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode};
-use tidegate_resilience::Tried;
 
+use self::tries::Tries;
 use super::attempt::{Attempt, Caller, Came};
 use super::call::CallDeadline;
 use super::endpoint::Endpoint;
@@ -244,24 +245,7 @@ impl Cluster {
         let mut tries = Tries::new(retries, idempotent);
         let mut hedged = outgoing.hedge.filter(|_| idempotent).and_then(|hedge| Some((hedge, body.all()?)));
         loop {
-            let asked = match hedged.take() {
-                None => {
-                    let members = self.members(outgoing.deadline).await;
-                    match choose_again(&members, outgoing.ring_key, &tries, now()) {
-                        None => Err(Stop::Nobody),
-                        Some(chosen) => self.attempt(exchange, outgoing, &mut body, chosen, tries.resent > 0).await,
-                    }
-                }
-                // Boxed, so that the future of every request stays small.
-                Some(hedged) => {
-                    let raced = Box::pin(self.raced(exchange, outgoing, hedged, &mut tries)).await;
-                    raced.map(|(answered, attempt, sent)| {
-                        body = sent;
-                        (answered, attempt)
-                    })
-                }
-            };
-            let wait = match asked {
+            let wait = match self.try_once(exchange, outgoing, &mut body, &mut tries, hedged.take()).await {
                 Ok((begun, mut attempt)) => {
                     let (status, headers) = begun.head();
                     let status = status.as_u16();
@@ -324,6 +308,26 @@ impl Cluster {
                 retry::pause(self.wheels.get(exchange.worker()), wait).await;
             }
         }
+    }
+
+    /// One attempt, or if it is `hedged` several beside one another.
+    async fn try_once(
+        &self,
+        exchange: &Arc<Exchange>,
+        outgoing: &Outgoing<'_>,
+        body: &mut Replay,
+        tries: &mut Tries<'_>,
+        hedged: Option<(&Hedge, Bytes)>,
+    ) -> Result<(Answered, Attempt), Stop> {
+        if let Some(hedged) = hedged {
+            // Boxed, so that the future of every request stays small.
+            let (answered, attempt, sent) = Box::pin(self.raced(exchange, outgoing, hedged, tries)).await?;
+            *body = sent;
+            return Ok((answered, attempt));
+        }
+        let members = self.members(outgoing.deadline).await;
+        let chosen = choose_again(&members, outgoing.ring_key, tries, now()).ok_or(Stop::Nobody)?;
+        self.attempt(exchange, outgoing, body, chosen, tries.resent > 0).await
     }
 
     /// Waits until a small body has come: who dawdles over it is not to keep others out meanwhile. A larger one flows from
@@ -541,80 +545,6 @@ enum Stop {
     Unsent { error: ForwardError, place: usize, dialled: bool },
     /// The request was sent, and lost.
     Lost { error: ForwardError, seen: Seen, attempt: Attempt },
-}
-
-/// What became of the attempts so far.
-struct Tries<'a> {
-    retries: Retries<'a>,
-    /// Endpoints that others are preferred to.
-    tried: Tried,
-    /// Endpoints that cannot be connected to.
-    unreachable: Tried,
-    unsent: usize,
-    /// This request has tried to connect in this round, and has not only heard that others had failed.
-    dialled: bool,
-    resent: u32,
-    idempotent: bool,
-    /// What the last one came to.
-    last: Option<ForwardError>,
-}
-
-impl<'a> Tries<'a> {
-    fn new(retries: Retries<'a>, idempotent: bool) -> Self {
-        let (tried, unreachable) = (Tried::default(), Tried::default());
-        Self { retries, tried, unreachable, unsent: 0, dialled: false, resent: 0, idempotent, last: None }
-    }
-
-    fn failed(&mut self, place: usize, error: ForwardError) {
-        self.tried.push(place);
-        self.last = Some(error);
-    }
-
-    fn unreachable(&mut self, place: usize, error: ForwardError) {
-        self.unreachable.push(place);
-        self.unsent += 1;
-        self.failed(place, error);
-    }
-
-    /// Endpoints may be reached again.
-    /// All that this request could reach were tried; after this wait they may be there again. What was known to be down
-    /// before it came is left to those who try, so that an outage is told at once.
-    fn another_round(&mut self, body: &mut Replay) -> Option<Duration> {
-        if !self.dialled {
-            return None;
-        }
-        let wait = self.again(Failed::Connect, None, body)?;
-        self.unreachable = Tried::default();
-        self.unsent = 0;
-        self.dialled = false;
-        Some(wait)
-    }
-
-    /// The wait before another attempt, if the plan and the body allow one. Only of an attempt that is given up then: the
-    /// body begins anew.
-    fn again(&mut self, failed: Failed, said: Option<&HeaderMap>, body: &mut Replay) -> Option<Duration> {
-        if !body.can_rewind() {
-            return None;
-        }
-        let wait = self.retries.after(failed, said)?;
-        body.rewind();
-        Some(wait)
-    }
-
-    /// Whether a request is sent once more because its connection was closed before the backend saw it.
-    fn resend(&mut self, seen: Seen, body: &mut Replay) -> bool {
-        let may = match seen {
-            Seen::Perhaps => false,
-            Seen::Hardly => self.idempotent,
-            Seen::Never => true,
-        };
-        if !may || self.resent >= MAX_RESENT || !body.can_rewind() || !self.retries.resends() {
-            return false;
-        }
-        self.resent += 1;
-        body.rewind();
-        true
-    }
 }
 
 /// An answer that another attempt replaces. Its connection is used again if nothing of it is left.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use h2::Reason;
+use tidegate_testkit::collector::attribute;
 use tidegate_testkit::web::{bytes, ok};
-use tidegate_testkit::{Gateway, Part, Peer, Request, Script, Web, eventually, get, post, shop, soon};
+use tidegate_testkit::{Collector, Gateway, Part, Peer, Request, Script, Web, eventually, get, post, shop, soon};
 
 /// Two backends in turn behind one route; `policy` stands on the service, `hedge` on the route.
 fn config(webs: [&Web; 2], policy: &str, hedge: &str) -> String {
@@ -59,6 +60,24 @@ async fn the_first_good_answer_counts_and_the_other_attempt_is_cancelled() {
     let connections: Vec<usize> = webs.iter().map(Web::connections).collect();
     assert!(connections.iter().sum::<usize>() <= 4, "{connections:?}");
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_trace_has_both_attempts_and_says_which_one_was_given_up() {
+    let mut collector = Collector::grpc().await;
+    let hangs = Arc::new(AtomicBool::new(true));
+    let webs = pair(&hangs).await;
+    let tracing = format!(
+        "observability: {{ logs: {{ access: {{ output: /dev/null }} }}, tracing: {{ otlp: \"{}\", sample_ratio: 1.0 }} }}\n",
+        collector.url()
+    );
+    let gateway = Gateway::start(&(config([&webs[0], &webs[1]], "", "{ after: 5ms }") + &tracing));
+    assert_eq!(gateway.get("/").await.status, 200);
+    gateway.stop().await;
+    let spans = collector.spans(3).await;
+    let errors: Vec<String> =
+        spans.iter().filter(|span| span.kind == 3).map(|span| attribute(&span.attributes, "error.type")).collect();
+    assert_eq!(errors, ["hedged", ""]);
 }
 
 #[tokio::test]

@@ -1,0 +1,82 @@
+//! What became of the attempts of one request, and whether another one may follow.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use tidegate_resilience::Tried;
+
+use super::{ForwardError, MAX_RESENT, Replay, Seen};
+use crate::upstream::retry::{Failed, Retries};
+
+/// What became of the attempts so far.
+pub(super) struct Tries<'a> {
+    pub(super) retries: Retries<'a>,
+    /// Endpoints that others are preferred to.
+    pub(super) tried: Tried,
+    /// Endpoints that cannot be connected to.
+    pub(super) unreachable: Tried,
+    pub(super) unsent: usize,
+    /// This request has tried to connect in this round, and has not only heard that others had failed.
+    pub(super) dialled: bool,
+    pub(super) resent: u32,
+    pub(super) idempotent: bool,
+    /// What the last one came to.
+    pub(super) last: Option<ForwardError>,
+}
+
+impl<'a> Tries<'a> {
+    pub(super) fn new(retries: Retries<'a>, idempotent: bool) -> Self {
+        let (tried, unreachable) = (Tried::default(), Tried::default());
+        Self { retries, tried, unreachable, unsent: 0, dialled: false, resent: 0, idempotent, last: None }
+    }
+
+    pub(super) fn failed(&mut self, place: usize, error: ForwardError) {
+        self.tried.push(place);
+        self.last = Some(error);
+    }
+
+    pub(super) fn unreachable(&mut self, place: usize, error: ForwardError) {
+        self.unreachable.push(place);
+        self.unsent += 1;
+        self.failed(place, error);
+    }
+
+    /// All that this request could reach were tried; after this wait they may be there again. What was known to be down
+    /// before it came is left to those who try, so that an outage is told at once.
+    pub(super) fn another_round(&mut self, body: &mut Replay) -> Option<Duration> {
+        if !self.dialled {
+            return None;
+        }
+        let wait = self.again(Failed::Connect, None, body)?;
+        self.unreachable = Tried::default();
+        self.unsent = 0;
+        self.dialled = false;
+        Some(wait)
+    }
+
+    /// The wait before another attempt, if the plan and the body allow one. Only of an attempt that is given up then: the
+    /// body begins anew.
+    pub(super) fn again(&mut self, failed: Failed, said: Option<&HeaderMap>, body: &mut Replay) -> Option<Duration> {
+        if !body.can_rewind() {
+            return None;
+        }
+        let wait = self.retries.after(failed, said)?;
+        body.rewind();
+        Some(wait)
+    }
+
+    /// Whether a request is sent once more because its connection was closed before the backend saw it.
+    pub(super) fn resend(&mut self, seen: Seen, body: &mut Replay) -> bool {
+        let may = match seen {
+            Seen::Perhaps => false,
+            Seen::Hardly => self.idempotent,
+            Seen::Never => true,
+        };
+        if !may || self.resent >= MAX_RESENT || !body.can_rewind() || !self.retries.resends() {
+            return false;
+        }
+        self.resent += 1;
+        body.rewind();
+        true
+    }
+}
