@@ -315,7 +315,11 @@ async fn draining_closes_idle_connections_and_finishes_running_requests() {
 /// A request ends when the last of its answer is handed over, which is not yet sent.
 #[tokio::test(start_paused = true)]
 async fn draining_waits_for_the_last_bytes_of_an_answer() {
-    let Pipe { mut client, control, .. } = pipe();
+    // Little fits, so that much waits in the connection.
+    let (mut client, server) = tokio::io::duplex(1024);
+    let (control, lane) = lane(settings(&BOTH));
+    let conn = conn(&Arc::default(), &lane);
+    tokio::spawn(async move { lane.run_until_cut(pin!(serve_plain(server, conn))).await });
     client.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     eventually(Duration::from_millis(100), || control.open_requests() == 1).await;
     control.drain();
