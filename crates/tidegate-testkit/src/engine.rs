@@ -7,6 +7,7 @@ use core_engine::{Server, Settings};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::peer::own_ip;
 use crate::soon;
 
 /// A running core engine. It ends when it is dropped.
@@ -20,7 +21,7 @@ pub struct Engine {
 impl Engine {
     /// Starts one with its default settings on a free port: the simulator with ten symbols.
     pub async fn start() -> Self {
-        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+        Self::start_at(SocketAddr::new(own_ip(), 0)).await
     }
 
     /// The same on a given address, for one that comes back.
@@ -34,7 +35,7 @@ impl Engine {
     /// If the file is wrong.
     pub async fn from_file(path: &Path) -> Self {
         let settings = Settings::load(path).expect("settings of a core engine");
-        Self::serve(settings, SocketAddr::from(([127, 0, 0, 1], 0))).await
+        Self::serve(settings, SocketAddr::new(own_ip(), 0)).await
     }
 
     async fn serve(mut settings: Settings, address: SocketAddr) -> Self {

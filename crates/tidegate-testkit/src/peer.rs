@@ -6,7 +6,7 @@ mod reflect;
 mod script;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -55,7 +55,7 @@ struct Shared {
 impl Peer {
     /// Starts a backend that answers every call with `UNIMPLEMENTED` until told otherwise.
     pub async fn start() -> Self {
-        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+        Self::start_at(SocketAddr::new(own_ip(), 0)).await
     }
 
     /// The same on a given address, for one that comes back.
@@ -237,12 +237,34 @@ pub async fn blurt(bytes: &'static [u8], read: usize) -> (SocketAddr, JoinHandle
     (address, task)
 }
 
-/// An address that nothing listens on.
+/// An address of the loopback network that few other processes have, as long as 127.0.0.1 when it is written. Ports of that one
+/// go to the next who asks for any, and tests run beside each other: one that a test has closed would soon be another's.
+#[must_use]
+pub fn own_ip() -> IpAddr {
+    let id = std::process::id();
+    let digit = |number: u32| u8::try_from(number % 10).unwrap_or(0);
+    Ipv4Addr::new(127, 1 + digit(id / 100) % 9, digit(id / 10), digit(id)).into()
+}
+
+/// An address of [`own_ip`] that nothing listens on.
 ///
 /// # Panics
 /// If no port is free.
 #[must_use]
 pub fn closed_port() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    unused(own_ip())
+}
+
+/// An address of 127.0.0.1 that nothing listens on now, though somebody else may the next moment.
+///
+/// # Panics
+/// If no port is free.
+#[must_use]
+pub fn free_port() -> SocketAddr {
+    unused(Ipv4Addr::LOCALHOST.into())
+}
+
+fn unused(ip: IpAddr) -> SocketAddr {
+    let listener = std::net::TcpListener::bind((ip, 0)).expect("a free port");
     listener.local_addr().expect("a listener has an address")
 }

@@ -36,7 +36,7 @@ impl Redis {
         let folder = TempDir::new().expect("a temporary folder");
         // Another process may take the port in between; then this one ends, and the next try has another.
         for _ in 0..5 {
-            let address = peer::closed_port();
+            let address = peer::free_port();
             let mut child = spawn(&folder, address, arguments);
             if answers(&mut child, address).await {
                 return Self { child, address, folder };

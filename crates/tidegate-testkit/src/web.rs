@@ -10,6 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::peer::own_ip;
+
 /// Most bytes of one request.
 const MAX_REQUEST: usize = 64 * 1024 * 1024;
 
@@ -93,7 +95,7 @@ impl Web {
     /// # Panics
     /// If there is no free port.
     pub async fn start(script: impl Fn(&Heard) -> Vec<Part> + Send + Sync + 'static) -> Self {
-        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), script).await
+        Self::start_at(SocketAddr::new(own_ip(), 0), script).await
     }
 
     /// The same on a given address.

@@ -3,7 +3,7 @@
 use tidegate_config::Place;
 use tidegate_config::valid::{OtlpProtocol, Tracing};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 use crate::ids::PerWorker;
@@ -33,16 +33,20 @@ fn push(telemetry: &Telemetry, count: usize) {
     telemetry.tracer.queue().push((0..count).map(|_| span()).collect());
 }
 
-/// A port that nothing listens on.
-async fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+/// A port that nothing listens on, and what keeps others from it.
+fn closed_port() -> (TcpSocket, u16) {
+    let kept = TcpSocket::new_v4().unwrap();
+    kept.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = kept.local_addr().unwrap().port();
+    (kept, port)
 }
 
 #[tokio::test]
 async fn what_finds_no_room_during_an_outage_is_dropped_and_counted() {
     for protocol in [OtlpProtocol::Grpc, OtlpProtocol::Http] {
         let telemetry: Arc<Telemetry> = Arc::default();
-        telemetry.tracer.configure(Some(&collector(protocol, closed_port().await)));
+        let (_kept, port) = closed_port();
+        telemetry.tracer.configure(Some(&collector(protocol, port)));
         let exporter = start(&telemetry);
         // The exporter may have taken one batch, and holds it.
         push(&telemetry, QUEUE);
@@ -57,7 +61,8 @@ async fn what_finds_no_room_during_an_outage_is_dropped_and_counted() {
 #[tokio::test]
 async fn a_new_collector_gets_what_the_last_one_could_not() {
     let telemetry: Arc<Telemetry> = Arc::default();
-    telemetry.tracer.configure(Some(&collector(OtlpProtocol::Http, closed_port().await)));
+    let (_kept, port) = closed_port();
+    telemetry.tracer.configure(Some(&collector(OtlpProtocol::Http, port)));
     let exporter = start(&telemetry);
     push(&telemetry, BATCH);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -73,7 +78,8 @@ async fn a_new_collector_gets_what_the_last_one_could_not() {
 async fn what_is_left_when_tracing_ends_is_dropped_and_counted() {
     for at_the_end in [false, true] {
         let telemetry: Arc<Telemetry> = Arc::default();
-        telemetry.tracer.configure(Some(&collector(OtlpProtocol::Http, closed_port().await)));
+        let (_kept, port) = closed_port();
+        telemetry.tracer.configure(Some(&collector(OtlpProtocol::Http, port)));
         let exporter = start(&telemetry);
         push(&telemetry, BATCH + 10);
         let dropped = || telemetry.tracer.queue().dropped();

@@ -23,6 +23,10 @@ use super::{BindOptions, ListenError, Settings};
 /// handshake, or a client of HTTP/2 that does not answer.
 const QUIET_AFTER: Duration = UNUSED_GRACE.saturating_mul(2);
 
+/// How long the last bytes of an answer may be on their way: a request has ended once they are handed over, and its
+/// connection, which ends after them, may have a client that does not close.
+const LAST_BYTES: Duration = Duration::from_secs(1);
+
 /// All listeners, bound and not yet served.
 pub struct Listeners {
     /// The workers whose part has not been taken.
@@ -214,16 +218,23 @@ impl Control {
         self.state.lock().lanes().for_each(|lane| lane.ending.begin(window));
     }
 
-    /// Waits, after [`Control::drain`], until the last connection has gone; or until nothing is being answered and
-    /// nobody has had a reason to begin for a while; at the latest until `deadline`.
+    /// Waits, after [`Control::drain`], until the last connection has gone; or until nothing has been answered, and nobody
+    /// has had a reason to begin, for a while; at the latest until `deadline`.
     pub async fn drained(&self, deadline: Instant) {
-        let quiet_from = now() + QUIET_AFTER;
-        let is_done = || {
-            let state = self.state.lock();
-            let has_requests = || state.lanes().any(|lane| lane.open_requests() > 0);
-            state.lanes().all(|lane| lane.has_ended()) || (now() >= quiet_from && !has_requests())
-        };
-        while !is_done() && now() < deadline {
+        let mut quiet_from = now() + QUIET_AFTER;
+        loop {
+            {
+                let state = self.state.lock();
+                if state.lanes().all(|lane| lane.has_ended()) {
+                    return;
+                }
+                if state.lanes().any(|lane| lane.open_requests() > 0) {
+                    quiet_from = quiet_from.max(now() + LAST_BYTES);
+                }
+            }
+            if now() >= quiet_from.min(deadline) {
+                return;
+            }
             tokio::time::sleep(TICK).await;
         }
     }

@@ -46,8 +46,12 @@ const USUAL_STREAM_LIMIT: u32 = 100;
 /// Calls that may wait for a stream, per worker and endpoint.
 const MAX_WAITING: u32 = 1024;
 
-/// How long a call waits for a stream.
+/// How long a call waits for a stream of a connection that is full.
 const MAX_WAIT: Duration = Duration::from_millis(250);
+
+/// The same where the backend takes fewer calls at once than [`USUAL_STREAM_LIMIT`], on all connections together: to wait
+/// in line is the usual course there, and no sign that there is too much to do.
+const MAX_WAIT_IN_LINE: Duration = Duration::from_secs(1);
 
 /// With this many streams open a connection lets none run on for nobody: they take memory.
 const MOST_WITH_LEFTOVERS: u32 = 1_000;
@@ -193,8 +197,8 @@ pub(super) enum OpenError {
 
 enum Try {
     Opened(H2Stream),
-    /// Connections exist, none has room.
-    Full,
+    /// Connections exist, none has room; how long to wait for it.
+    Full(Duration),
     /// A connection is being made.
     Connecting,
     Failed(OpenError),
@@ -303,7 +307,7 @@ impl Pool {
         }
         if !state.connections.is_empty() {
             let grow = state.may_grow(self.limits);
-            return (Try::Full, grow);
+            return (Try::Full(state.patience()), grow);
         }
         match &state.dial {
             Dial::Idle => {
@@ -353,6 +357,13 @@ impl PoolState {
             .iter_mut()
             .filter(|each| each.gauge.has_room())
             .min_by_key(|each| each.gauge.open.load(Ordering::Relaxed))
+    }
+
+    /// How long a call that finds no room waits for it.
+    fn patience(&self) -> Duration {
+        let limits = self.connections.iter().map(|each| each.gauge.limit.load(Ordering::Relaxed));
+        let streams = limits.fold(0, u32::saturating_add);
+        if streams < USUAL_STREAM_LIMIT { MAX_WAIT_IN_LINE } else { MAX_WAIT }
     }
 
     /// Whether to make one more connection; if so, it is being made.
@@ -406,7 +417,7 @@ pub(super) async fn open(
         Try::Opened(stream) => Ok(stream),
         Try::Failed(error) => Err(error),
         // Rare, and large: boxed, so that the future of every call stays small.
-        Try::Full | Try::Connecting => Box::pin(wait_open(endpoint, worker, request, end)).await,
+        Try::Full(_) | Try::Connecting => Box::pin(wait_open(endpoint, worker, request, end)).await,
     }
 }
 
@@ -441,8 +452,8 @@ async fn wait_open(
             Try::Failed(error) => return Err(error),
             // Bounded by the connect timeout: it ends in a connection or in `Down`.
             Try::Connecting => changed.await,
-            Try::Full => {
-                let until = *full_until.get_or_insert_with(|| time::now() + MAX_WAIT);
+            Try::Full(patience) => {
+                let until = *full_until.get_or_insert_with(|| time::now() + patience);
                 let left = until.saturating_duration_since(time::now());
                 if timeout(left, changed).await.is_err() {
                     return Err(OpenError::Full);

@@ -1,7 +1,6 @@
 //! Clients and backends that mean no good: what they send, and that nothing but the refusal comes of it.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use tidegate_testkit::client::Http1;
 use tidegate_testkit::{Gateway, Peer, Program, Request, Script, eventually, get, post, shop};
@@ -58,10 +57,8 @@ async fn an_upload_that_never_begins_ends_at_the_deadline() {
         let mut http1 = gateway.http1().await;
         let head = "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n";
         http1.write(format!("POST {path} HTTP/1.1\r\nhost: a\r\n{head}")).await;
-        let asked = std::time::Instant::now();
         let answer = http1.answer().await;
         assert_eq!((answer.status, answer.reason().as_str()), (504, "upstream_timeout"), "{path}");
-        assert!(asked.elapsed() < Duration::from_secs(2), "{path}");
         assert_eq!(answer.header("connection"), "close", "{path}");
     }
     assert_eq!(peer.calls(), 0);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tidegate_testkit::client::{Answer, Http1, Request};
-use tidegate_testkit::peer::closed_port;
+use tidegate_testkit::peer::{closed_port, free_port};
 use tidegate_testkit::{Gateway, Program, Redis, Web, eventually, get, web};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
@@ -479,7 +479,7 @@ async fn the_configuration_of_the_page_is_good_and_its_routes_name_their_limits(
 async fn redis_with_tls() -> (Redis, std::net::SocketAddr, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = tidegate_testkit::tls::write_certificate(folder.path());
-    let address = closed_port();
+    let address = free_port();
     let port = address.port().to_string();
     let [cert, key] = [cert, key].map(|path| path.to_str().unwrap().to_owned());
     let tls = ["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-auth-clients", "no"];

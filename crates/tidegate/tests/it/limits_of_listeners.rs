@@ -49,7 +49,7 @@ async fn more_fields_than_usual_pass_if_the_listener_says_so() {
 
 #[tokio::test]
 async fn slow_heads_bodies_and_idle_connections_end_as_the_listener_says() {
-    let gateway = Gateway::start(&config("timeouts: { head: 200ms, idle: 200ms }"));
+    let gateway = Gateway::start(&config("timeouts: { head: 1s, idle: 1s }"));
     let mut slow = gateway.http1().await;
     slow.write("GET /ping HTTP/1.1\r\nhost").await;
     assert_eq!(slow.answer().await.status, 408);

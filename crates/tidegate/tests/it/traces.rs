@@ -163,15 +163,15 @@ async fn record(mut collector: Collector) {
     assert_eq!(client.flags, 0x101);
     assert!(server.start_time_unix_nano <= client.start_time_unix_nano);
     assert!(client.end_time_unix_nano <= server.end_time_unix_nano);
-    let port = peer.address().port();
+    let (ip, port) = (peer.address().ip(), peer.address().port());
     expected = vec![
-        "network.peer.address=127.0.0.1".to_owned(),
+        format!("network.peer.address={ip}"),
         format!("network.peer.port={port}"),
         "rpc.method=shop.v1.OrderService/GetOrder".to_owned(),
         "rpc.response.status_code=OK".to_owned(),
         "rpc.status_code=OK".to_owned(),
         "rpc.system.name=grpc".to_owned(),
-        "server.address=127.0.0.1".to_owned(),
+        format!("server.address={ip}"),
         format!("server.port={port}"),
     ];
     assert_eq!(texts(&client.attributes), expected);

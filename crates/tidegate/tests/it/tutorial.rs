@@ -9,6 +9,7 @@ use std::path::Path;
 use serde_json::json;
 use tempfile::TempDir;
 use tidegate_testkit::client::Http1;
+use tidegate_testkit::peer::own_ip;
 use tidegate_testkit::program::output;
 use tidegate_testkit::{Answer, Peer, Program, Request, Script, eventually, shop};
 
@@ -147,7 +148,7 @@ async fn backend() -> Peer {
 async fn the_page_about_refusals_is_true() {
     let peer = backend().await;
     // Held together, so that no two are the same.
-    let held = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let held = [(); 3].map(|()| TcpListener::bind((own_ip(), 0)).unwrap());
     let [main, reports, admin] = held.map(|port| port.local_addr().unwrap().to_string());
     let free = [main, peer.address().to_string(), reports, admin];
     let written = ["127.0.0.1:8080", "127.0.0.1:50051", "127.0.0.1:50052", "127.0.0.1:9901"];

@@ -312,6 +312,32 @@ async fn draining_closes_idle_connections_and_finishes_running_requests() {
     assert!(reply.starts_with("HTTP/1.1 200") && reply.contains("connection: close"), "just opened: {reply}");
 }
 
+/// A request ends when the last of its answer is handed over, which is not yet sent.
+#[tokio::test(start_paused = true)]
+async fn draining_waits_for_the_last_bytes_of_an_answer() {
+    // Little fits, so that much waits in the connection.
+    let (mut client, server) = tokio::io::duplex(1024);
+    let (control, lane) = lane(settings(&BOTH));
+    let conn = conn(&Arc::default(), &lane);
+    tokio::spawn(async move { lane.run_until_cut(pin!(serve_plain(server, conn))).await });
+    client.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    eventually(Duration::from_millis(100), || control.open_requests() == 1).await;
+    control.drain();
+    let ending = Arc::clone(&control);
+    tokio::spawn(async move {
+        ending.drained((Instant::now() + Duration::from_secs(60)).into_std()).await;
+        ending.cut();
+    });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let mut reply = Vec::new();
+    while control.open_requests() > 0 {
+        client.read_buf(&mut reply).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    client.read_to_end(&mut reply).await.unwrap();
+    assert!(reply.ends_with(b"\r\n0\r\n\r\n"), "{} bytes", reply.len());
+}
+
 #[tokio::test(start_paused = true)]
 async fn cutting_drops_what_runs() {
     let Pipe { mut client, control, scripted } = pipe();

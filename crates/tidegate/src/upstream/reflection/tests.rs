@@ -155,7 +155,6 @@ async fn a_backend_that_comes_up_later_is_followed_and_its_changes_are_told() {
         let script = if now_newer.load(Ordering::Relaxed) { CHANGED } else { SHOP };
         serve(script, "v1", sink.clone(), incoming)
     });
-    let begun = now();
     let first = loop {
         match soon(reports.recv()).await.unwrap() {
             Refresh::Failed(_) => {}
@@ -163,7 +162,6 @@ async fn a_backend_that_comes_up_later_is_followed_and_its_changes_are_told() {
             Refresh::Unchanged => panic!("nothing was known before"),
         }
     };
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(names(&first).len(), 4);
 
     nudge.notify_one();

@@ -125,7 +125,7 @@ async fn the_dashboard_works_in_a_browser() {
     let browser = Browser::start().await;
     browser.open(&format!("http://{}/", gateway.admin())).await;
     browser.shows("routes", "get-order").await;
-    browser.shows("services", "127.0.0.1").await;
+    browser.shows("services", &peer.address().to_string()).await;
     browser.shows("listeners", "main").await;
     browser.shows("state", "ready").await;
     assert_eq!(
