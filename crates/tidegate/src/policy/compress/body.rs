@@ -11,7 +11,7 @@ use super::encoder::Encoder;
 use super::{Coding, SLICE};
 use crate::body::{AnyBody, BodyError};
 
-/// Bodies that are compressed at the same time. Each holds some 300 KiB for its coding, whatever its own size, and a
+/// Bodies that are compressed at the same time. Each holds 150 to 400 KiB for its coding, whatever its own size, and a
 /// client decides how long; beyond it they are sent as they are.
 const MAX_OPEN: usize = 512;
 

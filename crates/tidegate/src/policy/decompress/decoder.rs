@@ -16,7 +16,7 @@ const MAX_MEMBERS: u32 = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     Gzip,
-    /// With the header of zlib, as RFC 9110 has it (section 8.4.1.2).
+    /// With the header of zlib, or without: RFC 9110 wants it and knows that some leave it out (section 8.4.1.2).
     Deflate,
     Zstd,
 }
@@ -41,20 +41,11 @@ pub(super) struct Broken;
 /// Undoes a coding. Boxed where it is large: most requests have none.
 pub(super) enum Decoder {
     /// With the number of members that have begun, and whether the last one has ended.
-    Gzip {
-        inflate: Decompress,
-        members: u32,
-        ended: bool,
-    },
-    Deflate {
-        inflate: Decompress,
-        ended: bool,
-    },
+    Gzip { inflate: Decompress, members: u32, ended: bool },
+    /// With whether it has begun, and ended.
+    Deflate { inflate: Decompress, begun: bool, ended: bool },
     /// With whether the last frame has ended.
-    Zstd {
-        decoder: Box<ZstdDecoder<'static>>,
-        ended: bool,
-    },
+    Zstd { decoder: Box<ZstdDecoder<'static>>, ended: bool },
 }
 
 impl Decoder {
@@ -63,7 +54,7 @@ impl Decoder {
     pub(super) fn new(coding: Coding) -> Result<Self, Broken> {
         Ok(match coding {
             Coding::Gzip => Self::Gzip { inflate: Decompress::new_gzip(WINDOW_BITS), members: 1, ended: false },
-            Coding::Deflate => Self::Deflate { inflate: Decompress::new(true), ended: false },
+            Coding::Deflate => Self::Deflate { inflate: Decompress::new(true), begun: false, ended: false },
             Coding::Zstd => {
                 let mut decoder = ZstdDecoder::new().map_err(|_| Broken)?;
                 decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_BITS)).map_err(|_| Broken)?;
@@ -89,7 +80,15 @@ impl Decoder {
             }
             Self::Deflate { ended: true, .. } if input.is_empty() => Ok(0),
             Self::Deflate { ended: true, .. } => Err(Broken),
-            Self::Deflate { inflate, ended } => run(inflate, input, out, ended),
+            Self::Deflate { inflate, begun, ended } => {
+                if let Some(first) = input.first().filter(|_| !*begun) {
+                    *begun = true;
+                    if !begins_zlib(*first) {
+                        *inflate = Decompress::new(false);
+                    }
+                }
+                run(inflate, input, out, ended)
+            }
             Self::Zstd { decoder, ended } => {
                 // A frame that has ended begins anew with the next byte, not without one.
                 if input.is_empty() && *ended {
@@ -110,6 +109,12 @@ impl Decoder {
             Self::Gzip { ended, .. } | Self::Deflate { ended, .. } | Self::Zstd { ended, .. } => *ended,
         }
     }
+}
+
+/// The compression method in the first byte of zlib's header (RFC 1950, section 2.2). Without the header these bits would be
+/// a stored block whose padding is not zero, which nobody writes.
+fn begins_zlib(first: u8) -> bool {
+    first & 0x0f == 8
 }
 
 fn run(inflate: &mut Decompress, input: &[u8], out: &mut Vec<u8>, ended: &mut bool) -> Result<usize, Broken> {

@@ -25,8 +25,16 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(bytes, 1).unwrap()
 }
 
+/// Without the header that it should have.
+fn bare_deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 type Pack = fn(&[u8]) -> Vec<u8>;
-const CODINGS: [(Coding, Pack); 3] = [(Coding::Gzip, gzip), (Coding::Deflate, deflate), (Coding::Zstd, zstd)];
+const CODINGS: [(Coding, Pack); 4] =
+    [(Coding::Gzip, gzip), (Coding::Deflate, deflate), (Coding::Deflate, bare_deflate), (Coding::Zstd, zstd)];
 
 /// A body that comes in pieces.
 struct Pieces(Vec<Bytes>);
