@@ -41,6 +41,7 @@ struct Row<'a> {
     target: &'a str,
     service: Option<&'a str>,
     /// The service's weight of the sum of all, where several share the route.
+    #[serde(skip_serializing_if = "Option::is_none")]
     share: Option<(u32, u32)>,
     auth: Option<String>,
     limits: Vec<String>,

@@ -245,7 +245,7 @@ impl Cluster {
         let mut tries = Tries::new(retries, idempotent);
         let mut hedged = outgoing.hedge.filter(|_| idempotent).and_then(|hedge| Some((hedge, body.all()?)));
         loop {
-            let wait = match self.try_once(exchange, outgoing, &mut body, &mut tries, hedged.take()).await {
+            let wait = match self.try_once(exchange, outgoing, &mut body, &mut tries, &mut hedged).await {
                 Ok((begun, mut attempt)) => {
                     let (status, headers) = begun.head();
                     let status = status.as_u16();
@@ -310,18 +310,23 @@ impl Cluster {
         }
     }
 
-    /// One attempt, or if it is `hedged` several beside one another.
+    /// One attempt, or if it is to be `hedged` several beside one another, once.
     async fn try_once(
         &self,
         exchange: &Arc<Exchange>,
         outgoing: &Outgoing<'_>,
         body: &mut Replay,
         tries: &mut Tries<'_>,
-        hedged: Option<(&Hedge, Bytes)>,
+        hedged: &mut Option<(&Hedge, Bytes)>,
     ) -> Result<(Answered, Attempt), Stop> {
-        if let Some(hedged) = hedged {
+        if let Some((hedge, whole)) = hedged.take() {
             // Boxed, so that the future of every request stays small.
-            let (answered, attempt, sent) = Box::pin(self.raced(exchange, outgoing, hedged, tries)).await?;
+            let raced = Box::pin(self.raced(exchange, outgoing, (hedge, whole.clone()), tries)).await;
+            if matches!(raced, Err(Stop::Unsent { .. })) {
+                // Nothing was sent: another endpoint takes the place of the first one, with all that follows.
+                *hedged = Some((hedge, whole));
+            }
+            let (answered, attempt, sent) = raced?;
             *body = sent;
             return Ok((answered, attempt));
         }

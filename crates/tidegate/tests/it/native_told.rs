@@ -156,7 +156,7 @@ async fn streams_end_with_a_status_before_a_drain_would_cut_them() {
 async fn an_endless_stream_is_told_that_the_gateway_stops() {
     let mut peer = Peer::with("WatchOrders", Script::new().head().message(shop::event(1)).hold()).await;
     let drain =
-        "drain: { readiness_delay: 0s, timeout: 1s }\nobservability: { logs: { access: { output: access.log } } }";
+        "drain: { readiness_delay: 0s, timeout: 4s }\nobservability: { logs: { access: { output: access.log } } }";
     let mut program = Program::run(BINARY, &config(peer.address(), "", drain));
     let mut http2 = Http2::connect(program.listener("main").await).await;
     let mut running = http2.start(&call("WatchOrders"), true).await;

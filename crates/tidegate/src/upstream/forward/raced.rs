@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Answered, Came, Failed, Outgoing, Replay, Stop, Tries, choose_again, discard};
+use super::{Answered, Came, Failed, Outgoing, Replay, Seen, Stop, Tries, choose_again, discard};
 use crate::exchange::Exchange;
 use crate::time::now;
 use crate::upstream::Cluster;
@@ -80,8 +80,12 @@ fn spend(tried: Tried) -> Option<usize> {
             discard(answered, attempt);
             Some(place)
         }
-        Err(Stop::Lost { error, mut attempt, .. }) => {
-            attempt.came(Came::Nothing(error.reason()));
+        Err(Stop::Lost { error, seen, mut attempt }) => {
+            match seen {
+                Seen::Perhaps => attempt.came(Came::Nothing(error.reason())),
+                // A connection that was closed while it waited says nothing about the backend.
+                Seen::Hardly | Seen::Never => attempt.void(),
+            }
             Some(attempt.place())
         }
         Err(Stop::Unsent { place, .. }) => Some(place),
