@@ -193,6 +193,6 @@ mod tests {
         };
         let conn = Arc::new(conn);
         let size = size_of_val(&gateway.handle(&conn, Request::new(RequestBody::Empty)));
-        assert!(size <= 5_632, "{size} bytes");
+        assert!(size <= 5_888, "{size} bytes");
     }
 }
