@@ -22,7 +22,10 @@ fail() {
 
 # Ports of the example's backends, and the program that has them.
 case $example in
-  s0 | s0-market-data) example=s0-market-data ports=(50052) backends=(core-engine) ;;
+  s0 | s0-market-data) example=s0-market-data
+    ports=(50052)
+    backends=(core-engine --config examples/s0-market-data/offline.yaml)
+    ;;
   s1 | s1-trading-http)
     example=s1-trading-http
     ports=({8101..8107})
@@ -109,12 +112,17 @@ Ready. Try, in another terminal:
   curl -s '$gateway/api/v1/market-data/buffer?symbol=BTCUSDT&limit=5'
   curl -s '$gateway/api/v1/market-data/bars?symbol=BTCUSDT&interval=1m'
   curl -s '$gateway/api/v1/market-data/indicators?symbol=BTCUSDT&interval=1s&indicators=sma:5'
+  curl -s --json '{"keywords":["simulated"]}' $gateway/api/v1/news/fetch
   curl -s '$gateway/api/v1/news/buffer'
   curl -s --json '{"source_id":"simulator"}' $gateway/api/v1/data-sources/connect
   curl -s $gateway/api/v1/ingestion/stats
 
   $bin/tidegate explain GET $gateway/api/v1/market-data/bufer --admin $admin
   curl -s $admin/metrics
+
+in any WebSocket client, as often as you like:
+
+  ws://127.0.0.1:$gateway_port/api/v1/ws/market-data      {"symbols":["BTCUSDT"],"source_id":"simulator"}
 
 and in a browser the dashboard: $admin/
 

@@ -619,7 +619,7 @@ mod tests {
             ("default_source: x", "default_source: must be one of the sources: replay, simulator"),
             (
                 "sources: { simulator: { type: yahoo } }",
-                "sources.simulator.type: must be one of simulator, replay, yahoo_finance, news_api, rss, binance, \
+                "sources.simulator.type: must be one of simulator, replay, yahoo_finance, news_api, rss, news_simulator, binance, \
                  coinbase",
             ),
             (

@@ -13,6 +13,7 @@ mod trades;
 mod yahoo;
 
 mod news_api;
+mod news_simulator;
 mod rss;
 
 mod fault;
@@ -37,6 +38,7 @@ use binance::Binance;
 use coinbase::Coinbase;
 use exchange::{Exchange, ExchangeSettings};
 use news_api::{NewsApi, NewsApiSettings};
+use news_simulator::{NewsSimulator, NewsSimulatorSettings};
 use replay::{Replay, ReplaySettings};
 use rss::{Rss, RssSettings};
 use simulator::{Simulator, SimulatorSettings};
@@ -45,7 +47,8 @@ use yahoo::{Yahoo, YahooSettings};
 /// Symbols that one source may cover.
 pub(crate) const SYMBOLS_MAX: usize = 10_000;
 /// The types of sources, as they are written.
-pub(crate) const TYPES: &[&str] = &["simulator", "replay", "yahoo_finance", "news_api", "rss", "binance", "coinbase"];
+pub(crate) const TYPES: &[&str] =
+    &["simulator", "replay", "yahoo_finance", "news_api", "rss", "news_simulator", "binance", "coinbase"];
 
 /// Something that delivers values.
 pub(crate) trait Source: Send + Sync {
@@ -121,6 +124,7 @@ pub(crate) enum SourceSettings {
     Coinbase(ExchangeSettings),
     NewsApi(NewsApiSettings),
     Rss(RssSettings),
+    NewsSimulator(NewsSimulatorSettings),
 }
 
 /// Who changes a setting.
@@ -151,6 +155,7 @@ impl SourceSettings {
             "yahoo_finance" => YahooSettings::new().ok().map(Self::Yahoo),
             "news_api" => NewsApiSettings::new().ok().map(Self::NewsApi),
             "rss" => Some(Self::Rss(RssSettings::default())),
+            "news_simulator" => Some(Self::NewsSimulator(NewsSimulatorSettings::default())),
             "binance" => binance::settings().ok().map(Self::Binance),
             "coinbase" => coinbase::settings().ok().map(Self::Coinbase),
             _ => None,
@@ -167,17 +172,18 @@ impl SourceSettings {
             Self::Coinbase(_) => "coinbase",
             Self::NewsApi(_) => "news_api",
             Self::Rss(_) => "rss",
+            Self::NewsSimulator(_) => "news_simulator",
         }
     }
 
     /// Whether it delivers news, and no market data.
     pub(crate) fn is_news(&self) -> bool {
-        matches!(self, Self::NewsApi(_) | Self::Rss(_))
+        matches!(self, Self::NewsApi(_) | Self::Rss(_) | Self::NewsSimulator(_))
     }
 
     /// Whether it needs no network.
     pub(crate) fn is_local(&self) -> bool {
-        matches!(self, Self::Simulator(_) | Self::Replay(_))
+        matches!(self, Self::Simulator(_) | Self::Replay(_) | Self::NewsSimulator(_))
     }
 
     /// These settings with some of them changed.
@@ -197,6 +203,7 @@ impl SourceSettings {
                 Self::Yahoo(settings) => settings.set(key, value),
                 Self::NewsApi(settings) => settings.set(key, value),
                 Self::Rss(settings) => settings.set(key, value),
+                Self::NewsSimulator(settings) => settings.set(key, value),
                 Self::Binance(settings) | Self::Coinbase(settings) => settings.set(key, value),
             };
             outcome.map_err(|problem| FieldFault { field: field_of(key), problem })?;
@@ -208,7 +215,7 @@ impl SourceSettings {
     /// sees.
     fn location_keys(&self) -> &'static [&'static str] {
         match self {
-            Self::Simulator(_) | Self::Replay(_) => &[],
+            Self::Simulator(_) | Self::Replay(_) | Self::NewsSimulator(_) => &[],
             Self::Yahoo(_) => yahoo::LOCATION_KEYS,
             Self::NewsApi(_) => news_api::LOCATION_KEYS,
             Self::Rss(_) => rss::LOCATION_KEYS,
@@ -224,7 +231,12 @@ impl SourceSettings {
         match self {
             Self::Replay(settings) => settings.check_complete(),
             Self::Rss(settings) => settings.check_complete(),
-            Self::Simulator(_) | Self::Yahoo(_) | Self::NewsApi(_) | Self::Binance(_) | Self::Coinbase(_) => Ok(()),
+            Self::Simulator(_)
+            | Self::Yahoo(_)
+            | Self::NewsApi(_)
+            | Self::NewsSimulator(_)
+            | Self::Binance(_)
+            | Self::Coinbase(_) => Ok(()),
         }
     }
 
@@ -239,6 +251,7 @@ impl SourceSettings {
             Self::Yahoo(settings) => Arc::new(Yahoo::new(settings, Arc::clone(&around.guard))?),
             Self::NewsApi(settings) => Arc::new(NewsApi::new(settings, Arc::clone(&around.guard))?),
             Self::Rss(settings) => Arc::new(Rss::new(settings)?),
+            Self::NewsSimulator(settings) => Arc::new(NewsSimulator::new(settings)),
             Self::Binance(settings) => Arc::new(Exchange::new(Binance, settings, Arc::clone(&around.guard))?),
             Self::Coinbase(settings) => Arc::new(Exchange::new(Coinbase, settings, Arc::clone(&around.guard))?),
         })

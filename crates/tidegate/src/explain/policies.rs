@@ -658,7 +658,8 @@ fn compression(context: &Context<'_>, rows: &mut Rows) {
 }
 
 fn errors(context: &Context<'_>, rows: &mut Rows) {
-    let Some(route) = table::route(context.valid, context.compiled).filter(|_| context.call().is_some()) else {
+    let says = context.call().is_some() || context.compiled.action.realtime().is_some();
+    let Some(route) = table::route(context.valid, context.compiled).filter(|_| says) else {
         rows.add(json!({"format": "problem"}), Origin::built_in());
         return;
     };

@@ -15,7 +15,9 @@ pub(super) fn assign(rows: &[Row<'_>]) -> Vec<Vec<String>> {
     }
     // Names that are ids as they stand keep out of the way of those that get something behind them.
     let mut taken: HashSet<String> = HashSet::new();
-    let alone = |row: &Row<'_>| operations.get(&*row.compiled.name) == Some(&1);
+    // An endpoint of WebSockets is called by its path, which is no identifier.
+    let is_id = |name: &str| !name.starts_with('/');
+    let alone = |row: &Row<'_>| is_id(&row.compiled.name) && operations.get(&*row.compiled.name) == Some(&1);
     let mut plain: HashSet<usize> = HashSet::new();
     for (index, row) in rows.iter().enumerate() {
         if alone(row) && taken.insert(row.compiled.name.to_string()) {
@@ -33,6 +35,9 @@ pub(super) fn assign(rows: &[Row<'_>]) -> Vec<Vec<String>> {
 
 fn longer(row: &Row<'_>, method: &str) -> String {
     let name = &row.compiled.name;
+    if let Some(path) = name.strip_prefix('/') {
+        return format!("websocket-{}", path.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-"));
+    }
     match row.compiled.target.rsplit_once('/') {
         Some((_, rpc)) if row.is_annotated() => format!("{name}-{rpc}"),
         _ => format!("{name}-{}", method.to_ascii_lowercase()),

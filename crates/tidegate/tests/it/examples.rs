@@ -186,6 +186,21 @@ async fn news_have_an_envelope_of_their_own() {
 }
 
 #[tokio::test]
+async fn without_a_network_there_are_news_that_say_what_they_are() {
+    let engine = Engine::from_file(&examples().join("s0-market-data/offline.yaml")).await;
+    let gateway = Gateway::start(&example("s0-market-data", engine.address()));
+    let asked = post(&format!("{API}/news/fetch"), json!({"keywords": ["simulated"]}).to_string());
+    eventually("there are news", || async { gateway.send(&asked).await.json()["news_items"][0].is_object() }).await;
+    let body = gateway.send(&asked).await.json();
+    for item in body["news_items"].as_array().unwrap() {
+        assert!(item["title"].as_str().unwrap().starts_with("Simulated no. "), "{item}");
+        assert!(item["url"].as_str().unwrap().starts_with("https://news.invalid/"), "{item}");
+        assert_eq!((&item["author"], &item["source"]), (&json!("simulator"), &json!("simulator")), "{item}");
+    }
+    end(engine, gateway).await;
+}
+
+#[tokio::test]
 async fn sources_are_made_disconnected_and_removed() {
     let (engine, gateway) = market_data().await;
     let call = |what: &str, body: Value| post(&format!("{API}/data-sources/{what}"), body.to_string());
