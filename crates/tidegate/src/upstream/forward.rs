@@ -395,13 +395,13 @@ impl Cluster {
             }
         };
         match outcome {
-            Outcome::NoWire(NoWire::Down { error, dialled }) => {
+            Outcome::NoWire(NoWire::Down { error, dialled, known }) => {
                 let error = ForwardError::ConnectFailed { endpoint: name(), error };
                 if !dialled {
                     attempt.void();
                 }
                 attempt.came(Came::Nothing(error.reason()));
-                Err(Stop::Unsent { error, place, dialled })
+                Err(Stop::Unsent { error, place, dialled: dialled && !known })
             }
             Outcome::NoWire(NoWire::Shutdown) => {
                 attempt.void();

@@ -62,7 +62,9 @@ pub(super) async fn exchange(
     let mut stream = match opened {
         Ok(stream) => stream,
         Err(OpenError::Http1) => return Ok(None),
-        Err(OpenError::Down(error)) => return Err(Outcome::NoWire(NoWire::Down { error, dialled: true })),
+        Err(OpenError::Down(error)) => {
+            return Err(Outcome::NoWire(NoWire::Down { error, dialled: true, known: false }));
+        }
         Err(OpenError::Full) => return Err(Outcome::NoWire(NoWire::Full)),
         Err(OpenError::Shutdown) => return Err(Outcome::NoWire(NoWire::Shutdown)),
         Err(OpenError::Head(_)) => return Err(Outcome::Malformed(Fault("the request has no form in HTTP/2"))),

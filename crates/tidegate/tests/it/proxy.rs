@@ -517,6 +517,33 @@ async fn a_body_that_goes_on_after_an_early_answer_is_sent_once() {
     gateway.stop().await;
 }
 
+/// Who tries an endpoint again that was down finds the outage where it was, and tells it at once: it does not try a second
+/// time as the first who met it.
+#[tokio::test]
+async fn a_known_outage_is_told_without_a_retry() {
+    let down: Vec<_> = (0..3).map(|_| tidegate_testkit::peer::closed_port()).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    let more = format!(
+        "runtime: {{ workers: 1 }}\nobservability: {{ logs: {{ access: {{ output: \"{}\" }} }} }}\n",
+        log.display()
+    );
+    let gateway = Gateway::start(&(config(&down, ", outlier_detection: null") + &more));
+    let mut http1 = gateway.http1().await;
+    for _ in 0..100 {
+        assert_eq!(http1.send(&get("/")).await.status, 503);
+        // Some come after the time for which the endpoints are left alone.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    gateway.stop().await;
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let attempts: Vec<_> = lines.map(|line| line["attempts"].as_u64().unwrap()).collect();
+    assert_eq!(attempts.len(), 100, "{text}");
+    assert!(attempts[0] > 3, "the first one finds out: {attempts:?}");
+    assert!(attempts[1..].iter().all(|attempts| *attempts <= 3), "{attempts:?}");
+}
+
 #[tokio::test]
 async fn any_number_of_endpoints_may_be_out_of_reach() {
     let down: Vec<_> = (0..12).map(|_| tidegate_testkit::peer::closed_port()).collect();

@@ -75,10 +75,12 @@ enum Way {
 /// Why there is no connection. Nothing has been sent.
 #[derive(Debug)]
 pub(in crate::upstream) enum NoWire {
-    /// `dialled`: it was tried for this request, and not known from another one.
+    /// `dialled`: it was tried for this request. `known`: it was down before, so that nobody waits for it to be back but
+    /// who comes later.
     Down {
         error: Arc<DialError>,
         dialled: bool,
+        known: bool,
     },
     Shutdown,
     /// No stream became free in time.
@@ -154,17 +156,19 @@ impl Pool {
         state.down = None;
     }
 
-    fn failed(&self, error: DialError, record: &Record) -> Arc<DialError> {
+    /// The failure for the request that has tried, and whether it was known before.
+    fn failed(&self, error: DialError, record: &Record) -> (Arc<DialError>, bool) {
         let error = Arc::new(error);
         let mut state = self.state.lock();
         state.connecting = state.connecting.saturating_sub(1);
+        let known = state.down.is_some();
         let failures = state.down.as_ref().map_or(0, |down| down.failures);
         let pause = BACKOFF.0.saturating_mul(1 << failures.min(8)).min(BACKOFF.1).mul_f64(0.8 + 0.4 * fastrand::f64());
         let until = time::now() + pause;
         record.is_down_until(Some(until));
         state.down =
             Some(Down { error: Arc::clone(&error), failures: failures.saturating_add(1), until, tried: false });
-        error
+        (error, known)
     }
 
     /// Whoever was connecting has gone.
@@ -245,7 +249,7 @@ impl Drop for Lease {
 pub(super) async fn lease(endpoint: &Arc<Endpoint>, worker: WorkerId, fresh: bool) -> Result<Lease, NoWire> {
     match endpoint.h1(worker).way(fresh, endpoint.record(), endpoint.connect_timeout) {
         Way::Idle(wire) => Ok(Lease::new(endpoint, worker, wire, true)),
-        Way::Down(error) => Err(NoWire::Down { error, dialled: false }),
+        Way::Down(error) => Err(NoWire::Down { error, dialled: false, known: true }),
         Way::Shutdown => Err(NoWire::Shutdown),
         // Rare, and large: boxed, so that the future of every request stays small.
         Way::Connect => Box::pin(connect(endpoint, worker)).await,
@@ -270,8 +274,8 @@ async fn connect(endpoint: &Arc<Endpoint>, worker: WorkerId) -> Result<Lease, No
         }
         Err(error) => {
             tracing::debug!(endpoint = %endpoint.name(), %error, "connecting failed");
-            let error = endpoint.h1(worker).failed(error, endpoint.record());
-            Err(NoWire::Down { error, dialled: true })
+            let (error, known) = endpoint.h1(worker).failed(error, endpoint.record());
+            Err(NoWire::Down { error, dialled: true, known })
         }
     }
 }
