@@ -13,3 +13,4 @@ pub mod metadata;
 pub mod timeout;
 pub mod validate;
 pub mod websocket;
+pub mod whole;

@@ -16,9 +16,10 @@ use http::header::HeaderValue;
 use http_body::Body as _;
 use tidegate_transcode::{Code, RequestError, RequestParts, Upload};
 
-use super::{Asked, Transcode, body};
+use super::{Asked, Transcode};
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
+use crate::policy::whole::{Waiting, in_time};
 use crate::reject::Reject;
 use crate::telemetry::metrics::Direction;
 use crate::time::now;
@@ -69,7 +70,7 @@ impl Transcode {
         let mut first = Vec::new();
         let mut timer = asked.deadline.map(|at| self.cluster.wheel(worker).at(at));
         while first.is_empty() && !reader.ended {
-            body::in_time(&mut timer, reader.read_some(&mut first)).await??;
+            in_time(&mut timer, reader.read_some(&mut first)).await??;
         }
         drop(timer);
         let streams_back = self.plan.method().is_server_streaming();
@@ -136,7 +137,7 @@ impl Reader {
         let request = &mut self.request;
         // What comes while the backend is being asked already delays nothing.
         let early = self.exchange.facts.asked_at().is_none();
-        let waiting = early.then(|| body::Waiting::begin(&self.exchange));
+        let waiting = early.then(|| Waiting::begin(&self.exchange));
         let frame = poll_fn(|cx| Pin::new(&mut *request).poll_frame(cx)).await;
         drop(waiting);
         match frame {
