@@ -1,4 +1,4 @@
-# The verbs of this repository, the same here and in CI. `make run` and `make test` are all that a newcomer needs.
+# The verbs of this repository. `make run` and `make test` are all that a newcomer needs.
 
 CARGO ?= cargo
 # cargo-nextest when it is installed, plain `cargo test` otherwise: the same tests.

@@ -74,10 +74,10 @@ raw_struct! {
         validate: RawValidate,
     }
     later {
-        "cache" "invalidate" "compression"
+        "cache" "invalidate"
         "etag" "trailing_slash" "auto_mapping" "collision" "unexpected_body"
         "form_body" "enum_case" "enum_prefix" "query_maps" "query_plus" "field_mask" "status_from_metadata"
-        "array_error" "ndjson_envelope" "sse" "stream_buffer" "max_concurrent" "shared"
+        "array_error" "ndjson_envelope" "sse" "stream_buffer" "shared"
     }
 }
 

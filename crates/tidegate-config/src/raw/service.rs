@@ -52,7 +52,7 @@ raw_struct! {
         ..policy: RawPolicy,
     }
     later {
-        "max_pending" "host"
+        "host"
     }
 }
 

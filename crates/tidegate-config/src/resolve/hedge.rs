@@ -11,7 +11,7 @@ use crate::valid::{Action, Hedge, Methods};
 const MAX_HEDGES: u32 = 2;
 
 /// Methods whose requests may be sent twice.
-const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];
+const IDEMPOTENT: [&str; 5] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"];
 
 impl Resolver<'_> {
     /// The hedging of a route with this action. Outer `None`: a fault that was reported.

@@ -315,7 +315,11 @@ impl Body for Collecting {
         let whole = match &frame {
             None => true,
             Some(Ok(frame)) => has_all || frame.is_trailers() || this.body.is_end_stream(),
-            Some(Err(_)) => false,
+            Some(Err(_)) => {
+                // Whoever asks once more gets an end, which is not that of the whole.
+                this.copy = None;
+                false
+            }
         };
         if whole && let Some(copy) = this.copy.take() {
             copy.send();

@@ -244,8 +244,13 @@ impl Cluster {
         let seat = self.bulkhead.enter(outgoing.deadline).await?;
         let mut tries = Tries::new(retries, idempotent);
         let mut hedged = outgoing.hedge.filter(|_| idempotent).and_then(|hedge| Some((hedge, body.all()?)));
+        let mut members = self.members(outgoing.deadline).await;
         loop {
-            let wait = match self.try_once(exchange, outgoing, &mut body, &mut tries, &mut hedged).await {
+            if !self.members.is_current(&members) {
+                members = self.members(outgoing.deadline).await;
+                tries.forget_places();
+            }
+            let wait = match self.try_once(exchange, outgoing, &members, &mut body, &mut tries, &mut hedged).await {
                 Ok((begun, mut attempt)) => {
                     let (status, headers) = begun.head();
                     let status = status.as_u16();
@@ -279,7 +284,17 @@ impl Cluster {
                     // Another endpoint, at once.
                     tries.unreachable(place, error);
                     tries.dialled |= dialled;
-                    Duration::ZERO
+                    let wait = if std::mem::take(&mut tries.reached) {
+                        tries.again(Failed::Connect, None, &mut body)
+                    } else {
+                        Some(Duration::ZERO)
+                    };
+                    let Some(wait) = wait else {
+                        self.counted(&tries.retries, false);
+                        exchange.facts.answered(exchange.elapsed());
+                        return Err(tries.last.take().unwrap_or(ForwardError::NoEndpoint));
+                    };
+                    wait
                 }
                 Err(Stop::Lost { error, seen, mut attempt }) => {
                     let resends = tries.resend(seen, &mut body);
@@ -315,14 +330,15 @@ impl Cluster {
         &self,
         exchange: &Arc<Exchange>,
         outgoing: &Outgoing<'_>,
+        members: &Members,
         body: &mut Replay,
         tries: &mut Tries<'_>,
         hedged: &mut Option<(&Hedge, Bytes)>,
     ) -> Result<(Answered, Attempt), Stop> {
         if let Some((hedge, whole)) = hedged.take() {
             // Boxed, so that the future of every request stays small.
-            let raced = Box::pin(self.raced(exchange, outgoing, (hedge, whole.clone()), tries)).await;
-            if matches!(raced, Err(Stop::Unsent { .. })) {
+            let raced = Box::pin(self.raced(exchange, outgoing, members, (hedge, whole.clone()), tries)).await;
+            if matches!(raced, Err(Stop::Unsent { .. })) && !tries.reached {
                 // Nothing was sent: another endpoint takes the place of the first one, with all that follows.
                 *hedged = Some((hedge, whole));
             }
@@ -330,8 +346,7 @@ impl Cluster {
             *body = sent;
             return Ok((answered, attempt));
         }
-        let members = self.members(outgoing.deadline).await;
-        let chosen = choose_again(&members, outgoing.ring_key, tries, now()).ok_or(Stop::Nobody)?;
+        let chosen = choose_again(members, outgoing.ring_key, tries, now()).ok_or(Stop::Nobody)?;
         self.attempt(exchange, outgoing, body, chosen, tries.resent > 0).await
     }
 

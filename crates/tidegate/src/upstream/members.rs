@@ -37,6 +37,14 @@ impl<T> Swap<T> {
         }
     }
 
+    /// Whether `current` has not been replaced since.
+    pub(super) fn is_current(&self, current: &Current<'_, T>) -> bool {
+        match (self, current) {
+            (Self::Changing(now), Current::Changing(then)) => Arc::ptr_eq(&now.load(), then),
+            _ => true,
+        }
+    }
+
     /// Puts another value in its place, if it is of the kind that changes.
     pub(super) fn replace(&self, value: T) {
         if let Self::Changing(current) = self {

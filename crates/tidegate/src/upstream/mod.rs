@@ -274,8 +274,13 @@ impl Cluster {
             let mut tried = Tried::default();
             let mut unsent = 0;
             let mut failure = CallError::NoEndpoint;
-            let members = self.members(deadline.at()).await;
+            let mut members = self.members(deadline.at()).await;
             loop {
+                if !self.members.is_current(&members) {
+                    // Places are others now.
+                    members = self.members(deadline.at()).await;
+                    tried = Tried::default();
+                }
                 let has = apart.as_ref().map_or_else(|| Cow::Borrowed(&tried), |apart| Cow::Owned(apart.places()));
                 let Some((place, endpoint)) = members.choose_apart(ring_key, &has, begun) else {
                     return Err(failure);

@@ -16,9 +16,12 @@ use tokio::time::sleep;
 
 use super::Cluster;
 use super::endpoint::known_addresses;
-use super::names::MAX_ADDRESSES;
 use crate::tasks;
 use crate::time::now;
+
+/// Addresses of one answer that are looked at. More than an endpoint list takes, so that which ones it takes does not change
+/// with the order of the answer.
+const LOOKED_AT: usize = 4_096;
 
 /// Between two look-ups of a name that has an address, whatever the time to live of its answer: shortest and longest.
 const REFRESH: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
@@ -110,13 +113,13 @@ impl Resolver {
         let found = match &self.names {
             None => {
                 let found = tokio::net::lookup_host((host, 0)).await.map_err(|error| failed(&error)).ok()?;
-                let ips = found.map(|address| address.ip()).take(MAX_ADDRESSES).collect();
+                let ips = found.map(|address| address.ip()).take(LOOKED_AT).collect();
                 Found { ips, valid_for: REFRESH_UNTOLD }
             }
             Some(names) => {
                 let found = names.lookup_ip(host).await.map_err(|error| failed(&error)).ok()?;
                 let valid_for = found.valid_until().saturating_duration_since(now());
-                Found { ips: found.iter().take(MAX_ADDRESSES).collect(), valid_for }
+                Found { ips: found.iter().take(LOOKED_AT).collect(), valid_for }
             }
         };
         Some(found).filter(|found| !found.ips.is_empty())

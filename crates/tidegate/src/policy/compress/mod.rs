@@ -30,7 +30,7 @@ const MIN_SIZE: u64 = 1024;
 const SLICE: usize = 32 * 1024;
 
 /// Digests of the bytes that are sent (RFC 9530, RFC 1864, RFC 3230). Whoever made one can compress by itself.
-const DIGESTS: [HeaderName; 4] = [
+pub(super) const DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("content-md5"),
     HeaderName::from_static("digest"),

@@ -34,7 +34,7 @@ impl Decoded {
     pub(super) fn new(body: RequestBody, coding: Coding, max_body: Option<u64>) -> Self {
         Self {
             body,
-            decoder: Decoder::new(coding).ok(),
+            decoder: Decoder::new(coding, max_body.is_some()).ok(),
             input: Bytes::new(),
             more: false,
             left: max_body.map(|max| (max, max)),

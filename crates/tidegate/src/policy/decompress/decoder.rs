@@ -6,6 +6,9 @@ use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, InBuffer, Operation 
 /// Largest window of Zstandard that a client may use: 8 MiB, as RFC 9659 has it. Only what is written into it is memory.
 const ZSTD_WINDOW_BITS: u32 = 23;
 
+/// The same for a body without a bound, whose sender could keep the whole window for as long as it likes: 1 MiB.
+const ZSTD_ENDLESS_WINDOW_BITS: u32 = 20;
+
 /// The window of deflate: 32 KiB, all that the format has.
 const WINDOW_BITS: u8 = 15;
 
@@ -49,15 +52,18 @@ pub(super) enum Decoder {
 }
 
 impl Decoder {
+    /// `is_bounded`: the body has a largest size.
+    ///
     /// # Errors
     /// No memory for the state.
-    pub(super) fn new(coding: Coding) -> Result<Self, Broken> {
+    pub(super) fn new(coding: Coding, is_bounded: bool) -> Result<Self, Broken> {
         Ok(match coding {
             Coding::Gzip => Self::Gzip { inflate: Decompress::new_gzip(WINDOW_BITS), members: 1, ended: false },
             Coding::Deflate => Self::Deflate { inflate: Decompress::new(true), begun: false, ended: false },
             Coding::Zstd => {
                 let mut decoder = ZstdDecoder::new().map_err(|_| Broken)?;
-                decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_BITS)).map_err(|_| Broken)?;
+                let bits = if is_bounded { ZSTD_WINDOW_BITS } else { ZSTD_ENDLESS_WINDOW_BITS };
+                decoder.set_parameter(DParameter::WindowLogMax(bits)).map_err(|_| Broken)?;
                 Self::Zstd { decoder: Box::new(decoder), ended: false }
             }
         })

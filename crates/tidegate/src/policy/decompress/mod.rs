@@ -13,6 +13,7 @@ use http_body::Body as _;
 
 use self::body::Decoded;
 use self::decoder::Coding;
+use super::compress::DIGESTS;
 use crate::body::RequestBody;
 use crate::reject::{Reason, Reject};
 
@@ -64,6 +65,10 @@ fn take_coding(headers: &mut HeaderMap) -> Result<Option<Coding>, Reject> {
     headers.remove(CONTENT_ENCODING);
     if coding.is_some() {
         headers.remove(CONTENT_LENGTH);
+        // They are of the bytes as they came.
+        for digest in DIGESTS {
+            headers.remove(digest);
+        }
     }
     Ok(coding)
 }

@@ -177,7 +177,7 @@ families! {
     PANICS: Counter, "tidegate_panics_total" []
         "Requests and tasks that ended in a panic";
     SERIES_REFUSED: Counter, "tidegate_metrics_series_refused_total" []
-        "Series that were refused because metrics.max_series or the bound of one route was reached";
+        "Series that were refused because observability.metrics.max_series or the bound of one route was reached";
     LOOP_LAG: Histogram(LAGS), "tidegate_loop_lag_seconds" ["worker"]
         "How much later than asked for the loop of a worker woke up";
     OVERLOAD_REFUSALS: Counter, "tidegate_overload_refusals_total" ["cause"]

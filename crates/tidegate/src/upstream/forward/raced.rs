@@ -11,6 +11,7 @@ use crate::upstream::Cluster;
 use crate::upstream::attempt::{Attempt, Caller};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::hedge::{self, Apart, Attempting, Hedge, Raced};
+use crate::upstream::members::Members;
 
 /// What an attempt came to, with its own copy of the body.
 type Tried = Result<(Answered, Attempt, Replay), Stop>;
@@ -21,10 +22,10 @@ impl Cluster {
         &self,
         exchange: &Arc<Exchange>,
         outgoing: &Outgoing<'_>,
+        members: &Members,
         (hedge, whole): (&Hedge, Bytes),
         tries: &mut Tries<'_>,
     ) -> Tried {
-        let members = self.members(outgoing.deadline).await;
         let apart = Apart::default();
         let fresh = tries.resent > 0;
         let attempt = |chosen: (usize, &Arc<Endpoint>)| -> Attempting<'_, Tried> {
@@ -35,7 +36,7 @@ impl Cluster {
                 asked.map(|(answered, attempt)| (answered, attempt, body))
             })
         };
-        let first = attempt(choose_again(&members, outgoing.ring_key, tries, now()).ok_or(Stop::Nobody)?);
+        let first = attempt(choose_again(members, outgoing.ring_key, tries, now()).ok_or(Stop::Nobody)?);
         let next = || {
             let chosen = members.choose_apart(outgoing.ring_key, &apart.places(), now())?;
             let seat = self.bulkhead.try_enter()?;
@@ -53,10 +54,15 @@ impl Cluster {
             Err(_) => false,
         };
         let mut lost = Vec::new();
-        let spent = |tried: Tried| lost.extend(spend(tried));
+        let mut reached = false;
+        let spent = |tried: Tried| {
+            reached |= matches!(tried, Ok(_) | Err(Stop::Lost { .. }));
+            lost.extend(spend(tried));
+        };
         let from = Caller::Exchange(exchange).begun();
         let track = (hedge, self.wheels.get(exchange.worker()));
         let Raced { outcome, later, hedged } = hedge::race(track, first, next, settles, spent).await;
+        tries.reached = reached;
         for place in lost {
             tries.tried.push(place);
         }

@@ -18,6 +18,8 @@ pub(super) struct Tries<'a> {
     pub(super) unsent: usize,
     /// This request has tried to connect in this round, and has not only heard that others had failed.
     pub(super) dialled: bool,
+    /// Of attempts beside one another one was sent, and failed: what follows is a retry, whatever the others came to.
+    pub(super) reached: bool,
     pub(super) resent: u32,
     pub(super) idempotent: bool,
     /// What the last one came to.
@@ -27,7 +29,17 @@ pub(super) struct Tries<'a> {
 impl<'a> Tries<'a> {
     pub(super) fn new(retries: Retries<'a>, idempotent: bool) -> Self {
         let (tried, unreachable) = (Tried::default(), Tried::default());
-        Self { retries, tried, unreachable, unsent: 0, dialled: false, resent: 0, idempotent, last: None }
+        Self {
+            retries,
+            tried,
+            unreachable,
+            unsent: 0,
+            dialled: false,
+            reached: false,
+            resent: 0,
+            idempotent,
+            last: None,
+        }
     }
 
     pub(super) fn failed(&mut self, place: usize, error: ForwardError) {
@@ -39,6 +51,12 @@ impl<'a> Tries<'a> {
         self.unreachable.push(place);
         self.unsent += 1;
         self.failed(place, error);
+    }
+
+    /// The endpoints are others now, so their places mean others.
+    pub(super) fn forget_places(&mut self) {
+        self.tried = Tried::default();
+        self.unreachable = Tried::default();
     }
 
     /// All that this request could reach were tried; after this wait they may be there again. What was known to be down
