@@ -250,7 +250,7 @@ impl Cluster {
                 members = self.members(outgoing.deadline).await;
                 tries.forget_places();
             }
-            let wait = match self.try_once(exchange, outgoing, &members, &mut body, &mut tries, &mut hedged).await {
+            let next = match self.try_once(exchange, outgoing, &members, &mut body, &mut tries, &mut hedged).await {
                 Ok((begun, mut attempt)) => {
                     let (status, headers) = begun.head();
                     let status = status.as_u16();
@@ -264,7 +264,7 @@ impl Cluster {
                     };
                     tries.failed(attempt.place(), ForwardError::Status { status });
                     discard(begun, attempt);
-                    wait
+                    Ok(wait)
                 }
                 Err(Stop::Over(error)) => {
                     self.counted(&tries.retries, false);
@@ -272,51 +272,14 @@ impl Cluster {
                     let refused = matches!(error, ForwardError::BreakerOpen { .. });
                     return Err(tries.last.take().filter(|_| refused).unwrap_or(error));
                 }
-                Err(Stop::Nobody) => {
-                    let Some(wait) = tries.another_round(&mut body) else {
-                        self.counted(&tries.retries, false);
-                        exchange.facts.answered(exchange.elapsed());
-                        return Err(tries.last.take().unwrap_or(ForwardError::NoEndpoint));
-                    };
-                    wait
-                }
-                Err(Stop::Unsent { error, place, dialled }) => {
-                    // Another endpoint, at once.
-                    tries.unreachable(place, error);
-                    tries.dialled |= dialled;
-                    let wait = if std::mem::take(&mut tries.reached) {
-                        tries.again(Failed::Connect, None, &mut body)
-                    } else {
-                        Some(Duration::ZERO)
-                    };
-                    let Some(wait) = wait else {
-                        self.counted(&tries.retries, false);
-                        exchange.facts.answered(exchange.elapsed());
-                        return Err(tries.last.take().unwrap_or(ForwardError::NoEndpoint));
-                    };
-                    wait
-                }
-                Err(Stop::Lost { error, seen, mut attempt }) => {
-                    let resends = tries.resend(seen, &mut body);
-                    if resends {
-                        // A connection that was closed while it waited says nothing about the backend.
-                        attempt.void();
-                    }
-                    attempt.came(Came::Nothing(error.reason()));
-                    let wait = if resends {
-                        Some(Duration::ZERO)
-                    } else {
-                        Failed::of(error.reason()).and_then(|failed| tries.again(failed, None, &mut body))
-                    };
-                    let Some(wait) = wait else {
-                        self.counted(&tries.retries, false);
-                        exchange.facts.answered(exchange.elapsed());
-                        return Err(error);
-                    };
-                    tries.failed(attempt.place(), error);
-                    wait
-                }
+                Err(Stop::Nobody) => tries.nobody(&mut body),
+                Err(Stop::Unsent { error, place, dialled }) => tries.unsent(place, error, dialled, &mut body),
+                Err(Stop::Lost { error, seen, attempt }) => tries.lost(error, seen, attempt, &mut body),
             };
+            let wait = next.inspect_err(|_| {
+                self.counted(&tries.retries, false);
+                exchange.facts.answered(exchange.elapsed());
+            })?;
             let reason = tries.last.as_ref().map_or(Reason::NoHealthyEndpoint, ForwardError::reason);
             Caller::Exchange(exchange).failed(reason, now());
             if !wait.is_zero() {

@@ -277,9 +277,7 @@ impl Cluster {
             let mut members = self.members(deadline.at()).await;
             loop {
                 if !self.members.is_current(&members) {
-                    // Places are others now.
-                    members = self.members(deadline.at()).await;
-                    tried = Tried::default();
+                    (members, tried) = (self.members(deadline.at()).await, Tried::default());
                 }
                 let has = apart.as_ref().map_or_else(|| Cow::Borrowed(&tried), |apart| Cow::Owned(apart.places()));
                 let Some((place, endpoint)) = members.choose_apart(ring_key, &has, begun) else {
@@ -309,10 +307,9 @@ impl Cluster {
                         }
                         let sent = if first.is_empty() { Ok(()) } else { stream.send(first, end) };
                         let mut call = Call::new(stream, Arc::clone(wheel), deadline, self.max_message, attempt);
-                        return match sent.map_err(|error| call.lost(error)) {
-                            Ok(()) => Ok(call),
-                            Err(error) => Err(call.fail(error)),
-                        };
+                        let Err(error) = sent else { return Ok(call) };
+                        let error = call.lost(error);
+                        return Err(call.fail(error));
                     }
                     Err(OpenError::Head(error)) => return Err(attempt.failed(CallError::Head(error.to_string()))),
                     Err(OpenError::Full) => attempt.failed(CallError::Overloaded),

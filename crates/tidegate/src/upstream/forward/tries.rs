@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use tidegate_resilience::Tried;
 
-use super::{ForwardError, MAX_RESENT, Replay, Seen};
+use super::{Attempt, Came, ForwardError, MAX_RESENT, Replay, Seen};
 use crate::upstream::retry::{Failed, Retries};
 
 /// What became of the attempts so far.
@@ -47,10 +47,66 @@ impl<'a> Tries<'a> {
         self.last = Some(error);
     }
 
-    pub(super) fn unreachable(&mut self, place: usize, error: ForwardError) {
+    /// An endpoint could not be connected to: the wait before the next one, which is none.
+    ///
+    /// # Errors
+    /// No other attempt may follow.
+    pub(super) fn unsent(
+        &mut self,
+        place: usize,
+        error: ForwardError,
+        dialled: bool,
+        body: &mut Replay,
+    ) -> Result<Duration, ForwardError> {
         self.unreachable.push(place);
         self.unsent += 1;
         self.failed(place, error);
+        self.dialled |= dialled;
+        if !std::mem::take(&mut self.reached) {
+            return Ok(Duration::ZERO);
+        }
+        let wait = self.again(Failed::Connect, None, body);
+        wait.ok_or_else(|| self.last_error())
+    }
+
+    /// There is nobody else to ask: the wait before all are asked once more.
+    ///
+    /// # Errors
+    /// No other attempt may follow.
+    pub(super) fn nobody(&mut self, body: &mut Replay) -> Result<Duration, ForwardError> {
+        let wait = self.another_round(body);
+        wait.ok_or_else(|| self.last_error())
+    }
+
+    /// The request was sent, and lost: the wait before it is sent again.
+    ///
+    /// # Errors
+    /// `error`, if it is not.
+    pub(super) fn lost(
+        &mut self,
+        error: ForwardError,
+        seen: Seen,
+        mut attempt: Attempt,
+        body: &mut Replay,
+    ) -> Result<Duration, ForwardError> {
+        let resends = self.resend(seen, body);
+        if resends {
+            // A connection that was closed while it waited says nothing about the backend.
+            attempt.void();
+        }
+        attempt.came(Came::Nothing(error.reason()));
+        let wait = if resends {
+            Some(Duration::ZERO)
+        } else {
+            Failed::of(error.reason()).and_then(|failed| self.again(failed, None, body))
+        };
+        let Some(wait) = wait else { return Err(error) };
+        self.failed(attempt.place(), error);
+        Ok(wait)
+    }
+
+    fn last_error(&mut self) -> ForwardError {
+        self.last.take().unwrap_or(ForwardError::NoEndpoint)
     }
 
     /// The endpoints are others now, so their places mean others.
@@ -61,7 +117,7 @@ impl<'a> Tries<'a> {
 
     /// All that this request could reach were tried; after this wait they may be there again. What was known to be down
     /// before it came is left to those who try, so that an outage is told at once.
-    pub(super) fn another_round(&mut self, body: &mut Replay) -> Option<Duration> {
+    fn another_round(&mut self, body: &mut Replay) -> Option<Duration> {
         if !self.dialled {
             return None;
         }
@@ -84,7 +140,7 @@ impl<'a> Tries<'a> {
     }
 
     /// Whether a request is sent once more because its connection was closed before the backend saw it.
-    pub(super) fn resend(&mut self, seen: Seen, body: &mut Replay) -> bool {
+    fn resend(&mut self, seen: Seen, body: &mut Replay) -> bool {
         let may = match seen {
             Seen::Perhaps => false,
             Seen::Hardly => self.idempotent,
