@@ -317,7 +317,9 @@ impl Body for Collecting {
             Some(Ok(frame)) => has_all || frame.is_trailers() || this.body.is_end_stream(),
             Some(Err(_)) => {
                 // Whoever asks once more gets an end, which is not that of the whole.
-                this.copy = None;
+                if let Some(copy) = this.copy.take() {
+                    copy.came_to(Mirrored::Unfinished);
+                }
                 false
             }
         };

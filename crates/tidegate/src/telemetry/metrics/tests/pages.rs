@@ -103,7 +103,7 @@ fn reference() -> String {
          closed lists, never from a request: `method` is a standard method, one that a route names, or `OTHER`; `code` is \
          the status; `reason` is the word of a refusal. A histogram has the series `_bucket`, `_sum` and `_count`.\n\n\
          Series of routes, services and listeners appear with their first event and go five minutes after the route, service \
-         or listener has left the configuration. `metrics.max_series` bounds how many there may be: beyond it new ones \
+         or listener has left the configuration. `observability.metrics.max_series` bounds how many there may be: beyond it new ones \
          are refused and counted, existing ones go on. What the configuration alone decides (states of services and \
          endpoints, certificates, the process) does not count against it.\n\n\
          | name | type | labels | meaning |\n|---|---|---|---|\n",
