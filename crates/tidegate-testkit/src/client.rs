@@ -2,6 +2,7 @@
 
 mod http1;
 mod http2;
+pub mod raw_h2;
 
 use http::HeaderMap;
 

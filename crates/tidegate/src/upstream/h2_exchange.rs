@@ -25,7 +25,7 @@ use crate::body::BodyError;
 use crate::exchange::Exchange;
 use crate::ids::WorkerId;
 use crate::reject::Reason;
-use crate::time::{Deadline, now};
+use crate::time::Deadline;
 
 /// What an answer begins with: its head, and the stream that the rest comes on.
 pub(super) struct Begun {
@@ -258,21 +258,11 @@ impl Download {
     fn break_off(&mut self, reason: Reason, cause: &str) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.ended = true;
         self.upload = None;
-        self.watch.attempt.came(Came::Nothing(reason));
-        self.watch.exchange.facts.failed(reason);
-        let request_id = self.watch.exchange.request_id.as_str();
-        tracing::debug!(request_id, reason = reason.word(), cause, "an answer was broken off");
-        Poll::Ready(Some(Err(BodyError::BrokenOff)))
-    }
-
-    fn is_silent_too_long(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(idle) = self.watch.idle_timeout else { return false };
-        let silence = self.silence.get_or_insert_with(|| self.watch.wheel.at(now() + idle));
-        Pin::new(silence).poll(cx).is_ready()
+        Poll::Ready(Some(Err(self.watch.broken_off(reason, cause))))
     }
 
     fn poll_silent(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.is_silent_too_long(cx) {
+        if self.watch.is_silent_too_long(&mut self.silence, cx) {
             return self.break_off(Reason::UpstreamTimeout, "the backend is silent");
         }
         Poll::Pending

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tidegate_testkit::client::raw_h2::{PREFACE, frame, get_order};
 use tidegate_testkit::{Gateway, Peer, Script, eventually, get, shop};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,22 +17,10 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const ACK: u8 = 1;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut bytes = vec![length[1], length[2], length[3], kind, flags];
-    bytes.extend_from_slice(&stream.to_be_bytes());
-    bytes.extend_from_slice(payload);
-    bytes
-}
-
 /// A client that has sent `GET /v1/orders/7` on each of [`STREAMS`] streams.
 async fn offender(address: SocketAddr) -> TcpStream {
-    let mut block = vec![0x82, 0x86];
-    for (name, value) in [(0x04, "/v1/orders/7"), (0x01, "a.test")] {
-        block.extend_from_slice(&[name, u8::try_from(value.len()).unwrap()]);
-        block.extend_from_slice(value.as_bytes());
-    }
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let block = get_order("a.test");
+    let mut bytes = PREFACE.to_vec();
     bytes.extend(frame(SETTINGS, 0, 0, b""));
     for number in 0..STREAMS {
         // The head, which is the end of the request.

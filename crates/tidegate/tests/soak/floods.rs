@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tidegate_testkit::client::raw_h2::{PREFACE, frame, get_order};
 use tidegate_testkit::{Peer, Program, Script, shop};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -24,7 +25,7 @@ const GROWTH_KIB: u64 = 10_000;
 /// A client that takes no answers has 30 s for it.
 const CLOSED_WITHIN: Duration = Duration::from_secs(45);
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const AUTHORITY: &str = "soak.test";
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
@@ -36,27 +37,9 @@ const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut bytes = vec![length[1], length[2], length[3], kind, flags];
-    bytes.extend_from_slice(&stream.to_be_bytes());
-    bytes.extend_from_slice(payload);
-    bytes
-}
-
-/// `GET /v1/orders/7` of `http://soak.test`, nothing of it in the table of the connection.
-fn get_order() -> Vec<u8> {
-    let mut block = vec![0x82, 0x86];
-    for (name, value) in [(0x04, "/v1/orders/7"), (0x01, "soak.test")] {
-        block.extend_from_slice(&[name, u8::try_from(value.len()).unwrap()]);
-        block.extend_from_slice(value.as_bytes());
-    }
-    block
-}
-
 /// A field of 3,900 bytes into the table, and then 4,000 times that.
 fn bomb() -> Vec<u8> {
-    let mut block = get_order();
+    let mut block = get_order(AUTHORITY);
     // The length 3,900 in HPACK's integers: 127, and then the rest in groups of seven bits.
     block.extend_from_slice(&[0x40, 1, b'x', 0x7f, 0xbd, 0x1d]);
     block.extend_from_slice(&[b'x'; 3_900]);
@@ -84,7 +67,7 @@ const FLOODS: &[Flood] = &[
         name: "rapid reset",
         first: NOTHING,
         then: |number| {
-            let mut bytes = frame(HEADERS, END_HEADERS | END_STREAM, odd(number), &get_order());
+            let mut bytes = frame(HEADERS, END_HEADERS | END_STREAM, odd(number), &get_order(AUTHORITY));
             bytes.extend(frame(RST_STREAM, 0, odd(number), &8_u32.to_be_bytes()));
             bytes
         },
@@ -95,7 +78,7 @@ const FLOODS: &[Flood] = &[
         name: "made you reset",
         first: NOTHING,
         then: |number| {
-            let mut bytes = frame(HEADERS, END_HEADERS | END_STREAM, odd(number), &get_order());
+            let mut bytes = frame(HEADERS, END_HEADERS | END_STREAM, odd(number), &get_order(AUTHORITY));
             bytes.extend(frame(WINDOW_UPDATE, 0, odd(number), &[0; 4]));
             bytes
         },
@@ -105,13 +88,13 @@ const FLOODS: &[Flood] = &[
     Flood {
         name: "streams above the limit",
         first: NOTHING,
-        then: |number| frame(HEADERS, END_HEADERS, odd(number), &get_order()),
+        then: |number| frame(HEADERS, END_HEADERS, odd(number), &get_order(AUTHORITY)),
         frames_each: 1,
         reads: true,
     },
     Flood {
         name: "continuation",
-        first: || frame(HEADERS, 0, 1, &get_order()),
+        first: || frame(HEADERS, 0, 1, &get_order(AUTHORITY)),
         then: |_| frame(CONTINUATION, 0, 1, b"\x00\x01y\x01z"),
         frames_each: 1,
         reads: true,
@@ -125,7 +108,7 @@ const FLOODS: &[Flood] = &[
     },
     Flood {
         name: "empty data",
-        first: || frame(HEADERS, END_HEADERS, 1, &get_order()),
+        first: || frame(HEADERS, END_HEADERS, 1, &get_order(AUTHORITY)),
         then: |_| frame(DATA, 0, 1, b""),
         frames_each: 1,
         reads: true,
@@ -149,7 +132,7 @@ const FLOODS: &[Flood] = &[
     Flood {
         name: "never reading",
         first: NOTHING,
-        then: |number| frame(HEADERS, END_HEADERS | END_STREAM, odd(number), &get_order()),
+        then: |number| frame(HEADERS, END_HEADERS | END_STREAM, odd(number), &get_order(AUTHORITY)),
         frames_each: 1,
         reads: false,
     },

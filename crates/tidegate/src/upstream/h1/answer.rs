@@ -73,6 +73,24 @@ pub(in crate::upstream) struct Watch {
     pub(in crate::upstream) idle_timeout: Option<Duration>,
 }
 
+impl Watch {
+    /// What was sent so far is not the whole: tells everybody, and gives what makes the client see it.
+    pub(in crate::upstream) fn broken_off(&mut self, reason: Reason, cause: &str) -> BodyError {
+        self.attempt.came(Came::Nothing(reason));
+        self.exchange.facts.failed(reason);
+        let request_id = self.exchange.request_id.as_str();
+        tracing::debug!(request_id, reason = reason.word(), cause, "an answer was broken off");
+        BodyError::BrokenOff
+    }
+
+    /// Whether the backend has been silent for too long. `silence` is armed while it is.
+    pub(in crate::upstream) fn is_silent_too_long(&self, silence: &mut Option<Deadline>, cx: &mut Context<'_>) -> bool {
+        let Some(idle) = self.idle_timeout else { return false };
+        let silence = silence.get_or_insert_with(|| self.wheel.at(now() + idle));
+        Pin::new(silence).poll(cx).is_ready()
+    }
+}
+
 /// See the module. Reads from the backend only when the client takes more.
 pub(in crate::upstream) struct Download {
     answer: Answer,
@@ -101,11 +119,7 @@ impl Download {
     fn break_off(&mut self, reason: Reason, cause: &str) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.ended = true;
         self.answer.keep = false;
-        self.watch.attempt.came(Came::Nothing(reason));
-        self.watch.exchange.facts.failed(reason);
-        let request_id = self.watch.exchange.request_id.as_str();
-        tracing::debug!(request_id, reason = reason.word(), cause, "an answer was broken off");
-        Poll::Ready(Some(Err(BodyError::BrokenOff)))
+        Poll::Ready(Some(Err(self.watch.broken_off(reason, cause))))
     }
 
     /// Goes on with the request, which the backend has answered already. Whether its body is at fault.
@@ -121,12 +135,6 @@ impl Download {
                 matches!(sent, Err(Stopped::Body(_)))
             }
         }
-    }
-
-    fn is_silent_too_long(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(idle) = self.watch.idle_timeout else { return false };
-        let silence = self.silence.get_or_insert_with(|| self.watch.wheel.at(now() + idle));
-        Pin::new(silence).poll(cx).is_ready()
     }
 }
 
@@ -167,7 +175,7 @@ impl Body for Download {
                 Poll::Ready(Ok(0)) => return this.break_off(Reason::UpstreamReset, "the backend closed early"),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return this.break_off(Reason::UpstreamReset, &error.to_string()),
-                Poll::Pending if this.is_silent_too_long(cx) => {
+                Poll::Pending if this.watch.is_silent_too_long(&mut this.silence, cx) => {
                     return this.break_off(Reason::UpstreamTimeout, "the backend is silent");
                 }
                 Poll::Pending => return Poll::Pending,
