@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use tempfile::TempDir;
 use tidegate_testkit::web::ok;
-use tidegate_testkit::{Dns, Gateway, Part, Peer, Script, UnixDoor, Web, eventually, get, post, shop};
+use tidegate_testkit::{Dns, Gateway, Part, Peer, Script, UnixDoor, Web, eventually, get, post, shop, soon};
+use tokio::net::TcpListener;
 
 const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
@@ -241,6 +242,27 @@ async fn calls_spread_over_the_addresses_of_a_name() {
     }
     assert_eq!((one.calls(), two.calls()), (2, 2));
     assert_eq!(one.call().await.path, two.call().await.path);
+    gateway.stop().await;
+}
+
+/// The first address takes connections and says nothing, so the call waits until it has gone.
+#[tokio::test]
+async fn a_call_that_waits_for_an_address_follows_a_name_that_moves() {
+    let peer = Peer::start_at((TWO, 0).into()).await;
+    peer.on("GetOrder", Script::ok(shop::order()));
+    let silent = TcpListener::bind((ONE, peer.address().port())).await.unwrap();
+    let dns = Dns::start().await;
+    dns.set("shop.test", &[ONE], 0);
+    let yaml = shop::config(peer.address(), "defaults: { retry: null }").replace(
+        &format!("address: \"{}\"", peer.address()),
+        &format!("endpoints: [\"dns://{}/shop.test.:{}\"], connect_timeout: 14s", dns.address(), peer.address().port()),
+    );
+    let gateway = Gateway::start(&yaml);
+    let mut http2 = gateway.http2().await;
+    let mut waiting = http2.start(&get("/v1/orders/7"), true).await;
+    let _connection = soon(silent.accept()).await.unwrap();
+    dns.set("shop.test", &[TWO], 0);
+    assert_eq!(waiting.answer().await.text(), shop::ORDER_JSON);
     gateway.stop().await;
 }
 

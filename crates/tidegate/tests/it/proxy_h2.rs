@@ -1,7 +1,7 @@
 //! Requests passed on to HTTP backends over HTTP/2, in clear text and by ALPN.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tidegate_testkit::client::End;
 use tidegate_testkit::web::ok;
-use tidegate_testkit::{Gateway, Request, UnixDoor, Web, eventually, get, post, soon, tls};
+use tidegate_testkit::{Dns, Gateway, Request, UnixDoor, Web, eventually, get, post, soon, tls};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -171,6 +171,31 @@ fn config(address: SocketAddr, policy: &str) -> String {
 routes: [{{ name: all, path: \"/{{rest=**}}\", service: web }}]
 "
     )
+}
+
+/// The first address takes connections and says nothing, so the request waits until it has gone.
+#[tokio::test]
+async fn a_request_that_waits_for_an_address_follows_a_name_that_moves() {
+    let backend = Backend::start(100).await;
+    let (SocketAddr::V4(there), gone) = (backend.address, Ipv4Addr::new(127, 0, 0, 2)) else {
+        panic!("an IPv4 address")
+    };
+    let silent = TcpListener::bind((gone, there.port())).await.unwrap();
+    let dns = Dns::start().await;
+    dns.set("web.test", &[gone], 0);
+    let gateway = Gateway::start(&format!(
+        "services:\n  web: {{ protocol: http, http2: true, endpoints: [\"dns://{}/web.test.:{}\"], connect_timeout: 14s }}
+routes:\n  - {{ name: all, path: \"/{{rest=**}}\", service: web, retry: null }}\n",
+        dns.address(),
+        there.port()
+    ));
+    let mut http2 = gateway.http2().await;
+    let mut waiting = http2.start(&get("/count"), true).await;
+    let _connection = soon(silent.accept()).await.unwrap();
+    dns.set("web.test", &[*there.ip()], 0);
+    let answer = waiting.answer().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    gateway.stop().await;
 }
 
 async fn both(policy: &str) -> (Backend, Gateway) {

@@ -155,6 +155,15 @@ fn a_window_that_no_client_may_use_is_refused() {
     assert_eq!(read(Coding::Zstd, &head, 64, None).result, Err(BodyError::Undecodable));
 }
 
+/// Of a body that may go on for ever, whose sender could hold its window as long.
+#[test]
+fn a_body_without_a_bound_gets_a_smaller_window() {
+    // A window of 2 MiB, and an empty last block.
+    let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 0x01, 0x00, 0x00];
+    assert_eq!(read(Coding::Zstd, &frame, 64, Some(100)).result, Ok(Vec::new()));
+    assert_eq!(read(Coding::Zstd, &frame, 64, None).result, Err(BodyError::Undecodable));
+}
+
 #[test]
 fn one_layer_is_undone_and_others_are_refused() {
     let check = |values: &[&str], expected: Option<bool>| {
@@ -163,6 +172,7 @@ fn one_layer_is_undone_and_others_are_refused() {
             headers.append(CONTENT_ENCODING, HeaderValue::from_str(value).unwrap());
         }
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("9"));
+        headers.insert("content-digest", HeaderValue::from_static("sha-256=:AAAA:"));
         let body = RequestBody::full(Bytes::from_static(b"123456789"));
         let result = Decompress::new(Some(100)).apply(&mut headers, body);
         match expected {
@@ -173,6 +183,7 @@ fn one_layer_is_undone_and_others_are_refused() {
             Some(coded) => {
                 assert_eq!(matches!(result.unwrap(), RequestBody::Stream(_)), coded, "{values:?}");
                 assert_eq!(headers.contains_key(CONTENT_LENGTH), !coded, "{values:?}");
+                assert_eq!(headers.contains_key("content-digest"), !coded, "{values:?}");
                 assert!(!headers.contains_key(CONTENT_ENCODING));
             }
         }
