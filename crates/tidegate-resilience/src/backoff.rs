@@ -38,7 +38,7 @@ impl Backoff {
     pub fn delay(&self, retry: u32, random: u64) -> Duration {
         let max = nanoseconds(self.max);
         let base = nanoseconds(self.base);
-        let bound = 2_u64.checked_pow(retry).map_or(max, |factor| base.saturating_mul(factor)).min(max);
+        let bound = base.saturating_mul(2_u64.saturating_pow(retry)).min(max);
         Duration::from_nanos(scale(random, bound.saturating_add(1)))
     }
 
@@ -96,6 +96,7 @@ mod tests {
         assert_eq!([0, 1, 2, 3, 4, 63, 64, u32::MAX].map(longest), [25, 50, 100, 200, 250, 250, 250, 250].map(ms));
         assert_eq!(Backoff::default().delay(3, 0), Duration::ZERO);
         assert_eq!(Backoff { base: Duration::MAX, max: ms(7) }.delay(0, u64::MAX), ms(7));
+        assert_eq!(Backoff { base: ms(0), max: ms(7) }.delay(64, u64::MAX), ms(0), "twice nothing is nothing");
     }
 
     #[test]
