@@ -208,7 +208,7 @@ impl Engine {
         )));
         let (streams, stop) = (Arc::clone(&engine.streams), engine.stop.clone());
         engine.tasks.spawn(async move {
-            let _ = stop.run_until_cancelled(streams.wake_in_turn()).await;
+            let _ = stop.run_until_cancelled(streams.watch_turns()).await;
         });
         for (id, source) in kept.sources {
             let slot = engine.new_slot(&id, source.definition);

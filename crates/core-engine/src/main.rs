@@ -50,6 +50,10 @@ struct Options {
 const EXIT_UNAVAILABLE: u8 = 69;
 const EXIT_CONFIG: u8 = 78;
 
+/// Tasks that run before sockets are looked at again. Streams keep some ready at all times, and a request should not
+/// wait for the 61 of the default.
+const TASKS_BETWEEN_LOOKS: u32 = 8;
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let settings = match settings(&options) {
@@ -105,8 +109,13 @@ fn start_log(level: LevelFilter) {
     tracing_subscriber::registry().with(format).with(ours.with_target("ready", LevelFilter::INFO)).init();
 }
 
-#[tokio::main]
-async fn run(settings: &Settings) -> anyhow::Result<()> {
+fn run(settings: &Settings) -> anyhow::Result<()> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all().event_interval(TASKS_BETWEEN_LOOKS);
+    runtime.build()?.block_on(serve(settings))
+}
+
+async fn serve(settings: &Settings) -> anyhow::Result<()> {
     // Before the line that says that we are ready: whoever read it may signal at once.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let server = Server::bind(settings).await?;

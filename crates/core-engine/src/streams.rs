@@ -5,12 +5,12 @@
 //! subscriber. Per subscriber: published = delivered + conflated + dropped + waiting.
 //!
 //! A value that a thousand subscribers wait for makes a thousand tasks ready at once, and a request that comes just then
-//! would stand behind all of them. So the first few are woken at once and the others in turn, a few at a time, with room
-//! for everything else between.
+//! would stand behind all of them. So the first two are woken at once and the others in turn: the next one when one
+//! before has sent what waited for it.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -24,13 +24,32 @@ use crate::tick::Value;
 pub(crate) struct Streams {
     limits: StreamLimits,
     table: Mutex<Table>,
-    /// To be woken in turn; each at most once, so it is as long as there are subscribers.
-    sleeping: Mutex<VecDeque<Arc<Subscriber>>>,
-    some_sleep: Notify,
+    turns: Turns,
+}
+
+/// Subscribers that are to be woken, a few at a time: whose turn it is passes it on when it has sent what it took.
+#[derive(Default, Debug)]
+struct Turns {
+    line: Mutex<Line>,
+    some_stand: Notify,
+}
+
+#[derive(Default, Debug)]
+struct Line {
+    /// Those that wait and have not been woken, so it is no longer than there are subscribers.
+    standing: VecDeque<Arc<Subscriber>>,
+    /// Turns that are somebody's now.
+    held: usize,
+    /// Turns that were passed on, ever.
+    passed: u64,
+    /// Turns of an earlier one are void.
+    generation: u32,
 }
 
 /// Subscribers that are woken at once.
-const WOKEN_AT_ONCE: usize = 32;
+const WOKEN_AT_ONCE: usize = 2;
+/// How long the others wait for holders of a turn that do not come to pass it on, as when a client's window is full.
+const TURN_MAX: Duration = Duration::from_millis(1);
 
 type BySymbol = HashMap<Arc<str>, Vec<(u64, Arc<Subscriber>)>>;
 
@@ -50,8 +69,14 @@ struct Subscriber {
     symbols: BTreeSet<Arc<str>>,
     queue: Mutex<Queue>,
     wake: Notify,
-    /// Whether it is among those to be woken in turn.
-    sleeps: AtomicBool,
+    /// Its turn: one more than the generation of that, or 0 for none.
+    turn: AtomicU32,
+}
+
+impl Subscriber {
+    fn take_turn(&self) -> u32 {
+        self.turn.swap(0, Ordering::AcqRel)
+    }
 }
 
 /// What happened to the values of one subscription, or of all.
@@ -105,7 +130,7 @@ pub(crate) struct TooManyStreams;
 impl Streams {
     /// No subscriber yet.
     pub(crate) fn new(limits: StreamLimits) -> Self {
-        Self { limits, table: Mutex::default(), sleeping: Mutex::default(), some_sleep: Notify::new() }
+        Self { limits, table: Mutex::default(), turns: Turns::default() }
     }
 
     /// The bounds.
@@ -124,13 +149,13 @@ impl Streams {
         first: impl IntoIterator<Item = Arc<Value>>,
     ) -> Result<Subscription, TooManyStreams> {
         let mut queue = Queue::new(self.limits.queue);
-        first.into_iter().for_each(|value| queue.push(value));
+        first.into_iter().for_each(|value| queue.keep(value));
         let subscriber = Arc::new(Subscriber {
             source: Arc::clone(source),
             symbols,
             queue: Mutex::new(queue),
             wake: Notify::new(),
-            sleeps: AtomicBool::new(false),
+            turn: AtomicU32::new(0),
         });
 
         let mut table = self.table.lock();
@@ -152,40 +177,33 @@ impl Streams {
     pub(crate) fn publish(&self, value: &Arc<Value>) {
         let table = self.table.lock();
         let wanted = table.wanted.get(&value.source).and_then(|symbols| symbols.get(&value.tick.symbol));
-        let mut sleeping = None;
-        for (number, (_, subscriber)) in wanted.into_iter().flatten().enumerate() {
-            subscriber.queue.lock().push(Arc::clone(value));
-            if number < WOKEN_AT_ONCE {
-                subscriber.wake.notify_one();
-            } else if !subscriber.sleeps.swap(true, Ordering::AcqRel) {
-                sleeping.get_or_insert_with(|| self.sleeping.lock()).push_back(Arc::clone(subscriber));
+        let mut line = None;
+        for (_, subscriber) in wanted.into_iter().flatten() {
+            if subscriber.queue.lock().push(Arc::clone(value)) {
+                line.get_or_insert_with(|| self.turns.line.lock()).stand(Arc::clone(subscriber));
             }
         }
-        if sleeping.is_some() {
-            self.some_sleep.notify_one();
+        if line.is_some_and(|line| !line.standing.is_empty()) {
+            self.turns.some_stand.notify_one();
         }
     }
 
-    /// Wakes those that were not woken at once, until it is dropped. Without it, more than a few subscribers of one
-    /// symbol sleep for ever.
-    pub(crate) async fn wake_in_turn(&self) {
+    /// Sees to it that turns are passed on, until it is dropped. Without it, those who stand behind a client that does
+    /// not read may sleep for ever.
+    pub(crate) async fn watch_turns(&self) {
         loop {
-            self.some_sleep.notified().await;
+            self.turns.some_stand.notified().await;
+            let mut passed = self.turns.line.lock().passed;
             loop {
-                let woken: Vec<_> = {
-                    let mut sleeping = self.sleeping.lock();
-                    let few = sleeping.len().min(WOKEN_AT_ONCE);
-                    sleeping.drain(..few).collect()
-                };
-                if woken.is_empty() {
+                tokio::time::sleep(TURN_MAX).await;
+                let mut line = self.turns.line.lock();
+                if line.standing.is_empty() {
                     break;
                 }
-                for subscriber in woken {
-                    // Before it is woken: a value that comes between makes it sleep again, and it is woken once more.
-                    subscriber.sleeps.store(false, Ordering::Release);
-                    subscriber.wake.notify_one();
+                if line.passed == passed {
+                    line.begin_anew();
                 }
-                tokio::task::yield_now().await;
+                passed = line.passed;
             }
         }
     }
@@ -208,6 +226,42 @@ impl Streams {
             sum.add(subscriber.queue.lock().counts);
         }
         (table.open.len(), sum)
+    }
+}
+
+impl Line {
+    /// Puts one at the end, or wakes it if so few are awake.
+    fn stand(&mut self, subscriber: Arc<Subscriber>) {
+        self.standing.push_back(subscriber);
+        if self.held < WOKEN_AT_ONCE {
+            self.held += 1;
+            self.give();
+        }
+    }
+
+    /// Ends a turn, which is the next one's then.
+    fn pass_on(&mut self, turn: u32) {
+        if turn == self.generation + 1 {
+            self.passed += 1;
+            self.give();
+        }
+    }
+
+    fn give(&mut self) {
+        match self.standing.pop_front() {
+            Some(next) => {
+                next.turn.store(self.generation + 1, Ordering::Release);
+                next.wake.notify_one();
+            }
+            None => self.held -= 1,
+        }
+    }
+
+    /// Takes all turns away, and gives as many to others.
+    fn begin_anew(&mut self) {
+        self.generation = (self.generation + 1) % (u32::MAX - 1);
+        self.held = WOKEN_AT_ONCE.min(self.standing.len());
+        (0..self.held).for_each(|_| self.give());
     }
 }
 
@@ -244,16 +298,56 @@ impl Subscription {
     /// The end, once everything before it was taken; the same end every time after that.
     pub(crate) async fn next(&self) -> Result<Batch, StreamEnd> {
         loop {
-            if let Some(outcome) = self.subscriber.queue.lock().take() {
-                return outcome;
+            let (outcome, turn) = {
+                let mut queue = self.subscriber.queue.lock();
+                match queue.take() {
+                    Some(Ok(batch)) => return Ok(batch),
+                    // Under the lock, or it could be the turn of a value that comes only now.
+                    other => (other, Turn { turns: &self.streams.turns, number: self.subscriber.take_turn() }),
+                }
+            };
+            if let Some(end) = outcome {
+                return end;
             }
-            self.subscriber.wake.notified().await;
+            self.woken(turn).await;
+        }
+    }
+
+    /// Waits to be woken, and passes a turn on. Not at once: whoever writes asks twice in vain, before it hands on what
+    /// it has and after it did. If the next one is woken after that, it runs before the connection does, as the runtime
+    /// runs what was made ready last; so what several subscribers of one connection get is sent by one write.
+    async fn woken(&self, turn: Turn<'_>) {
+        let mut woken = std::pin::pin!(self.subscriber.wake.notified());
+        let (mut turn, mut asked) = (Some(turn), 0);
+        std::future::poll_fn(|context| {
+            let poll = woken.as_mut().poll(context);
+            asked += 1;
+            if asked == 2 || poll.is_ready() {
+                turn = None;
+            }
+            poll
+        })
+        .await;
+    }
+}
+
+/// A turn that is passed on when it is dropped.
+struct Turn<'a> {
+    turns: &'a Turns,
+    number: u32,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if self.number != 0 {
+            self.turns.line.lock().pass_on(self.number);
         }
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        drop(Turn { turns: &self.streams.turns, number: self.subscriber.take_turn() });
         let mut table = self.streams.table.lock();
         table.open.remove(&self.id);
         table.forget(self.id, &self.subscriber);
@@ -271,6 +365,8 @@ struct Queue {
     /// Counts as of the last batch, to tell the difference.
     told: StreamCounts,
     end: Option<StreamEnd>,
+    /// Whether the reader found nothing and has not been woken since.
+    is_awaited: bool,
 }
 
 impl Queue {
@@ -281,10 +377,17 @@ impl Queue {
             counts: StreamCounts::default(),
             told: StreamCounts::default(),
             end: None,
+            is_awaited: false,
         }
     }
 
-    fn push(&mut self, value: Arc<Value>) {
+    /// Whether the reader has to be woken for it.
+    fn push(&mut self, value: Arc<Value>) -> bool {
+        self.keep(value);
+        std::mem::take(&mut self.is_awaited)
+    }
+
+    fn keep(&mut self, value: Arc<Value>) {
         self.counts.published += 1;
         if self.waiting.len() < self.cap {
             self.waiting.push_back(value);
@@ -303,6 +406,7 @@ impl Queue {
 
     fn take(&mut self) -> Option<Result<Batch, StreamEnd>> {
         if self.waiting.is_empty() {
+            self.is_awaited = self.end.is_none();
             return self.end.clone().map(Err);
         }
         let values: Vec<_> = self.waiting.drain(..).collect();
@@ -401,10 +505,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_many_subscribers_all_are_woken() {
+    async fn of_many_subscribers_all_are_woken_two_at_a_time() {
         let streams = Arc::new(Streams::new(StreamLimits { queue: 3, max_open: 1_000 }));
         let waking = Arc::clone(&streams);
-        let waker = tokio::spawn(async move { waking.wake_in_turn().await });
+        let waker = tokio::spawn(async move { waking.watch_turns().await });
         let mut readers = tokio::task::JoinSet::new();
         for _ in 0..1_000 {
             let subscription = streams.subscribe(&Arc::from("s"), names(&["A"]), []).unwrap();
@@ -419,9 +523,33 @@ mod tests {
         tokio::task::yield_now().await;
         for sequence in 1..=3 {
             streams.publish(&value("s", sequence, "A"));
+            assert_eq!(streams.turns.line.lock().held, WOKEN_AT_ONCE);
             tokio::task::yield_now().await;
         }
         readers.join_all().await;
+        waker.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_nothing_holds_no_other_up() {
+        let streams = Arc::new(Streams::new(StreamLimits { queue: 3, max_open: 1_000 }));
+        let waking = Arc::clone(&streams);
+        let waker = tokio::spawn(async move { waking.watch_turns().await });
+        let open = || streams.subscribe(&Arc::from("s"), names(&["A"]), []).unwrap();
+        let (deaf, hearing): (Vec<_>, Vec<_>) =
+            ((0..100).map(|_| open()).collect(), (0..100).map(|_| open()).collect());
+        // Each has begun to wait, and is never polled again.
+        let mut waits: Vec<_> = deaf.iter().map(|subscription| Box::pin(subscription.next())).collect();
+        for wait in &mut waits {
+            assert!(futures_util::poll!(wait).is_pending());
+        }
+        let mut readers = tokio::task::JoinSet::new();
+        for subscription in hearing {
+            readers.spawn(async move { shown(&subscription.next().await.unwrap()) });
+        }
+        tokio::task::yield_now().await;
+        streams.publish(&value("s", 1, "A"));
+        assert!(readers.join_all().await.iter().all(|batch| batch == "A1 conflated 0 dropped 0"));
         waker.abort();
     }
 
