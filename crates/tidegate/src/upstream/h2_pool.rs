@@ -11,7 +11,7 @@
 //! - Connections are made by one task per pool at a time (single flight). Calls wait only for the first; while an
 //!   endpoint is known to be down they fail at once, and the task goes on trying for as long as calls come.
 //! - A new stream goes to the connection with the fewest; its own limit is the one that the peer announced. Without
-//!   room a call waits, briefly and in a bounded queue.
+//!   room a call waits, briefly and in a bounded queue, and a stream that runs on for nobody goes.
 //! - A connection that said GOAWAY or was closed takes no new streams; those that it has may end.
 //! - Each connection is one task (`connection`).
 //!
@@ -31,11 +31,11 @@ use http::Request;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::endpoint::{Endpoint, EndpointState};
 use super::h2_stream::{H2Stream, Permit};
-use super::resets::Resets;
+use super::resets::{Resets, Turn};
 use crate::dial::DialError;
 use crate::ids::WorkerId;
 use crate::{tasks, time};
@@ -52,9 +52,6 @@ const MAX_WAIT: Duration = Duration::from_millis(250);
 /// The same where the backend takes fewer calls at once than [`USUAL_STREAM_LIMIT`], on all connections together: to wait
 /// in line is the usual course there, and no sign that there is too much to do.
 const MAX_WAIT_IN_LINE: Duration = Duration::from_secs(1);
-
-/// With this many streams open a connection lets none run on for nobody: they take memory.
-const MOST_WITH_LEFTOVERS: u32 = 1_000;
 
 /// Nobody has asked for an endpoint that is down for this long: stop trying.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
@@ -141,6 +138,8 @@ pub(super) struct Gauge {
     /// The other end of the connection, once there is one.
     peer: OnceLock<SocketAddr>,
     resets: Resets,
+    /// One leftover goes before its turn: a call needs its place.
+    give_way: Notify,
     demand: Arc<Demand>,
 }
 
@@ -155,19 +154,29 @@ impl Gauge {
         self.answered.fetch_max(number, Ordering::Relaxed);
     }
 
-    /// When the stream that was opened as `number` may be reset, which nobody wants any more; `None`: at once.
-    pub(super) fn reset_due(&self, number: u32) -> Option<Instant> {
+    /// Nobody wants the stream any more that was opened as `number`.
+    pub(super) fn give_up(self: &Arc<Self>, number: u32) -> GivenUp {
         // Backends look at streams in their order.
         let looked_at = number <= self.answered.load(Ordering::Relaxed);
-        let due = self.resets.due(looked_at, time::now());
-        due.filter(|_| self.open.load(Ordering::Relaxed) < MOST_WITH_LEFTOVERS)
+        match self.resets.turn(number, looked_at, self.limit.load(Ordering::Relaxed), time::now()) {
+            Turn::Now => GivenUp::Now,
+            Turn::Counted => GivenUp::Counted,
+            Turn::At(due) => {
+                self.takes_place();
+                GivenUp::Later(Leftover { due, gauge: Arc::clone(self) })
+            }
+        }
     }
 
     /// Counts a stream and gives its number on the connection.
     pub(super) fn opened(&self) -> u32 {
+        self.takes_place();
+        self.total.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    fn takes_place(&self) {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.demand.in_flight.fetch_add(1, Ordering::Relaxed);
-        self.total.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
     pub(super) fn closed(&self) {
@@ -177,6 +186,37 @@ impl Gauge {
         if self.demand.waiting.load(Ordering::SeqCst) > 0 {
             self.demand.changed.notify_one();
         }
+    }
+}
+
+/// What is to be done about a stream that nobody wants any more.
+pub(super) enum GivenUp {
+    /// Reset it.
+    Now,
+    /// Keep it until [`Leftover::turn`], then reset it.
+    Later(Leftover),
+    /// Drop it: its other half was given up before, and whichever goes last resets it.
+    Counted,
+}
+
+/// The place in its connection of a stream that runs on for nobody. Gives it back when dropped.
+pub(super) struct Leftover {
+    due: Instant,
+    gauge: Arc<Gauge>,
+}
+
+impl Leftover {
+    /// Until the stream is to be reset.
+    pub(super) async fn turn(&self) {
+        // Late or asked to go is the same.
+        let _asked = timeout_at(self.due.into(), self.gauge.give_way.notified()).await;
+    }
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        self.gauge.resets.is_gone();
+        self.gauge.closed();
     }
 }
 
@@ -340,6 +380,14 @@ impl Pool {
         again
     }
 
+    /// Lets go of one leftover, the oldest of a connection, for a call that finds no room.
+    fn make_room(&self) {
+        let state = self.state.lock();
+        if let Some(full) = state.connections.iter().find(|each| each.gauge.resets.leftovers() > 0) {
+            full.gauge.give_way.notify_one();
+        }
+    }
+
     /// Nobody is dialling any more.
     fn dial_ended(&self) {
         let mut state = self.state.lock();
@@ -386,6 +434,7 @@ impl Gauge {
             bytes_in: AtomicU64::new(0),
             peer: OnceLock::new(),
             resets: Resets::new(time::now()),
+            give_way: Notify::new(),
             demand,
         })
     }
@@ -453,6 +502,7 @@ async fn wait_open(
             // Bounded by the connect timeout: it ends in a connection or in `Down`.
             Try::Connecting => changed.await,
             Try::Full(patience) => {
+                endpoint.pool(worker).make_room();
                 let until = *full_until.get_or_insert_with(|| time::now() + patience);
                 let left = until.saturating_duration_since(time::now());
                 if timeout(left, changed).await.is_err() {

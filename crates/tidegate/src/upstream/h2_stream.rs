@@ -1,7 +1,7 @@
 //! One HTTP/2 stream to a backend, and the place in its connection that it takes.
 //!
 //! Dropping it resets the stream with CANCEL unless it has ended, or a moment later if the connection has reset many
-//! (`resets`); until then it keeps its place. Bytes that were read are given back to the backend's window only when somebody
+//! (`resets`); until then it keeps a place. Bytes that were read are given back to the backend's window only when somebody
 //! says that they were taken.
 
 use std::mem;
@@ -11,10 +11,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{FlowControl, Reason, RecvStream, SendStream};
 use http::{HeaderMap, Response, response};
 
-use super::h2_pool::Gauge;
+use super::h2_pool::{Gauge, GivenUp};
 use crate::tasks;
 
 /// Released capacity is collected up to this many bytes: h2 tells the peer only at half a window anyway, and each
@@ -40,6 +40,9 @@ impl Drop for Permit {
         self.gauge.closed();
     }
 }
+
+/// What a leftover may bring beside the window that it has.
+const LEFTOVER_DATA: usize = 64 * 1024;
 
 /// Asked for at once; the backend's window and the connection's share may give less.
 const PIECE: usize = 64 * 1024;
@@ -140,9 +143,12 @@ impl H2Stream {
 
     /// Everything that was read has been taken by its reader: the backend may send as much again.
     pub(super) fn release(&mut self) {
-        if self.unreleased < RELEASE_STEP {
-            return;
+        if self.unreleased >= RELEASE_STEP {
+            self.release_all();
         }
+    }
+
+    fn release_all(&mut self) {
         if let Answer::Body(body) = &mut self.answer {
             // Fails only for more bytes than were received, which `poll_data` has counted.
             let _released = body.flow_control().release_capacity(self.unreleased);
@@ -164,39 +170,56 @@ impl Drop for H2Stream {
         if self.is_over || self.is_end() {
             return;
         }
-        let Permit { number, gauge } = &self.permit;
-        let Some(due) = gauge.reset_due(*number) else { return };
-        let rest = Rest {
-            answer: mem::replace(&mut self.answer, Answer::Failed),
-            _sender: self.sender.take(),
-            _permit: Permit::new(Arc::clone(gauge)),
+        // Others of the connection need the room, however long the other half stays.
+        self.release_all();
+        let answer = mem::replace(&mut self.answer, Answer::Failed);
+        let sender = self.sender.take();
+        match self.permit.gauge.give_up(self.permit.number) {
+            GivenUp::Now => {}
+            GivenUp::Later(leftover) => tasks::spawn_or_drop("upstream reset", async move {
+                let more = tokio::select! {
+                    () = leftover.turn() => None,
+                    // It may as well end by itself.
+                    more = run_out(answer) => more,
+                };
+                if more.is_some() {
+                    leftover.turn().await;
+                }
+                drop((more, sender));
+                drop(leftover);
+            }),
+            GivenUp::Counted => {
+                // The other half resets it, in its turn. Until then h2 would keep a body for an answer that nobody has.
+                if matches!(answer, Answer::Awaited(_)) {
+                    tasks::spawn_or_drop("upstream reset", async move { drop(run_out(answer).await) });
+                }
+            }
+        }
+    }
+}
+
+/// Throws away what comes, until the stream has ended. It is given back to the connection's window, which is everybody's;
+/// to the stream's own only at first, so that a short answer comes to its end and a long one to a stop.
+///
+/// Of a long one the end is not seen: what keeps the stream is handed back.
+async fn run_out(answer: Answer) -> Option<FlowControl> {
+    let mut body = match answer {
+        Answer::Awaited(response) => response.await.ok()?.into_body(),
+        Answer::Body(body) => body,
+        Answer::Failed => return None,
+    };
+    let mut window = body.flow_control().clone();
+    let mut more = LEFTOVER_DATA;
+    while let Some(Ok(data)) = body.data().await {
+        let _released = window.release_capacity(data.len());
+        let Some(left) = more.checked_sub(data.len()) else {
+            // Dropping the body makes h2 give back to the connection alone.
+            return Some(window);
         };
-        tasks::spawn_or_drop("upstream reset", async move {
-            // It may as well end by itself.
-            let _ended = tokio::time::timeout_at(due.into(), rest.run_out()).await;
-        });
+        more = left;
     }
-}
-
-/// A stream that runs on for nobody. Dropping it resets it.
-struct Rest {
-    answer: Answer,
-    _sender: Option<SendStream<Bytes>>,
-    _permit: Permit,
-}
-
-impl Rest {
-    /// Until the stream has ended. What comes is thrown away, and no more is asked for.
-    async fn run_out(mut self) {
-        if let Answer::Awaited(response) = &mut self.answer {
-            let Ok(answer) = response.await else { return };
-            self.answer = Answer::Body(answer.into_body());
-        }
-        if let Answer::Body(body) = &mut self.answer {
-            while let Some(Ok(_)) = body.data().await {}
-            let _end = body.trailers().await;
-        }
-    }
+    let _end = body.trailers().await;
+    None
 }
 
 /// The backend takes no more.
@@ -251,14 +274,85 @@ impl Sending {
 impl Drop for Sending {
     fn drop(&mut self) {
         let Some(mut stream) = self.stream.take_if(|_| !self.ended) else { return };
-        let Some(due) = self.gauge.reset_due(self.number) else {
-            return stream.send_reset(Reason::CANCEL);
-        };
-        let permit = Permit::new(Arc::clone(&self.gauge));
-        tasks::spawn_or_drop("upstream reset", async move {
-            tokio::time::sleep_until(due.into()).await;
-            stream.send_reset(Reason::CANCEL);
-            drop(permit);
+        match self.gauge.give_up(self.number) {
+            GivenUp::Now => stream.send_reset(Reason::CANCEL),
+            GivenUp::Later(leftover) => tasks::spawn_or_drop("upstream reset", async move {
+                leftover.turn().await;
+                stream.send_reset(Reason::CANCEL);
+                drop(leftover);
+            }),
+            GivenUp::Counted => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use http::Request;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::upstream::tests::soon;
+
+    /// Of the stream and of the connection.
+    const WINDOW: usize = 65_535;
+
+    /// Sends on and on, and tells how much.
+    async fn endless(mut respond: h2::server::SendResponse<Bytes>, sent: mpsc::UnboundedSender<usize>) {
+        let mut body = respond.send_response(Response::new(()), false).unwrap();
+        loop {
+            body.reserve_capacity(WINDOW);
+            let Some(Ok(room)) = poll_fn(|cx| body.poll_capacity(cx)).await else { return };
+            body.send_data(vec![0; room].into(), false).unwrap();
+            let _ = sent.send(room);
+        }
+    }
+
+    /// Two streams of one connection, whose server sends without an end on both; how much, for each.
+    async fn two_streams() -> [(Answer, SendStream<Bytes>, mpsc::UnboundedReceiver<usize>); 2] {
+        let (near, far) = tokio::io::duplex(16 * 1024);
+        let ((told, first), (told_too, second)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        tokio::spawn(async move {
+            let mut connection = h2::server::handshake(far).await.unwrap();
+            let mut told = [told, told_too].into_iter();
+            while let (Some(Ok((_, respond))), Some(told)) = (connection.accept().await, told.next()) {
+                tokio::spawn(endless(respond, told));
+            }
+            let _ = poll_fn(|cx| connection.poll_closed(cx)).await;
         });
+        let (mut requests, connection) = h2::client::handshake(near).await.unwrap();
+        tokio::spawn(connection);
+        let mut open = async || {
+            poll_fn(|cx| requests.poll_ready(cx)).await.unwrap();
+            let (answer, sender) = requests.send_request(Request::new(()), true).unwrap();
+            (Answer::Awaited(answer), sender)
+        };
+        let ((one, sender), (two, sender_too)) = (open().await, open().await);
+        [(one, sender, first), (two, sender_too, second)]
+    }
+
+    #[tokio::test]
+    async fn what_comes_for_nobody_takes_no_room_of_others_and_comes_to_a_stop() {
+        let [(leftover, _sender, mut thrown_away), (live, _live_sender, _)] = soon(two_streams()).await;
+        let running = tokio::spawn(run_out(leftover));
+        let (mut thrown, mut read) = (0, 0);
+        while thrown < WINDOW {
+            thrown += soon(thrown_away.recv()).await.unwrap();
+        }
+        let Answer::Awaited(live) = live else { unreachable!() };
+        let mut body = soon(live).await.unwrap().into_body();
+        while read < 20 * WINDOW {
+            let data = soon(body.data()).await.unwrap().unwrap();
+            body.flow_control().release_capacity(data.len()).unwrap();
+            read += data.len();
+        }
+        let kept = soon(running).await.unwrap();
+        assert!(kept.is_some(), "the stream is to be kept until its turn");
+        while let Ok(more) = thrown_away.try_recv() {
+            thrown += more;
+        }
+        assert!(thrown <= LEFTOVER_DATA + 2 * WINDOW, "{thrown} were sent for nobody");
     }
 }

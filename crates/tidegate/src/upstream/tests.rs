@@ -26,6 +26,8 @@ use crate::reject::Reason as Word;
 use crate::telemetry::Telemetry;
 use crate::time::now;
 
+mod leftovers;
+
 const WORKER: u16 = 0;
 pub(super) type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
 
