@@ -47,9 +47,16 @@ async fn leftovers_take_no_more_than_their_share_and_give_way_to_calls() {
     drop(left);
     let leftovers = cluster.endpoints()[0].in_flight;
     assert!((1..=20).contains(&leftovers), "{leftovers} of 40");
+    // Together: one after the other they could wait for the turns of the leftovers.
+    let calls: Vec<_> = (0..40)
+        .map(|_| {
+            let cluster = Arc::clone(&cluster);
+            tokio::spawn(async move { call(&cluster, CallDeadline::None).await })
+        })
+        .collect();
     let mut live = Vec::new();
-    for number in 0..40 {
-        live.push(soon(call(&cluster, CallDeadline::None)).await.unwrap_or_else(|error| panic!("{number}: {error}")));
+    for call in calls {
+        live.push(soon(call).await.unwrap().unwrap());
         soon(begun.recv()).await.unwrap();
     }
     assert_eq!(cluster.endpoints()[0].in_flight, 40, "no leftover is left");
