@@ -208,6 +208,10 @@ pub(super) struct Leftover {
 impl Leftover {
     /// Until the stream is to be reset.
     pub(super) async fn turn(&self) {
+        // Calls that came before this was waited for have asked nobody.
+        if self.gauge.demand.waiting.load(Ordering::Relaxed) > self.gauge.room() {
+            return;
+        }
         // Late or asked to go is the same.
         let _asked = timeout_at(self.due.into(), self.gauge.give_way.notified()).await;
     }
@@ -440,7 +444,12 @@ impl Gauge {
     }
 
     fn has_room(&self) -> bool {
-        self.open.load(Ordering::SeqCst) < self.limit.load(Ordering::Relaxed)
+        self.room() > 0
+    }
+
+    /// Streams that may still be opened.
+    fn room(&self) -> u32 {
+        self.limit.load(Ordering::Relaxed).saturating_sub(self.open.load(Ordering::SeqCst))
     }
 
     /// At least 80 % of the streams are in use.

@@ -36,31 +36,36 @@ async fn uploads(cluster: &Cluster, begun: &mut Begun, count: usize) -> Vec<(Cal
     all
 }
 
+/// As many calls as `cluster` takes, begun together: one after the other they could wait for the turns of the leftovers.
+fn forty(cluster: &Arc<Cluster>) -> Vec<tokio::task::JoinHandle<Result<Call, CallError>>> {
+    let one = |_| {
+        let cluster = Arc::clone(cluster);
+        tokio::spawn(async move { call(&cluster, CallDeadline::None).await })
+    };
+    (0..40).map(one).collect()
+}
+
 #[tokio::test]
 async fn leftovers_take_no_more_than_their_share_and_give_way_to_calls() {
-    let (cluster, mut begun, connections) = holding(40).await;
-    let mut left = Vec::new();
-    for _ in 0..40 {
-        left.push(soon(call(&cluster, CallDeadline::None)).await.unwrap());
-        soon(begun.recv()).await.unwrap();
+    for calls_are_there_first in [false, true] {
+        let (cluster, mut begun, connections) = holding(40).await;
+        let mut left = Vec::new();
+        for call in forty(&cluster) {
+            left.push(soon(call).await.unwrap().unwrap());
+            soon(begun.recv()).await.unwrap();
+        }
+        let early = calls_are_there_first.then(|| forty(&cluster));
+        drop(left);
+        let leftovers = cluster.endpoints()[0].in_flight;
+        assert!((1..=20).contains(&leftovers), "{leftovers} of 40");
+        let mut live = Vec::new();
+        for call in early.unwrap_or_else(|| forty(&cluster)) {
+            live.push(soon(call).await.unwrap().unwrap());
+            soon(begun.recv()).await.unwrap();
+        }
+        assert_eq!(cluster.endpoints()[0].in_flight, 40, "no leftover is left");
+        assert_eq!(connections.load(Ordering::Relaxed), 1);
     }
-    drop(left);
-    let leftovers = cluster.endpoints()[0].in_flight;
-    assert!((1..=20).contains(&leftovers), "{leftovers} of 40");
-    // Together: one after the other they could wait for the turns of the leftovers.
-    let calls: Vec<_> = (0..40)
-        .map(|_| {
-            let cluster = Arc::clone(&cluster);
-            tokio::spawn(async move { call(&cluster, CallDeadline::None).await })
-        })
-        .collect();
-    let mut live = Vec::new();
-    for call in calls {
-        live.push(soon(call).await.unwrap().unwrap());
-        soon(begun.recv()).await.unwrap();
-    }
-    assert_eq!(cluster.endpoints()[0].in_flight, 40, "no leftover is left");
-    assert_eq!(connections.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
