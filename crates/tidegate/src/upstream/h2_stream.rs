@@ -300,20 +300,20 @@ mod tests {
     const WINDOW: usize = 65_535;
 
     /// Sends on and on, and tells how much.
-    async fn endless(mut respond: h2::server::SendResponse<Bytes>, sent: mpsc::UnboundedSender<usize>) {
+    async fn endless(mut respond: h2::server::SendResponse<Bytes>, sent: mpsc::Sender<usize>) {
         let mut body = respond.send_response(Response::new(()), false).unwrap();
         loop {
             body.reserve_capacity(WINDOW);
             let Some(Ok(room)) = poll_fn(|cx| body.poll_capacity(cx)).await else { return };
             body.send_data(vec![0; room].into(), false).unwrap();
-            let _ = sent.send(room);
+            let _ = sent.try_send(room);
         }
     }
 
     /// Two streams of one connection, whose server sends without an end on both; how much, for each.
-    async fn two_streams() -> [(Answer, SendStream<Bytes>, mpsc::UnboundedReceiver<usize>); 2] {
+    async fn two_streams() -> [(Answer, SendStream<Bytes>, mpsc::Receiver<usize>); 2] {
         let (near, far) = tokio::io::duplex(16 * 1024);
-        let ((told, first), (told_too, second)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        let ((told, first), (told_too, second)) = (mpsc::channel(1_000), mpsc::channel(1_000));
         tokio::spawn(async move {
             let mut connection = h2::server::handshake(far).await.unwrap();
             let mut told = [told, told_too].into_iter();

@@ -3,17 +3,17 @@
 use super::*;
 
 /// What a backend is told of: each call that it has begun, and that it holds.
-type Begun = mpsc::UnboundedReceiver<()>;
+type Begun = mpsc::Receiver<()>;
 
 /// A backend that takes `streams` at once and holds each; how many connections it has.
 async fn holding(streams: u32) -> (Arc<Cluster>, Begun, Arc<AtomicUsize>) {
     let mut builder = usual();
     builder.max_concurrent_streams(streams);
-    let (told, begun) = mpsc::unbounded_channel();
+    let (told, begun) = mpsc::channel(100);
     let (address, connections) = backend(builder, move |(request, mut respond): Incoming| {
         let told = told.clone();
         async move {
-            told.send(()).unwrap();
+            told.send(()).await.unwrap();
             let _reset = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
             drop(request);
         }
