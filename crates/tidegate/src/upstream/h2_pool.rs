@@ -18,6 +18,7 @@
 //! The lock of a pool is never held across an await. In `per_core` only its own worker takes it.
 
 mod connection;
+mod leftover;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -31,11 +32,12 @@ use http::Request;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 
+pub(super) use self::leftover::GivenUp;
 use super::endpoint::{Endpoint, EndpointState};
 use super::h2_stream::{H2Stream, Permit};
-use super::resets::{Resets, Turn};
+use super::resets::Resets;
 use crate::dial::DialError;
 use crate::ids::WorkerId;
 use crate::{tasks, time};
@@ -154,20 +156,6 @@ impl Gauge {
         self.answered.fetch_max(number, Ordering::Relaxed);
     }
 
-    /// Nobody wants the stream any more that was opened as `number`.
-    pub(super) fn give_up(self: &Arc<Self>, number: u32) -> GivenUp {
-        // Backends look at streams in their order.
-        let looked_at = number <= self.answered.load(Ordering::Relaxed);
-        match self.resets.turn(number, looked_at, self.limit.load(Ordering::Relaxed), time::now()) {
-            Turn::Now => GivenUp::Now,
-            Turn::Counted => GivenUp::Counted,
-            Turn::At(due) => {
-                self.takes_place();
-                GivenUp::Later(Leftover { due, gauge: Arc::clone(self) })
-            }
-        }
-    }
-
     /// Counts a stream and gives its number on the connection.
     pub(super) fn opened(&self) -> u32 {
         self.takes_place();
@@ -186,41 +174,6 @@ impl Gauge {
         if self.demand.waiting.load(Ordering::SeqCst) > 0 {
             self.demand.changed.notify_one();
         }
-    }
-}
-
-/// What is to be done about a stream that nobody wants any more.
-pub(super) enum GivenUp {
-    /// Reset it.
-    Now,
-    /// Keep it until [`Leftover::turn`], then reset it.
-    Later(Leftover),
-    /// Drop it: its other half was given up before, and whichever goes last resets it.
-    Counted,
-}
-
-/// The place in its connection of a stream that runs on for nobody. Gives it back when dropped.
-pub(super) struct Leftover {
-    due: Instant,
-    gauge: Arc<Gauge>,
-}
-
-impl Leftover {
-    /// Until the stream is to be reset.
-    pub(super) async fn turn(&self) {
-        // Calls that came before this was waited for have asked nobody.
-        if self.gauge.demand.waiting.load(Ordering::Relaxed) > self.gauge.room() {
-            return;
-        }
-        // Late or asked to go is the same.
-        let _asked = timeout_at(self.due.into(), self.gauge.give_way.notified()).await;
-    }
-}
-
-impl Drop for Leftover {
-    fn drop(&mut self) {
-        self.gauge.resets.is_gone();
-        self.gauge.closed();
     }
 }
 
