@@ -179,6 +179,7 @@ impl Call {
         deadline: CallDeadline,
         max_message: usize,
         attempt: Attempt,
+        held: Option<Held>,
     ) -> Self {
         let deadline = deadline.at();
         Self {
@@ -192,15 +193,9 @@ impl Call {
             max_message,
             trailers: None,
             unary: false,
-            held: None,
+            held: held.map(held::Share::new),
             attempt,
         }
-    }
-
-    /// Counts what it holds among `held`.
-    pub(super) fn counted(mut self, held: Option<Held>) -> Self {
-        self.held = held.map(held::Share::new);
-        self
     }
 
     /// `given` of the bytes that were read has left the reader as a message.

@@ -307,8 +307,7 @@ impl Cluster {
                             attempt.holds(seat);
                         }
                         let sent = if first.is_empty() { Ok(()) } else { stream.send(first, end) };
-                        let call = Call::new(stream, Arc::clone(wheel), deadline, self.max_message, attempt);
-                        let mut call = call.counted(held);
+                        let mut call = Call::new(stream, Arc::clone(wheel), deadline, self.max_message, attempt, held);
                         let Err(error) = sent else { return Ok(call) };
                         let error = call.lost(error);
                         return Err(call.fail(error));
