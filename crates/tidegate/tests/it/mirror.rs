@@ -137,6 +137,34 @@ async fn uploads_that_wait_for_their_clients_keep_nobody_from_the_mirror() {
     gateway.stop().await;
 }
 
+/// Parts of uploads are kept up to a bound. What comes at once does not count, so it is copied still.
+#[tokio::test]
+async fn what_is_being_collected_is_bounded() {
+    let web = Web::start(|_| ok("fine")).await;
+    let shadow = Web::start(|_| ok("")).await;
+    let gateway = Gateway::start(&config(&web, shadow.address(), ""));
+    let part = "x".repeat(60_000);
+    let mut uploads = Vec::new();
+    // 18 MB, and 16 MiB may be kept.
+    for _ in 0..300 {
+        let mut http1 = Http1::connect(gateway.address()).await;
+        http1
+            .write(&format!("POST /u HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nea60\r\n{part}\r\n"))
+            .await;
+        uploads.push(http1);
+    }
+    let passed_over = "tidegate_mirrored_requests_total{route=\"api\",service=\"shadow\",outcome=\"full\"} ";
+    eventually("uploads are passed over", async || {
+        let page = gateway.ask_admin(&get("/metrics")).await.text().to_owned();
+        page.lines().any(|line| line.strip_prefix(passed_over).is_some_and(|count| count != "0"))
+    })
+    .await;
+    assert_eq!(gateway.send(&post("/write", "body")).await.text(), "fine");
+    came_to(&gateway, "answered", 1).await;
+    drop(uploads);
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn a_part_of_the_requests_is_copied() {
     let web = Web::start(|_| ok("fine")).await;
