@@ -67,3 +67,23 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: imp
     });
     assert!(asked.await.is_ok(), "not within {PATIENCE:?}: {what}");
 }
+
+/// What `value` gives once it has begun to grow and then stays the same for a while, for what must not grow any more. A
+/// machine that pauses for longer makes it less than it would become, so that no test fails for it.
+///
+/// # Panics
+/// If it goes on changing, or never begins.
+pub async fn settled(mut value: impl FnMut() -> usize) -> usize {
+    const WHILE: Duration = Duration::from_millis(500);
+    let settled = tokio::time::timeout(PATIENCE, async {
+        let mut last = 0;
+        loop {
+            tokio::time::sleep(WHILE).await;
+            match value() {
+                now if now == last && now > 0 => return now,
+                now => last = now,
+            }
+        }
+    });
+    settled.await.expect("it settles")
+}

@@ -1,6 +1,8 @@
 //! Bodies of requests and answers, independent of the HTTP version that carries them.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,8 +35,31 @@ pub enum BodyError {
 
 /// How long an answer may wait for a client that takes nothing of it, where that is not for the listener to say. It stands
 /// among the extensions of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WriteTimeout(pub Duration);
+#[derive(Clone, Debug)]
+pub struct WriteTimeout {
+    /// So long.
+    pub wait: Duration,
+    /// Told when the client takes more after all.
+    pub resumed: Resumed,
+}
+
+/// That a client had no room for its answer and then made some: a sign of life, which bytes that the system takes in for a
+/// client are not. Whoever writes tells it, copies see it.
+#[derive(Clone, Debug, Default)]
+pub struct Resumed(Arc<AtomicBool>);
+
+impl Resumed {
+    /// It has made room.
+    pub fn tell(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has since this was last asked.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
+    }
+}
 
 /// A body whose length or whose frames are only known as they come.
 pub type BodyStream = Pin<Box<dyn Body<Data = Bytes, Error = BodyError> + Send>>;

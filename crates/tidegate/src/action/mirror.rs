@@ -1,20 +1,22 @@
 //! Copies of a route's requests for another service, whose answers are thrown away.
 //!
 //! ```text
-//!   request ── its turn? a place? small enough? ──► backend
+//!   request ── its turn? small enough? ──► backend
 //!                  │
-//!                  └─ collected as it passes; when it is whole, a task of its own ──► mirror
+//!                  └─ collected as it passes; when it is whole, and there is a place, a task of its own ──► mirror
 //! ```
 //! Invariants:
 //! - Nothing here waits, fails or changes anything of the request itself. Its log, its metrics and its trace do not know of
 //!   the copy.
-//! - A copy holds at most [`MAX_REPLAY`] bytes of a body, and there are at most as many as the configuration allows.
+//! - A copy holds at most [`MAX_REPLAY`] bytes of a body, and there are at most as many as the configuration allows. What
+//!   is still being collected takes none of their places, or clients that begin and do not go on would take all of them;
+//!   it has a bound of its own ([`MAX_COLLECTED`]).
 //! - The copy says that it is one, in a field that no client may send. The host stays what it was: an invented one would
 //!   not be found by whoever goes by hosts.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -43,6 +45,9 @@ const NO_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pieces of a body that are kept: each costs more than its bytes.
 const MAX_PIECES: usize = 256;
 
+/// Bytes of requests of one mirror that may be in collection at once, with their heads.
+const MAX_COLLECTED: usize = 16 * 1024 * 1024;
+
 /// A compiled `mirror`.
 #[derive(Debug)]
 pub struct Mirror {
@@ -52,6 +57,7 @@ pub struct Mirror {
     turns: Turns,
     in_flight: AtomicU32,
     max_in_flight: u32,
+    collected: AtomicUsize,
     /// Of a copy, with the whole of its answer.
     timeout: Duration,
     retry: RetryPlan,
@@ -79,6 +85,7 @@ impl Mirror {
             turns: Turns::new(workers),
             in_flight: AtomicU32::new(0),
             max_in_flight: mirror.max_in_flight,
+            collected: AtomicUsize::new(0),
             timeout: timeout.unwrap_or(NO_TIMEOUT),
             retry: RetryPlan::never(),
             series,
@@ -139,23 +146,41 @@ impl Mirror {
             self.series.came_to(Mirrored::NotRepeatable);
             return body;
         }
-        let Some(place) = Place::take(self) else {
-            self.series.came_to(Mirrored::Full);
-            return body;
+        let copy = |stock| {
+            let (exchange, copied) = (exchange.aside(), copied());
+            Copy { mirror: Arc::clone(self), stock, exchange, ring_key, copied, length, pieces: Vec::new(), bytes: 0 }
         };
-        let (exchange, copied) = (exchange.aside(), copied());
-        let copy = Copy { place, exchange, ring_key, copied, length, pieces: Vec::new(), bytes: 0 };
         match body {
             RequestBody::Full(Some(bytes)) => {
-                copy.with(&bytes);
+                if let Some(place) = self.place() {
+                    copy(None).with(&bytes, place);
+                }
                 RequestBody::full(bytes)
             }
             body if body.is_end_stream() => {
-                copy.send();
+                if let Some(place) = self.place() {
+                    copy(None).send(place);
+                }
                 body
             }
-            body => RequestBody::stream(Collecting { body, copy: Some(Box::new(copy)) }),
+            body => {
+                let mut copy = copy(Some(Stock { mirror: Arc::clone(self), bytes: 0 }));
+                if copy.has_room(copy.copied.len()) {
+                    return RequestBody::stream(Collecting { body, copy: Some(Box::new(copy)) });
+                }
+                self.series.came_to(Mirrored::Full);
+                body
+            }
         }
+    }
+
+    /// A place for a request that is whole; that there is none is counted.
+    fn place(self: &Arc<Self>) -> Option<Place> {
+        let place = Place::take(self);
+        if place.is_none() {
+            self.series.came_to(Mirrored::Full);
+        }
+        place
     }
 }
 
@@ -182,15 +207,48 @@ impl Drop for Place {
     }
 }
 
+/// What one request in collection takes of [`MAX_COLLECTED`].
+struct Stock {
+    mirror: Arc<Mirror>,
+    bytes: usize,
+}
+
+impl Stock {
+    /// Takes more; `false` if there is not that much left.
+    fn take(&mut self, more: usize) -> bool {
+        // What is too much is given back by the drop, with the rest.
+        self.bytes = self.bytes.saturating_add(more);
+        self.mirror.collected.fetch_add(more, Ordering::Relaxed).saturating_add(more) <= MAX_COLLECTED
+    }
+}
+
+impl Drop for Stock {
+    fn drop(&mut self) {
+        self.mirror.collected.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// What a copy begins with.
 enum Copied {
     Request { method: Method, head: Vec<u8>, trace: HeaderMap },
     Call(Box<CallHead>),
 }
 
+impl Copied {
+    /// Bytes of it that clients and rules have a say in.
+    fn len(&self) -> usize {
+        match self {
+            Self::Request { head, .. } => head.len(),
+            Self::Call(head) => head.metadata.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
+        }
+    }
+}
+
 /// A copy whose request is on its way.
 struct Copy {
-    place: Place,
+    mirror: Arc<Mirror>,
+    /// `None` if all of it is there at once.
+    stock: Option<Stock>,
     exchange: Arc<Exchange>,
     ring_key: Option<u64>,
     copied: Copied,
@@ -201,27 +259,42 @@ struct Copy {
 }
 
 impl Copy {
-    /// Keeps a piece of the body; `false` if there is too much to be kept.
-    fn keeps(&mut self, piece: &Bytes) -> bool {
-        self.bytes = self.bytes.saturating_add(piece.len());
-        self.pieces.push(piece.clone());
-        self.bytes <= MAX_REPLAY && self.pieces.len() <= MAX_PIECES
+    fn has_room(&mut self, more: usize) -> bool {
+        self.stock.as_mut().is_none_or(|stock| stock.take(more))
     }
 
-    fn with(mut self, body: &Bytes) {
-        let mirror = Arc::clone(&self.place.0);
-        if self.keeps(body) { self.send() } else { mirror.series.came_to(Mirrored::NotRepeatable) }
+    /// Keeps a piece of the body.
+    ///
+    /// # Errors
+    /// What the copy comes to instead.
+    fn keep(&mut self, piece: &Bytes) -> Result<(), Mirrored> {
+        self.bytes = self.bytes.saturating_add(piece.len());
+        if self.bytes > MAX_REPLAY || self.pieces.len() >= MAX_PIECES {
+            return Err(Mirrored::NotRepeatable);
+        }
+        if !self.has_room(piece.len()) {
+            return Err(Mirrored::Full);
+        }
+        self.pieces.push(piece.clone());
+        Ok(())
+    }
+
+    fn with(mut self, body: &Bytes, place: Place) {
+        match self.keep(body) {
+            Ok(()) => self.send(place),
+            Err(outcome) => self.came_to(outcome),
+        }
     }
 
     /// The request is whole: asks the mirror, on the worker that calls this.
-    fn send(self) {
+    fn send(mut self, place: Place) {
+        self.stock = None;
         // Where there is no runtime any more the process ends.
-        let _detached = tasks::spawn("mirror", self.run());
+        let _detached = tasks::spawn("mirror", self.run(place));
     }
 
-    async fn run(self) {
-        let Self { place, exchange, ring_key, copied, pieces, .. } = self;
-        let mirror = Arc::clone(&place.0);
+    async fn run(self, place: Place) {
+        let Self { mirror, exchange, ring_key, copied, pieces, .. } = self;
         let body = match <[Bytes; 1]>::try_from(pieces) {
             Ok([whole]) => whole,
             Err(pieces) => pieces.concat().into(),
@@ -254,7 +327,7 @@ impl Copy {
     }
 
     fn came_to(&self, outcome: Mirrored) {
-        self.place.0.series.came_to(outcome);
+        self.mirror.series.came_to(outcome);
     }
 }
 
@@ -305,9 +378,9 @@ impl Body for Collecting {
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         if let Some(Ok(frame)) = &frame
             && let (Some(piece), Some(copy)) = (frame.data_ref(), &mut this.copy)
-            && !copy.keeps(piece)
+            && let Err(outcome) = copy.keep(piece)
         {
-            copy.came_to(Mirrored::NotRepeatable);
+            copy.came_to(outcome);
             this.copy = None;
         }
         // Who knows the length does not ask for more.
@@ -323,8 +396,11 @@ impl Body for Collecting {
                 false
             }
         };
-        if whole && let Some(copy) = this.copy.take() {
-            copy.send();
+        if whole
+            && let Some(copy) = this.copy.take()
+            && let Some(place) = copy.mirror.place()
+        {
+            copy.send(place);
         }
         Poll::Ready(frame)
     }

@@ -11,7 +11,7 @@ use tidegate_route::Captures;
 use tidegate_ws::HandshakeError;
 
 use super::transcode::calls::{NoCalls, SocketCalls};
-use crate::body::{RequestBody, ResponseBody, WriteTimeout};
+use crate::body::{RequestBody, ResponseBody, Resumed, WriteTimeout};
 use crate::exchange::Exchange;
 use crate::identity::Identity;
 use crate::policy::websocket;
@@ -64,16 +64,20 @@ impl Realtime {
         let mut response = Response::new(ResponseBody::Empty);
         handshake.open(response.headers_mut());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        response.extensions_mut().insert(WriteTimeout(self.write_timeout));
+        let resumed = Resumed::default();
+        response.extensions_mut().insert(WriteTimeout { wait: self.write_timeout, resumed: resumed.clone() });
         let expires = exchange.facts.identity().and_then(|identity| expires(identity));
         let (telemetry, wheel) = (Arc::clone(&self.telemetry), Arc::clone(self.wheels.get(exchange.worker())));
         let exchange = Arc::clone(exchange);
         *response.body_mut() = match &self.calls {
             Some(calls) => {
                 let requests = calls.ready(&exchange, parts, path, captures)?;
-                self.session(Opening { client, requests, place, exchange, telemetry, wheel }, expires)
+                self.session(Opening { client, resumed, requests, place, exchange, telemetry, wheel }, expires)
             }
-            None => self.session(Opening { client, requests: NoCalls, place, exchange, telemetry, wheel }, expires),
+            None => {
+                let requests = NoCalls;
+                self.session(Opening { client, resumed, requests, place, exchange, telemetry, wheel }, expires)
+            }
         };
         Ok(response)
     }

@@ -423,8 +423,8 @@ async fn send<H: Handle>(
     conn: &Conn<H>,
 ) -> Result<(), Gone> {
     let (mut parts, mut body) = response.into_parts();
-    let own = parts.extensions.remove::<WriteTimeout>().map(|WriteTimeout(wait)| wait);
-    let patience = own.unwrap_or(conn.settings().timeouts.write);
+    let own = parts.extensions.remove::<WriteTimeout>();
+    let patience = own.as_ref().map_or(conn.settings().timeouts.write, |own| own.wait);
     for name in &CONNECTION_FIELDS {
         parts.headers.remove(name);
     }
@@ -509,8 +509,8 @@ async fn break_off(out: &mut SendStream<Bytes>, traffic: &Traffic) {
 struct Writer {
     /// How long the client may take nothing.
     patience: Duration,
-    /// The same, if the answer says so itself.
-    own: Option<Duration>,
+    /// If the answer says so itself.
+    own: Option<WriteTimeout>,
     /// Spent waiting for room since `taken` began to be counted.
     waited: Duration,
     /// What the client took meanwhile.
@@ -566,10 +566,12 @@ impl Writer {
     }
 
     async fn room(&self, out: &mut SendStream<Bytes>, body: &mut AnswerBody) -> Result<usize, Gone> {
+        let mut waited = false;
         let room = poll_fn(|cx| {
             loop {
                 let Poll::Ready(capacity) = out.poll_capacity(cx) else {
                     body.held_up();
+                    waited = true;
                     return Poll::Pending;
                 };
                 match capacity {
@@ -580,7 +582,12 @@ impl Writer {
             }
         });
         match tokio::time::timeout(self.patience, room).await {
-            Ok(room) => room,
+            Ok(room) => {
+                if let Some(own) = self.own.as_ref().filter(|_| waited && room.is_ok()) {
+                    own.resumed.tell();
+                }
+                room
+            }
             Err(_) => self.give_up(out, body),
         }
     }

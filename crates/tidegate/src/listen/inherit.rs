@@ -8,6 +8,7 @@ use std::sync::Arc;
 use socket2::{SockRef, Type};
 
 use super::Settings;
+use super::accept::bound_unsent;
 
 /// Sockets that a service manager may pass. Also keeps a number that was set by mistake from being believed.
 const MAX_SOCKETS: usize = 250;
@@ -172,9 +173,11 @@ fn prepare(descriptor: &OwnedFd) -> std::io::Result<Option<SocketAddr>> {
     if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
         return Ok(None);
     }
+    let Some(local) = socket.local_addr()?.as_socket() else { return Ok(None) };
     socket.set_cloexec(true)?;
     socket.set_nonblocking(true)?;
-    Ok(socket.local_addr()?.as_socket())
+    bound_unsent(&socket)?;
+    Ok(Some(local))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! Invariants:
 //! - A client that takes nothing is not read, and nothing is asked for it: what waits is at most one full outbox and one
 //!   message.
+//! - A client that makes room for what it is sent lives, however late it comes to a ping that stands behind that.
 //! - After a close frame nothing more is said.
 //! - Whatever ends a session, even a drop, is told once.
 
@@ -26,7 +27,7 @@ use super::inbound::{Inbound, Ping};
 use super::outbox::Outbox;
 use super::protocol::plain::{self, Kind, Request};
 use super::requests::Requests;
-use crate::body::{BodyError, BodyStream};
+use crate::body::{BodyError, BodyStream, Resumed};
 use crate::ending::leave::{Leave, retry_after};
 use crate::exchange::{Exchange, SocketEnd};
 use crate::reject::{Reason, Reject};
@@ -79,6 +80,8 @@ impl Settings {
 pub struct Opening<R> {
     /// What the client sends.
     pub client: BodyStream,
+    /// That it takes what it is sent, after a while in which it did not.
+    pub resumed: Resumed,
     /// What its messages do.
     pub requests: R,
     /// Its place among the open ones.
@@ -95,6 +98,7 @@ pub struct Opening<R> {
 pub struct Session<R: Requests> {
     /// `None` once nothing more is wanted of it.
     client: Option<BodyStream>,
+    resumed: Resumed,
     reader: Reader,
     /// Came, and was not understood yet.
     input: Bytes,
@@ -143,7 +147,7 @@ struct Times {
     settings: Settings,
     /// The client was last heard.
     heard: Instant,
-    /// It was asked for a sign of life, and has not been heard since.
+    /// It was asked for a sign of life and has not been heard since; or, later, has made room for what it is sent.
     asked: Option<Instant>,
     /// Its present message has begun.
     message: Option<Instant>,
@@ -171,11 +175,12 @@ impl Times {
 impl<R: Requests> Session<R> {
     /// Begins to talk. `expires`: when the credential that opened it ends.
     pub fn open(opening: Opening<R>, settings: Settings, expires: Option<Instant>) -> Self {
-        let Opening { client, requests, place, exchange, telemetry, wheel } = opening;
+        let Opening { client, resumed, requests, place, exchange, telemetry, wheel } = opening;
         let now = now();
         let told = Told::new(exchange, telemetry, place);
         Self {
             client: Some(client),
+            resumed,
             reader: Reader::new(Side::Server, settings.limits),
             input: Bytes::new(),
             talk: Talk {
@@ -196,6 +201,11 @@ impl<R: Requests> Session<R> {
 
     /// Does what there is to do, in this order: a client whose answer to a ping has come is not taken for lost.
     fn turn(&mut self, cx: &mut Context<'_>) {
+        if self.resumed.take()
+            && let Some(asked) = &mut self.times.asked
+        {
+            *asked = now();
+        }
         self.hear(cx);
         if self.state == State::Open {
             self.talk.requests.poll(cx, &mut self.talk.out);

@@ -11,6 +11,7 @@
 
 mod answer;
 mod error;
+mod held;
 mod raw;
 mod sender;
 
@@ -29,6 +30,7 @@ use tidegate_transcode::{Code, FrameReader};
 
 use self::answer::Coding;
 pub use self::error::{CallError, Failure, Malformed};
+pub use self::held::Held;
 pub use self::sender::{CallSender, SendStopped};
 use super::attempt::{Attempt, Came};
 use super::endpoint::Endpoint;
@@ -62,13 +64,15 @@ pub struct CallHead {
     pub waits_less: bool,
     /// Other attempts of the same request run beside it.
     pub apart: Option<Arc<Apart>>,
+    /// Where what has come of its answer is counted until it is taken.
+    pub held: Option<Held>,
 }
 
 impl CallHead {
     /// A call that nothing else is said about.
     #[must_use]
     pub fn new(path: PathAndQuery, metadata: HeaderMap) -> Self {
-        Self { path, authority: None, metadata, ring_key: None, waits_less: false, apart: None }
+        Self { path, authority: None, metadata, ring_key: None, waits_less: false, apart: None, held: None }
     }
 }
 
@@ -158,6 +162,7 @@ pub struct Call {
     trailers: Option<HeaderMap>,
     /// Success is one message, and not status OK alone.
     unary: bool,
+    held: Option<held::Share>,
     attempt: Attempt,
 }
 
@@ -174,6 +179,7 @@ impl Call {
         deadline: CallDeadline,
         max_message: usize,
         attempt: Attempt,
+        held: Option<Held>,
     ) -> Self {
         let deadline = deadline.at();
         Self {
@@ -187,7 +193,16 @@ impl Call {
             max_message,
             trailers: None,
             unary: false,
+            held: held.map(held::Share::new),
             attempt,
+        }
+    }
+
+    /// `given` of the bytes that were read has left the reader as a message.
+    fn count(&mut self, given: usize) {
+        if let Some(held) = &mut self.held {
+            // The one message of a unary call waits here for the status.
+            held.set(self.reader.buffered() + if self.unary { given } else { 0 });
         }
     }
 
@@ -265,7 +280,10 @@ impl Call {
         ready!(self.poll_head(cx))?;
         loop {
             match self.ready_message() {
-                Ok(Some(message)) => return Poll::Ready(Ok(Some(message))),
+                Ok(Some(message)) => {
+                    self.count(message.len());
+                    return Poll::Ready(Ok(Some(message)));
+                }
                 Ok(None) => {}
                 Err(malformed) => return Poll::Ready(Err(self.malformed(cx, malformed))),
             }
@@ -274,7 +292,10 @@ impl Call {
             };
             stream.release();
             match stream.poll_data(cx) {
-                Poll::Ready(Some(Ok(data))) => self.reader.push(data),
+                Poll::Ready(Some(Ok(data))) => {
+                    self.reader.push(data);
+                    self.count(0);
+                }
                 Poll::Ready(Some(Err(error))) => {
                     let error = self.lost(error);
                     return Poll::Ready(Err(self.fail(error)));

@@ -145,7 +145,7 @@ async fn ask(
     let opened = h2_pool::open(endpoint, slot, &mut Some(request), false).await;
     let mut stream = opened.map_err(|_| CallError::NoEndpoint)?;
     let sent = stream.send(framed(service), true);
-    let call = Call::new(stream, Arc::clone(wheel), deadline, MAX_ANSWER, attempt);
+    let call = Call::new(stream, Arc::clone(wheel), deadline, MAX_ANSWER, attempt, None);
     sent.map_err(|error| call.lost(error))?;
     let answer = call.unary().await?;
     Ok(Answer::decode(answer.message).map_or(0, |answer| answer.status))

@@ -39,7 +39,8 @@ use self::attempt::Attempt;
 pub use self::attempt::Caller;
 use self::bulkhead::Bulkhead;
 pub use self::call::{
-    Call, CallDeadline, CallError, CallHead, CallSender, Failure, Malformed, OWN_METADATA, SendStopped, UnaryAnswer,
+    Call, CallDeadline, CallError, CallHead, CallSender, Failure, Held, Malformed, OWN_METADATA, SendStopped,
+    UnaryAnswer,
 };
 pub use self::checks::keep_checked;
 use self::endpoint::{Endpoint, EndpointSettings, Keepalive, Reach};
@@ -262,7 +263,7 @@ impl Cluster {
         deadline: CallDeadline,
     ) -> impl Future<Output = Result<Call, CallError>> + Send + 'a {
         async move {
-            let CallHead { path, authority, metadata, ring_key, waits_less, apart } = head;
+            let CallHead { path, authority, metadata, ring_key, waits_less, apart, held } = head;
             let worker = caller.worker();
             let mut begun = now();
             let mut request = Some(call::request(metadata, deadline, begun)?);
@@ -306,7 +307,7 @@ impl Cluster {
                             attempt.holds(seat);
                         }
                         let sent = if first.is_empty() { Ok(()) } else { stream.send(first, end) };
-                        let mut call = Call::new(stream, Arc::clone(wheel), deadline, self.max_message, attempt);
+                        let mut call = Call::new(stream, Arc::clone(wheel), deadline, self.max_message, attempt, held);
                         let Err(error) = sent else { return Ok(call) };
                         let error = call.lost(error);
                         return Err(call.fail(error));

@@ -110,6 +110,61 @@ async fn a_mirror_that_hangs_or_is_down_is_felt_by_nobody() {
     gateway.stop().await;
 }
 
+/// Uploads that have begun and do not go on take no place of a copy, whether they have sent nothing or a part.
+#[tokio::test]
+async fn uploads_that_wait_for_their_clients_keep_nobody_from_the_mirror() {
+    let web = Web::start(|_| ok("fine")).await;
+    let shadow = Web::start(|_| ok("")).await;
+    let gateway = Gateway::start(&config(&web, shadow.address(), ", max_in_flight: 1"));
+    let mut idle = Vec::new();
+    for part in ["", "2\r\nab\r\n"] {
+        let mut http1 = Http1::connect(gateway.address()).await;
+        http1.write(&format!("POST /u HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{part}")).await;
+        idle.push(http1);
+        eventually("the upload is on its way", async || web.open() == idle.len()).await;
+    }
+    assert_eq!(gateway.get("/read").await.text(), "fine");
+    came_to(&gateway, "answered", 1).await;
+    assert_eq!(gateway.send(&post("/write", "body")).await.text(), "fine");
+    came_to(&gateway, "answered", 2).await;
+    // They are copied when they are whole.
+    for (copied, mut http1) in idle.into_iter().enumerate() {
+        http1.write("1\r\nc\r\n0\r\n\r\n").await;
+        assert_eq!(http1.answer().await.text(), "fine");
+        came_to(&gateway, "answered", copied + 3).await;
+    }
+    assert_eq!(shadow.last().body, b"abc");
+    gateway.stop().await;
+}
+
+/// Parts of uploads are kept up to a bound. What comes at once does not count, so it is copied still.
+#[tokio::test]
+async fn what_is_being_collected_is_bounded() {
+    let web = Web::start(|_| ok("fine")).await;
+    let shadow = Web::start(|_| ok("")).await;
+    let gateway = Gateway::start(&config(&web, shadow.address(), ""));
+    let part = "x".repeat(60_000);
+    let mut uploads = Vec::new();
+    // 18 MB, and 16 MiB may be kept.
+    for _ in 0..300 {
+        let mut http1 = Http1::connect(gateway.address()).await;
+        http1
+            .write(&format!("POST /u HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nea60\r\n{part}\r\n"))
+            .await;
+        uploads.push(http1);
+    }
+    let passed_over = "tidegate_mirrored_requests_total{route=\"api\",service=\"shadow\",outcome=\"full\"} ";
+    eventually("uploads are passed over", async || {
+        let page = gateway.ask_admin(&get("/metrics")).await.text().to_owned();
+        page.lines().any(|line| line.strip_prefix(passed_over).is_some_and(|count| count != "0"))
+    })
+    .await;
+    assert_eq!(gateway.send(&post("/write", "body")).await.text(), "fine");
+    came_to(&gateway, "answered", 1).await;
+    drop(uploads);
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn a_part_of_the_requests_is_copied() {
     let web = Web::start(|_| ok("fine")).await;

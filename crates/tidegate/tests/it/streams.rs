@@ -5,7 +5,8 @@ use std::time::Duration;
 use h2::Reason;
 use http::HeaderMap;
 use serde_json::json;
-use tidegate_testkit::{Answer, End, Gateway, Peer, Request, Script, get, shop};
+use tidegate_testkit::{Answer, End, Gateway, Peer, Request, Script, get, settled, shop};
+use tokio::io::AsyncWriteExt as _;
 
 const ARRAY: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
@@ -392,5 +393,21 @@ async fn many_streams_share_a_connection() {
         }
         assert_eq!(String::from_utf8(body).unwrap(), "{\"sequence\":\"1\"}\n{\"sequence\":\"2\"}\n");
     }
+    gateway.stop().await;
+}
+
+/// The system would take in megabytes for a client that reads nothing. What it does take in, the windows of the backend's
+/// stream and the buffers of the connection are less than one.
+#[tokio::test]
+async fn a_client_that_reads_nothing_has_little_of_its_backend_taken_in() {
+    let event = shop::message("Event", json!({"text": "x".repeat(10_000)}));
+    let (mut peer, gateway) = start(Script::new().every(Duration::ZERO, event)).await;
+    let mut client = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
+    let head = format!("GET /v1/topics/a HTTP/1.1\r\nhost: a\r\naccept: {NDJSON}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    let call = peer.call().await;
+    let taken = settled(|| call.sent()).await;
+    assert!(taken < 1024 * 1024, "{taken}");
+    drop(client);
     gateway.stop().await;
 }

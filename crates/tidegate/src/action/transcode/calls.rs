@@ -1,7 +1,8 @@
 //! Requests on a WebSocket: each is one call, with one answer or a stream of them.
 //!
 //! A message of a backend is asked for only while the client takes what it was sent, so a slow client holds up its own
-//! streams and nothing waits here but one message.
+//! streams. Of messages that have not come whole no more than [`MAX_HELD`] is read, beyond which only the call that has
+//! most is asked: it needs the least to be whole, and room comes of that.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -27,10 +28,13 @@ use crate::realtime::protocol::plain::{self, Id, Request};
 use crate::realtime::requests::Requests;
 use crate::reject::{Reason, Reject};
 use crate::time::now;
-use crate::upstream::{Call, CallDeadline, CallError, CallHead, Caller, OWN_METADATA};
+use crate::upstream::{Call, CallDeadline, CallError, CallHead, Caller, Held, OWN_METADATA};
 
 /// Calls of one client that run at once.
 const MAX_CALLS: usize = 32;
+
+/// Bytes of unfinished answers of one client above which only one of its calls goes on.
+const MAX_HELD: usize = 1024 * 1024;
 
 /// The longest text of a field that an object must have, in a refusal.
 const MAX_NAME: usize = 64;
@@ -118,9 +122,15 @@ impl SocketCalls {
         let values = captures.decode_all(path, transcode.escape).map_err(|error| Reject::bad_path(&error))?;
         let ring_key = transcode.cluster.ring_key(&parts.headers, exchange.client.ip);
         let sorted = transcode.metadata.sort(exchange, &mut parts, &values, OWN_METADATA)?;
+        let held = Held::default();
         Ok(Calls {
             values: values.into_iter().map(|value| value.into_owned().into()).collect(),
-            head: CallHead { ring_key, ..CallHead::new(transcode.path.clone(), sorted.metadata) },
+            head: CallHead {
+                ring_key,
+                held: Some(held.clone()),
+                ..CallHead::new(transcode.path.clone(), sorted.metadata)
+            },
+            held,
             exchange: Arc::clone(exchange),
             plan: Arc::clone(self),
             running: Vec::new(),
@@ -185,6 +195,8 @@ pub struct Calls {
     values: Box<[Box<str>]>,
     /// What each call begins with.
     head: CallHead,
+    /// By all that run.
+    held: Held,
     running: Vec<Running>,
     /// Who is asked first, so that one busy stream does not keep the others silent.
     turn: usize,
@@ -194,6 +206,8 @@ struct Running {
     id: Option<Id>,
     begun: Instant,
     answered: bool,
+    /// What it has of [`Calls::held`].
+    held: usize,
     state: State,
 }
 
@@ -250,6 +264,25 @@ impl Calls {
         }))
     }
 
+    /// Follows each call, or as long as too much is held the one that has most; whether any was passed over.
+    fn follow_all(&self, running: &mut Vec<Running>, cx: &mut Context<'_>, out: &mut Outbox) -> bool {
+        let most = running.iter().map(|call| call.held).max().unwrap_or(0);
+        let mut is_passed_over = false;
+        running.retain_mut(|call| {
+            let waits = call.held < most && self.held.bytes() > MAX_HELD;
+            is_passed_over |= waits;
+            if waits || out.is_full() {
+                return true;
+            }
+            // Nobody else has its turn meanwhile, so what is more or less then is its own.
+            let others = self.held.bytes().saturating_sub(call.held);
+            let ended = self.follow(call, cx, out);
+            call.held = self.held.bytes().saturating_sub(others);
+            !ended
+        });
+        is_passed_over
+    }
+
     /// Writes what has come of a call until it has no more, or `out` is full; whether it has ended.
     fn follow(&self, call: &mut Running, cx: &mut Context<'_>, out: &mut Outbox) -> bool {
         while !out.is_full() {
@@ -288,7 +321,7 @@ impl Requests for Calls {
         let encoded = transcode.plan.encode_unary(&parts, &mut frame);
         encoded.map_err(|error| transcode.refused(&self.exchange, error))?;
         let state = self.open(frame.into());
-        self.running.push(Running { id: request.id.cloned(), begun: now(), answered: false, state });
+        self.running.push(Running { id: request.id.cloned(), begun: now(), answered: false, held: 0, state });
         Ok(())
     }
 
@@ -297,7 +330,14 @@ impl Requests for Calls {
         let count = running.len();
         let first = self.turn.checked_rem(count).unwrap_or(0);
         running.rotate_left(first);
-        running.retain_mut(|call| out.is_full() || !self.follow(call, cx, out));
+        loop {
+            let before = (running.len(), self.held.bytes());
+            let is_passed_over = self.follow_all(&mut running, cx, out);
+            // What one has given back is for those that were passed over. Nobody is once nothing more comes of anybody.
+            if !is_passed_over || out.is_full() || before == (running.len(), self.held.bytes()) {
+                break;
+            }
+        }
         self.running = running;
         self.turn = usize::from(out.is_full());
     }

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -124,7 +124,7 @@ impl Granted {
         // An error: the client has gone before it got the 101.
         let Ok(upgraded) = upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<Guarded<Io>>>() else { return };
-        let raw = parts.io.into_inner().into_raw(&parts.read_buf, write_timeout.map(|WriteTimeout(wait)| wait));
+        let raw = parts.io.into_inner().into_raw(&parts.read_buf, write_timeout.as_ref().map(|own| own.wait));
         let (read, mut write) = tokio::io::split(raw);
         if reader.send(Box::new(read)).is_err() {
             return;
@@ -133,15 +133,26 @@ impl Granted {
             // What cannot be gone on with closes the connection at once.
             let Ok(frame) = frame else { return };
             let Ok(data) = frame.into_data() else { continue };
-            let written = match write.write_all(&data).await {
-                Ok(()) => write.flush().await,
-                Err(error) => Err(error),
+            let mut waited = false;
+            let written = async {
+                write.write_all(&data).await?;
+                write.flush().await
             };
-            if let Err(error) = written {
-                if error.kind() == io::ErrorKind::TimedOut && write_timeout.is_some() {
-                    body.overdue();
+            let mut written = pin!(written);
+            let written = poll_fn(|cx| {
+                let polled = written.as_mut().poll(cx);
+                waited |= polled.is_pending();
+                polled
+            });
+            match (written.await, &write_timeout) {
+                (Ok(()), Some(own)) if waited => own.resumed.tell(),
+                (Ok(()), _) => {}
+                (Err(error), own) => {
+                    if error.kind() == io::ErrorKind::TimedOut && own.is_some() {
+                        body.overdue();
+                    }
+                    return;
                 }
-                return;
             }
         }
         if write.shutdown().await.is_ok() {

@@ -131,7 +131,7 @@ families! {
     HEDGES: Counter, "tidegate_hedges_total" ["service" "outcome"]
         "Requests that were sent to another endpoint while the first one was still asked; outcome is won if the answer of a later attempt counted, lost otherwise";
     MIRRORED: Counter, "tidegate_mirrored_requests_total" ["route" "service" "outcome"]
-        "Requests that were to be copied to the mirror of their route; outcome is answered, failed, full (too many copies at once), not_repeatable (too large a body, or a stream) or unfinished (the request never came whole)";
+        "Requests that were to be copied to the mirror of their route; outcome is answered, failed, full (too many copies at once, or too much in collection), not_repeatable (too large a body, or a stream) or unfinished (the request never came whole)";
     BREAKER_STATE: Gauge, "tidegate_circuit_breaker_state" ["service"]
         "What the circuit breaker of a service does: 0 closed, 1 half open, 2 open";
     BREAKER_TRANSITIONS: Counter, "tidegate_circuit_breaker_transitions_total" ["service" "to"]

@@ -187,6 +187,43 @@ async fn a_client_that_takes_nothing_holds_up_its_backend_and_is_closed() {
     assert_eq!(program.code().await, 0, "{}", program.log());
 }
 
+/// A client that is slow has the ping behind all that it has not read yet, and says nothing meanwhile. That it takes what
+/// it is sent shows that it lives; when it no longer does, it is closed.
+#[tokio::test]
+async fn a_client_that_is_slow_and_takes_what_it_is_sent_is_not_taken_for_dead() {
+    let event = shop::message("Event", json!({"text": "x".repeat(10_000)}));
+    let peer = Peer::with("WatchOrders", Script::new().every(Duration::ZERO, event)).await;
+    let rest = "observability: { logs: { access: { output: access.log } } }";
+    let more = "  ping: { interval: 100ms, timeout: 2s }\n  limits: { write_timeout: 5s }";
+    let mut program = Program::run(BINARY, &config(peer.address(), more, rest));
+    let address = program.listener("main").await;
+    let mut http1 = raw(address, "/ws").await;
+    http1.write_all(&frame(0x81, br#"{"topic":"a"}"#)).await.unwrap();
+    let mut connection = tidegate_testkit::client::Http2::connect(address).await;
+    let mut http2 = connection.start_socket("websocket", &get("/ws")).await;
+    assert_eq!(http2.head().await.unwrap().0, 200);
+    let (mut sender, mut reader) = http2.split();
+    sender.send_data(frame(0x81, br#"{"topic":"a"}"#).into(), false).unwrap();
+    let mut piece = vec![0; 64 * 1024];
+    let begun = tokio::time::Instant::now();
+    // For longer than a client may be silent.
+    while begun.elapsed() < Duration::from_secs(5) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        soon(http1.read_exact(&mut piece)).await.expect("it is open");
+        let data = soon(reader.data()).await.expect("it is open").expect("it is open");
+        reader.flow_control().release_capacity(data.len()).unwrap();
+    }
+    let log = program.folder().join("access.log");
+    assert_eq!(std::fs::read_to_string(&log).unwrap_or_default(), "");
+    eventually("both are closed", || async {
+        std::fs::read_to_string(&log).is_ok_and(|text| text.lines().count() == 2)
+    })
+    .await;
+    drop((http1, sender, reader, connection));
+    program.terminate();
+    assert_eq!(program.code().await, 0, "{}", program.log());
+}
+
 #[tokio::test]
 async fn metrics_tell_how_many_there_are_and_how_they_ended() {
     let peer = Peer::with("WatchOrders", Script::new().message(shop::event(1)).status(0, "")).await;

@@ -3,7 +3,7 @@
 use h2::Reason;
 use serde_json::json;
 use tidegate_testkit::websocket;
-use tidegate_testkit::{Gateway, Peer, Script, shop};
+use tidegate_testkit::{Gateway, Peer, Script, settled, shop};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{both, closed, config, json, say, text};
@@ -182,5 +182,40 @@ async fn a_client_that_leaves_cancels_its_streams() {
     drop(second);
     assert_eq!((one.reset().await, two.reset().await), (Reason::CANCEL, Reason::CANCEL));
     drop(first);
+    gateway.stop().await;
+}
+
+/// One client asks for all that it may at once, and no answer comes whole: little is taken in of them all together. Once
+/// they come whole all of them arrive.
+#[tokio::test]
+async fn unfinished_answers_of_one_client_are_bounded_together() {
+    const LENGTH: usize = 700 * 1024;
+    let order = shop::message("Order", json!({"id": 7, "customerName": "x".repeat(LENGTH)}));
+    let mut framed = vec![0];
+    framed.extend(u32::try_from(order.len()).unwrap().to_be_bytes());
+    framed.extend_from_slice(&order);
+    let rest = framed.split_off(LENGTH);
+    let script = Script::new().head().bytes(framed).hold().bytes(rest).status(0, "");
+    let mut peer = Peer::with("GetOrder", script).await;
+    let gateway = Gateway::start(&config(peer.address(), "", "defaults: { timeout: null }"));
+    let mut socket = websocket::http1(gateway.address(), "/ws/order").await;
+    for id in 0..32 {
+        say(&mut socket, json!({"id": id}).to_string()).await;
+    }
+    let mut calls = Vec::new();
+    for _ in 0..settled(|| peer.calls()).await {
+        calls.push(peer.call().await);
+    }
+    let taken = settled(|| calls.iter().map(|call| call.sent()).sum()).await;
+    // The bound, one answer, and what may wait of each of the others in the window of its stream.
+    assert!(taken <= 1024 * 1024 + LENGTH + 32 * 256 * 1024, "{taken}");
+    peer.release(32);
+    // An end may stand behind the message of another one.
+    let mut told = std::collections::BTreeMap::new();
+    for _ in 0..64 {
+        *told.entry(json(&mut socket).await["type"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+    }
+    assert_eq!(told, [("data".to_owned(), 32), ("end".to_owned(), 32)].into());
+    drop(socket);
     gateway.stop().await;
 }
