@@ -267,9 +267,12 @@ impl Calls {
     /// Follows each call, or as long as too much is held the one that has most; whether any was passed over.
     fn follow_all(&self, running: &mut Vec<Running>, cx: &mut Context<'_>, out: &mut Outbox) -> bool {
         let most = running.iter().map(|call| call.held).max().unwrap_or(0);
+        // One of those that have most: messages of one size come in pieces of one size.
+        let mut goes_on = true;
         let mut is_passed_over = false;
         running.retain_mut(|call| {
-            let waits = call.held < most && self.held.bytes() > MAX_HELD;
+            let is_too_much = self.held.bytes() > MAX_HELD;
+            let waits = is_too_much && (call.held < most || !std::mem::take(&mut goes_on));
             is_passed_over |= waits;
             if waits || out.is_full() {
                 return true;
