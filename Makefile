@@ -92,6 +92,11 @@ golden:
 bench:
 	python3 bench/run.py
 
+## The program as quick as it gets, in target/pgo/dist: built twice, with what a run of the benchmark teaches the compiler.
+.PHONY: pgo
+pgo:
+	./scripts/pgo.sh
+
 ## Each fuzz target for FUZZ_SECONDS (needs a nightly toolchain and cargo-fuzz).
 fuzz:
 	./fuzz/run.sh $(FUZZ_SECONDS)

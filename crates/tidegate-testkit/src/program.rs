@@ -187,12 +187,15 @@ impl Program {
         kill_process(id.expect("an id of a process"), signal).expect("the program runs");
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for that of what it has logged.
     ///
     /// # Panics
     /// If it does not end by itself.
     pub async fn code(&mut self) -> i32 {
-        code(soon(self.child.wait()).await.expect("a child can be waited for"))
+        let status = soon(self.child.wait()).await.expect("a child can be waited for");
+        // The pipe may hold lines that nobody has read yet.
+        soon(async { while self.log.changed().await.is_ok() {} }).await;
+        code(status)
     }
 
     /// Its folder.

@@ -166,7 +166,7 @@ raw_struct! {
         half_open_requests: Count = "3",
         /// Requests at once.
         max_concurrent: Count = "2000",
-        /// Requests that wait for others to end, for 250 ms at most.
+        /// Requests that wait for others to end, for 150 ms at most.
         max_pending: Count = "1024",
     }
 }

@@ -12,8 +12,9 @@ use tokio::time::timeout;
 use super::{CallError, ForwardError};
 use crate::time::now;
 
-/// How long a request waits for a place.
-const MAX_WAIT: Duration = Duration::from_millis(250);
+/// How long a request waits for a place. Short of the fifth of a second that a person takes for at once, its refusal
+/// included: what is not served by then may as well be told.
+const MAX_WAIT: Duration = Duration::from_millis(150);
 
 /// See the module.
 #[derive(Debug)]
