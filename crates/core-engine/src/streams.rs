@@ -69,9 +69,12 @@ struct Subscriber {
     symbols: BTreeSet<Arc<str>>,
     queue: Mutex<Queue>,
     wake: Notify,
-    /// Its turn: one more than the generation of that, or 0 for none.
+    /// Its turn: one more than the generation of that, 0 for none, or [`GONE`].
     turn: AtomicU32,
 }
+
+/// It is closed, and may stand in the line yet. Set and asked for under the lock of the line.
+const GONE: u32 = u32::MAX;
 
 impl Subscriber {
     fn take_turn(&self) -> u32 {
@@ -248,13 +251,13 @@ impl Line {
     }
 
     fn give(&mut self) {
-        match self.standing.pop_front() {
-            Some(next) => {
+        while let Some(next) = self.standing.pop_front() {
+            if next.turn.load(Ordering::Acquire) != GONE {
                 next.turn.store(self.generation + 1, Ordering::Release);
-                next.wake.notify_one();
+                return next.wake.notify_one();
             }
-            None => self.held -= 1,
         }
+        self.held -= 1;
     }
 
     /// Takes all turns away, and gives as many to others.
@@ -347,7 +350,9 @@ impl Drop for Turn<'_> {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        drop(Turn { turns: &self.streams.turns, number: self.subscriber.take_turn() });
+        let mut line = self.streams.turns.line.lock();
+        line.pass_on(self.subscriber.turn.swap(GONE, Ordering::AcqRel));
+        drop(line);
         let mut table = self.streams.table.lock();
         table.open.remove(&self.id);
         table.forget(self.id, &self.subscriber);
@@ -551,6 +556,27 @@ mod tests {
         streams.publish(&value("s", 1, "A"));
         assert!(readers.join_all().await.iter().all(|batch| batch == "A1 conflated 0 dropped 0"));
         waker.abort();
+    }
+
+    #[tokio::test]
+    async fn one_that_is_closed_passes_its_turn_on_and_gets_none() {
+        let streams = Arc::new(Streams::new(StreamLimits { queue: 3, max_open: 1_000 }));
+        let mut open: VecDeque<_> =
+            (0..6).map(|_| streams.subscribe(&Arc::from("s"), names(&["A"]), []).unwrap()).collect();
+        for subscription in &open {
+            assert!(futures_util::poll!(Box::pin(subscription.next())).is_pending());
+        }
+        streams.publish(&value("s", 1, "A"));
+        assert_eq!(streams.turns.line.lock().standing.len(), 4);
+        let last = open.pop_back().unwrap();
+        // Those that stand first, then one that has a turn.
+        open.drain(2..);
+        assert_eq!(last.subscriber.turn.load(Ordering::Relaxed), 0);
+        open.pop_front();
+        assert_eq!(last.subscriber.turn.load(Ordering::Relaxed), 1);
+        assert_eq!(streams.turns.line.lock().held, 2);
+        drop((open, last));
+        assert_eq!(streams.turns.line.lock().held, 0);
     }
 
     #[test]
