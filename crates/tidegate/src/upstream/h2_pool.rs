@@ -337,7 +337,7 @@ impl Pool {
         again
     }
 
-    /// Lets go of one leftover, the oldest of a connection, for a call that finds no room.
+    /// Lets go of one leftover, of those that wait for their turn, for a call that finds no room.
     fn make_room(&self) {
         let state = self.state.lock();
         if let Some(full) = state.connections.iter().find(|each| each.gauge.resets.leftovers() > 0) {
