@@ -290,6 +290,9 @@ routes:\n  - {{ name: all, path: \"/{{rest=**}}\", service: web }}\n"
         assert_eq!(of("none"), 0, "{policy}");
         if policy == "round_robin" {
             assert_eq!((of("heavy"), of("light")), (180, 20));
+        } else if policy == "peak_ewma" {
+            // One late answer outweighs any weight for a while.
+            assert!(of("light") > 0 && of("heavy") > 0, "{answers:?}");
         } else {
             assert!(of("light") > 0 && of("heavy") > 3 * of("light"), "{policy} {answers:?}");
         }
