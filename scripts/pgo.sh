@@ -30,7 +30,9 @@ cp "$target/dist/tidegate" "$target/tidegate-learning"
 scenarios=(unary create list stream proxy proxy-policies unary-policies)
 LLVM_PROFILE_FILE="$profiles/%p.profraw" python3 bench/run.py --tidegate "$target/tidegate-learning" --peer tidegate \
   "${scenarios[@]/#/--scenario=}" --seconds 3 --rounds 1 --no-startup --out "$target/learning" || true
-"$profdata" merge -o "$profiles/merged.profdata" "$profiles"/*.profraw
+learned=("$profiles"/*.profraw)
+[ "${#learned[@]}" -ge "${#scenarios[@]}" ] || { echo "scripts/pgo.sh: the benchmark has not run" >&2; exit 1; }
+"$profdata" merge -o "$profiles/merged.profdata" "${learned[@]}"
 
 build "-Cprofile-use=$profiles/merged.profdata"
 echo "$target/dist/tidegate"

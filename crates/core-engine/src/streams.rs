@@ -3,19 +3,16 @@
 //! A publisher never waits. When the queue of a subscriber is full, the newest value of the same symbol that waits is
 //! replaced (conflated); if none waits, the oldest value is thrown away (dropped). Both are counted and told to the
 //! subscriber. Per subscriber: published = delivered + conflated + dropped + waiting.
-//!
-//! A value that a thousand subscribers wait for makes a thousand tasks ready at once, and a request that comes just then
-//! would stand behind all of them. So the first two are woken at once and the others in turn: the next one when one
-//! before has sent what waited for it.
+
+mod turns;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
+use self::turns::{Place, Turns};
 use crate::settings::StreamLimits;
 use crate::tick::Value;
 
@@ -26,30 +23,6 @@ pub(crate) struct Streams {
     table: Mutex<Table>,
     turns: Turns,
 }
-
-/// Subscribers that are to be woken, a few at a time: whose turn it is passes it on when it has sent what it took.
-#[derive(Default, Debug)]
-struct Turns {
-    line: Mutex<Line>,
-    some_stand: Notify,
-}
-
-#[derive(Default, Debug)]
-struct Line {
-    /// Those that wait and have not been woken, so it is no longer than there are subscribers.
-    standing: VecDeque<Arc<Subscriber>>,
-    /// Turns that are somebody's now.
-    held: usize,
-    /// Turns that were passed on, ever.
-    passed: u64,
-    /// Turns of an earlier one are void.
-    generation: u32,
-}
-
-/// Subscribers that are woken at once.
-const WOKEN_AT_ONCE: usize = 2;
-/// How long the others wait for holders of a turn that do not come to pass it on, as when a client's window is full.
-const TURN_MAX: Duration = Duration::from_millis(1);
 
 type BySymbol = HashMap<Arc<str>, Vec<(u64, Arc<Subscriber>)>>;
 
@@ -68,18 +41,7 @@ struct Subscriber {
     source: Arc<str>,
     symbols: BTreeSet<Arc<str>>,
     queue: Mutex<Queue>,
-    wake: Notify,
-    /// Its turn: one more than the generation of that, 0 for none, or [`GONE`].
-    turn: AtomicU32,
-}
-
-/// It is closed, and may stand in the line yet. Set and asked for under the lock of the line.
-const GONE: u32 = u32::MAX;
-
-impl Subscriber {
-    fn take_turn(&self) -> u32 {
-        self.turn.swap(0, Ordering::AcqRel)
-    }
+    place: Place,
 }
 
 /// What happened to the values of one subscription, or of all.
@@ -157,8 +119,7 @@ impl Streams {
             source: Arc::clone(source),
             symbols,
             queue: Mutex::new(queue),
-            wake: Notify::new(),
-            turn: AtomicU32::new(0),
+            place: Place::default(),
         });
 
         let mut table = self.table.lock();
@@ -180,35 +141,14 @@ impl Streams {
     pub(crate) fn publish(&self, value: &Arc<Value>) {
         let table = self.table.lock();
         let wanted = table.wanted.get(&value.source).and_then(|symbols| symbols.get(&value.tick.symbol));
-        let mut line = None;
-        for (_, subscriber) in wanted.into_iter().flatten() {
-            if subscriber.queue.lock().push(Arc::clone(value)) {
-                line.get_or_insert_with(|| self.turns.line.lock()).stand(Arc::clone(subscriber));
-            }
-        }
-        if line.is_some_and(|line| !line.standing.is_empty()) {
-            self.turns.some_stand.notify_one();
-        }
+        let asked = wanted.into_iter().flatten().map(|(_, subscriber)| subscriber);
+        self.turns.wake(asked.filter(|subscriber| subscriber.queue.lock().push(Arc::clone(value))));
     }
 
     /// Sees to it that turns are passed on, until it is dropped. Without it, those who stand behind a client that does
     /// not read may sleep for ever.
     pub(crate) async fn watch_turns(&self) {
-        loop {
-            self.turns.some_stand.notified().await;
-            let mut passed = self.turns.line.lock().passed;
-            loop {
-                tokio::time::sleep(TURN_MAX).await;
-                let mut line = self.turns.line.lock();
-                if line.standing.is_empty() {
-                    break;
-                }
-                if line.passed == passed {
-                    line.begin_anew();
-                }
-                passed = line.passed;
-            }
-        }
+        self.turns.watch().await;
     }
 
     /// Ends the subscriptions of a source, or of all; what waits is still delivered.
@@ -216,7 +156,7 @@ impl Streams {
         for subscriber in self.table.lock().open.values() {
             if source.is_none_or(|source| *subscriber.source == *source) {
                 subscriber.queue.lock().end.get_or_insert_with(|| end.clone());
-                subscriber.wake.notify_one();
+                subscriber.place.wake();
             }
         }
     }
@@ -229,42 +169,6 @@ impl Streams {
             sum.add(subscriber.queue.lock().counts);
         }
         (table.open.len(), sum)
-    }
-}
-
-impl Line {
-    /// Puts one at the end, or wakes it if so few are awake.
-    fn stand(&mut self, subscriber: Arc<Subscriber>) {
-        self.standing.push_back(subscriber);
-        if self.held < WOKEN_AT_ONCE {
-            self.held += 1;
-            self.give();
-        }
-    }
-
-    /// Ends a turn, which is the next one's then.
-    fn pass_on(&mut self, turn: u32) {
-        if turn == self.generation + 1 {
-            self.passed += 1;
-            self.give();
-        }
-    }
-
-    fn give(&mut self) {
-        while let Some(next) = self.standing.pop_front() {
-            if next.turn.load(Ordering::Acquire) != GONE {
-                next.turn.store(self.generation + 1, Ordering::Release);
-                return next.wake.notify_one();
-            }
-        }
-        self.held -= 1;
-    }
-
-    /// Takes all turns away, and gives as many to others.
-    fn begin_anew(&mut self) {
-        self.generation = (self.generation + 1) % (u32::MAX - 1);
-        self.held = WOKEN_AT_ONCE.min(self.standing.len());
-        (0..self.held).for_each(|_| self.give());
     }
 }
 
@@ -306,53 +210,20 @@ impl Subscription {
                 match queue.take() {
                     Some(Ok(batch)) => return Ok(batch),
                     // Under the lock, or it could be the turn of a value that comes only now.
-                    other => (other, Turn { turns: &self.streams.turns, number: self.subscriber.take_turn() }),
+                    other => (other, self.streams.turns.of(&self.subscriber.place)),
                 }
             };
             if let Some(end) = outcome {
                 return end;
             }
-            self.woken(turn).await;
-        }
-    }
-
-    /// Waits to be woken, and passes a turn on. Not at once: whoever writes asks twice in vain, before it hands on what
-    /// it has and after it did. If the next one is woken after that, it runs before the connection does, as the runtime
-    /// runs what was made ready last; so what several subscribers of one connection get is sent by one write.
-    async fn woken(&self, turn: Turn<'_>) {
-        let mut woken = std::pin::pin!(self.subscriber.wake.notified());
-        let (mut turn, mut asked) = (Some(turn), 0);
-        std::future::poll_fn(|context| {
-            let poll = woken.as_mut().poll(context);
-            asked += 1;
-            if asked == 2 || poll.is_ready() {
-                turn = None;
-            }
-            poll
-        })
-        .await;
-    }
-}
-
-/// A turn that is passed on when it is dropped.
-struct Turn<'a> {
-    turns: &'a Turns,
-    number: u32,
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        if self.number != 0 {
-            self.turns.line.lock().pass_on(self.number);
+            self.subscriber.place.woken(turn).await;
         }
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut line = self.streams.turns.line.lock();
-        line.pass_on(self.subscriber.turn.swap(GONE, Ordering::AcqRel));
-        drop(line);
+        self.streams.turns.leave(&self.subscriber.place);
         let mut table = self.streams.table.lock();
         table.open.remove(&self.id);
         table.forget(self.id, &self.subscriber);
@@ -528,7 +399,7 @@ mod tests {
         tokio::task::yield_now().await;
         for sequence in 1..=3 {
             streams.publish(&value("s", sequence, "A"));
-            assert_eq!(streams.turns.line.lock().held, WOKEN_AT_ONCE);
+            assert_eq!(streams.turns.counts().0, turns::WOKEN_AT_ONCE);
             tokio::task::yield_now().await;
         }
         readers.join_all().await;
@@ -567,16 +438,16 @@ mod tests {
             assert!(futures_util::poll!(Box::pin(subscription.next())).is_pending());
         }
         streams.publish(&value("s", 1, "A"));
-        assert_eq!(streams.turns.line.lock().standing.len(), 4);
+        assert_eq!(streams.turns.counts().1, 4);
         let last = open.pop_back().unwrap();
         // Those that stand first, then one that has a turn.
         open.drain(2..);
-        assert_eq!(last.subscriber.turn.load(Ordering::Relaxed), 0);
+        assert!(!last.subscriber.place.has_turn());
         open.pop_front();
-        assert_eq!(last.subscriber.turn.load(Ordering::Relaxed), 1);
-        assert_eq!(streams.turns.line.lock().held, 2);
+        assert!(last.subscriber.place.has_turn());
+        assert_eq!(streams.turns.counts().0, 2);
         drop((open, last));
-        assert_eq!(streams.turns.line.lock().held, 0);
+        assert_eq!(streams.turns.counts().0, 0);
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl Replay {
     async fn pass(&self, feed: &Feed) -> Result<(), SourceError> {
         let (sender, mut records) = mpsc::channel(AHEAD);
         let (file, format) = (self.file.clone(), self.format);
-        // Ends when the file does, or at its next record after the receiver is gone.
+        // Ends when the file does, or with the next records after the receiver is gone.
         let reader = tokio::task::spawn_blocking(move || read_into(&file, format, &sender));
         let mut pace = Pace::new(self.speed);
         while let Some(some) = records.recv().await {

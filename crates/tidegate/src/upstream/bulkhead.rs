@@ -12,8 +12,7 @@ use tokio::time::timeout;
 use super::{CallError, ForwardError};
 use crate::time::now;
 
-/// How long a request waits for a place. Short of the fifth of a second that a person takes for at once, its refusal
-/// included: what is not served by then may as well be told.
+/// How long a request waits for a place: its client is to have the refusal within 200 ms.
 const MAX_WAIT: Duration = Duration::from_millis(150);
 
 /// See the module.
