@@ -6,6 +6,7 @@
 pub mod body;
 pub mod clients;
 pub mod ending;
+pub mod fill;
 pub mod hints;
 pub mod identity;
 pub mod ids;

@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{Request, Response};
-use parking_lot::Mutex;
 use tidegate_config::valid::Protocol;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -27,8 +26,9 @@ use crate::time::now;
 
 use super::accept::{self, Permit};
 use super::drain::Lane;
-use super::guard::framing::Fault;
-use super::guard::{Guarded, Render, Setup, Traffic};
+use super::guard::{Guarded, Setup, Traffic};
+use super::http1::Wire;
+use super::http1::framing::Fault;
 use super::listener::Live;
 use super::sniff::{self, Sniffed};
 use super::{Handle, Settings, http1, http2, proxy_protocol, tls};
@@ -45,15 +45,13 @@ pub(super) struct Conn<H> {
     pub(super) lane: Arc<Lane>,
     live: Arc<Live>,
     pub(super) close_at: Instant,
-    /// What the connection becomes once HTTP/1.1 has ended on it.
-    pub(super) granted: Mutex<Option<Box<http1::Granted>>>,
 }
 
 impl<H: Handle> Conn<H> {
     pub(super) fn new(handler: Arc<H>, info: ConnInfo, live: Arc<Live>, lane: Arc<Lane>) -> Arc<Self> {
         let close_at = now() + spread(live.settings.timeouts.age, info.peer);
         let traffic = Arc::new(Traffic::default());
-        Arc::new(Self { handler, info: Arc::new(info), traffic, lane, live, close_at, granted: Mutex::new(None) })
+        Arc::new(Self { handler, info: Arc::new(info), traffic, lane, live, close_at })
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -83,23 +81,35 @@ impl<H: Handle> Conn<H> {
         self.lane.listener.series.connection(self.info.worker, protocol)
     }
 
-    fn setup(self: &Arc<Self>, deadline: Instant) -> Setup {
-        let render: Arc<dyn Render> = Arc::<Self>::clone(self);
-        Setup {
+    /// `stream` as HTTP/2, of which `read` has come.
+    fn guarded<Io>(&self, stream: Io, read: Bytes, deadline: Instant) -> Guarded<Io>
+    where
+        Io: AsyncRead + AsyncWrite + Unpin,
+    {
+        let setup = Setup {
             timeouts: self.settings().timeouts,
             traffic: Arc::clone(&self.traffic),
-            hints: Arc::clone(&self.info.hints),
-            render,
             deadline,
             close_at: self.close_at,
-        }
+            frames: self.settings().http2.frames_per_second,
+        };
+        Guarded::new(stream, read, setup)
     }
 }
 
-impl<H: Handle> Render for Conn<H> {
-    fn render(&self, fault: Fault) -> Bytes {
-        http1::render(self.refuse(None, fault.reject()), &self.lane.worker.date)
+/// Serves `stream`, of which `read` has come, as HTTP/1, if that is spoken here.
+async fn serve_http1<Io, H>(stream: Io, read: BytesMut, deadline: Instant, conn: Arc<Conn<H>>)
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handle,
+{
+    let wire = Wire::new(stream, read, conn.settings().timeouts, deadline, conn.close_at);
+    if conn.settings().speaks(Protocol::Http1) {
+        let _open = conn.opened(ConnectionType::Http1);
+        return http1::serve(wire, conn).await;
     }
+    conn.lane.listener.series.refused(conn.info.worker, ConnectionRefusal::Protocol);
+    http1::turn_away(wire, conn, Fault::OnlyHttp2).await;
 }
 
 /// Serves one connection to its end. The permit is given back with it.
@@ -167,16 +177,9 @@ async fn serve_tls<H: Handle>(stream: TcpStream, conn: Arc<Conn<H>>) {
     let deadline = now() + conn.settings().timeouts.head;
     if tls::is_http2(&stream) {
         let _open = conn.opened(ConnectionType::Http2);
-        let frames = conn.settings().http2.frames_per_second;
-        return http2::serve(Guarded::http2(stream, Bytes::new(), frames, conn.setup(deadline)), conn).await;
+        return http2::serve(conn.guarded(stream, Bytes::new(), deadline), conn).await;
     }
-    let guarded = Guarded::http1(stream, Bytes::new(), conn.settings().head, conn.setup(deadline));
-    if conn.settings().speaks(Protocol::Http1) {
-        let _open = conn.opened(ConnectionType::Http1);
-        return http1::serve(guarded, conn).await;
-    }
-    conn.lane.listener.series.refused(conn.info.worker, ConnectionRefusal::Protocol);
-    turn_away(guarded).await;
+    serve_http1(stream, BytesMut::new(), deadline, conn).await;
 }
 
 /// Serves a connection in clear text.
@@ -200,19 +203,11 @@ where
             return;
         }
     }
-    let read = read.freeze();
     if sniffed == Sniffed::Http2 {
         let _open = conn.opened(ConnectionType::Http2);
-        let guarded = Guarded::http2(stream, read, conn.settings().http2.frames_per_second, conn.setup(deadline));
-        return Box::pin(http2::serve(guarded, conn)).await;
+        return Box::pin(http2::serve(conn.guarded(stream, read.freeze(), deadline), conn)).await;
     }
-    let guarded = Guarded::http1(stream, read, conn.settings().head, conn.setup(deadline));
-    if conn.settings().speaks(Protocol::Http1) {
-        let _open = conn.opened(ConnectionType::Http1);
-        return http1::serve(guarded, conn).await;
-    }
-    conn.lane.listener.series.refused(conn.info.worker, ConnectionRefusal::Protocol);
-    turn_away(guarded).await;
+    serve_http1(stream, read, deadline, conn).await;
 }
 
 /// The output of `future`, or `None` once the lane has drained for [`UNUSED_GRACE`].
@@ -230,16 +225,6 @@ async fn unless_draining<F: Future>(lane: &Lane, future: F) -> Option<F::Output>
         grace.as_mut().poll(cx).map(|()| None)
     })
     .await
-}
-
-/// Tells a client of HTTP/1 that only HTTP/2 is spoken here, and closes.
-async fn turn_away<Io: AsyncRead + AsyncWrite + Unpin>(mut guarded: Guarded<Io>) {
-    guarded.refuse(Fault::OnlyHttp2);
-    poll_fn(|cx| {
-        let mut none = [];
-        Pin::new(&mut guarded).poll_read(cx, &mut ReadBuf::new(&mut none)).map(drop)
-    })
-    .await;
 }
 
 /// `age` ± 10 %, so that connections that were opened together are not closed together. The client's port is as good

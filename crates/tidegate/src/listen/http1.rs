@@ -1,45 +1,54 @@
-//! HTTP/1.0 and HTTP/1.1 for clients, by hyper behind the guard.
+//! HTTP/1.0 and HTTP/1.1 for clients: our own codec, driven by the connection's task (docs/adr/014).
 //!
-//! hyper reads from the connection while a request is being answered, so a client that goes away ends the request at
-//! once: its future, and all that it waits for, is dropped.
+//! ```text
+//!             framing, head, line         upload
+//!   wire ──► bytes to heads, bodies ──► body of the request ──► handler
+//!    ▲                                                             │
+//!    └─────── outgoing ◄──────── answer ◄──────────────────────────┘
+//! ```
+//! One request at a time; what a client sends ahead waits. While a request is being answered the connection is read, so a
+//! client that goes away ends its request at once: the future, and all that it waits for, is dropped.
 
+mod answer;
+pub(super) mod framing;
+mod head;
+mod line;
+mod outgoing;
 mod tunnel;
+mod upload;
+mod wire;
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderValue, TRANSFER_ENCODING};
-use http::{Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
-use crate::body::{AnyBody, BodyError, RequestBody, WriteTimeout};
-
+use crate::body::{BodyError, RequestBody, WriteTimeout};
 use crate::telemetry::answer::AnswerBody;
 
 use super::Handle;
 use super::connection::{Busy, Conn, UNUSED_GRACE};
 use super::date::DateCache;
-use super::guard::{Guarded, Traffic};
+use super::guard::clock::Place;
 use super::vet::vet;
 
-pub(super) use self::tunnel::Granted;
-use self::tunnel::Offer;
+use self::answer::{Answer, Asked, Loaded};
+use self::framing::{BodyLength, Fault, Framing, Head, Part};
+use self::outgoing::{Length, Outgoing, Persistence};
+use self::tunnel::{Granted, Offer};
+use self::upload::Feed;
+pub(super) use self::wire::Wire;
 
-/// hyper's buffers grow up to this; above what the guard lets a head have, so that hyper never refuses one itself.
-const MAX_BUFFER_BYTES: usize = 64 * 1024;
+/// Bytes that a client may send ahead of an answer; more are not read before that is out.
+const MAX_AHEAD: usize = 16 * 1024;
 
 /// While draining, a connection between two requests may bring one more within this time, which is then told to be the
 /// last. A client that is about to send would otherwise lose its request to a close on the way.
@@ -48,123 +57,374 @@ const IDLE_GRACE: Duration = Duration::from_millis(500);
 /// How long an answer that must be broken off waits for a client that does not take its last bytes.
 const FLUSH_BEFORE_CLOSE: Duration = Duration::from_millis(100);
 
-/// Fields for which hyper has room without allocating. The guard refuses what is above the listener's own limit.
-const FIELDS_ON_THE_STACK: usize = 100;
-
-fn builder(fields: usize) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    // hyper's own head timeout would make a timer for each request; the guard has a deadline for heads. Writing in
-    // batches over pipelined requests would remove back-pressure, a limit of headers would move them to the heap.
-    builder.header_read_timeout(None).max_buf_size(MAX_BUFFER_BYTES).half_close(false);
-    if fields > FIELDS_ON_THE_STACK {
-        builder.max_headers(fields);
-    }
-    builder
-}
-
 /// Serves requests until either side closes.
-pub(super) async fn serve<Io, H>(io: Guarded<Io>, conn: Arc<Conn<H>>)
+pub(super) async fn serve<Io, H>(wire: Wire<Io>, conn: Arc<Conn<H>>)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handle,
 {
-    let (lane, traffic) = (&conn.lane, &conn.traffic);
-    let fields = conn.settings().head.fields;
-    let service = service_fn(|request| {
-        let busy = Busy::begin(traffic, lane);
-        let number = traffic.begun.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let conn = Arc::clone(&conn);
-        async move { Ok::<_, Infallible>(answer(&conn, request, number, busy).await) }
-    });
-    let mut http = pin!(builder(fields).serve_connection(TokioIo::new(io), service).with_upgrades());
-    let mut asked = lane.asked();
-    let mut told = false;
-    let mut grace: Option<Pin<Box<Sleep>>> = None;
-    // An error has been answered by the guard or ends a connection that its client has left: nobody is to be told.
-    let _ended = poll_fn(|cx| {
-        let poll = http.as_mut().poll(cx);
-        if poll.is_ready() || told {
-            return poll;
+    let mut session = Session::new(wire, conn);
+    loop {
+        let head = match session.next().await {
+            Next::Head(head) => head,
+            Next::Fault(fault) => return session.refuse(fault).await,
+            Next::End => return session.close().await,
+        };
+        match session.exchange(*head).await {
+            Ended::Persists => {}
+            Ended::Closes => return session.close().await,
+            Ended::Tunnel(granted) => return granted.run(session.wire).await,
+            Ended::Gone => return,
         }
-        let is_asked = std::mem::replace(&mut asked, lane.asked()) != asked && is_idle(traffic);
-        let goes = is_asked || (lane.is_draining() && may_close(traffic, &mut grace, cx));
-        if !goes {
-            return poll;
-        }
-        told = true;
-        http.as_mut().graceful_shutdown();
-        http.as_mut().poll(cx)
-    })
-    .await;
-    let granted = conn.granted.lock().take();
-    if let Some(granted) = granted {
-        Box::pin(granted.run::<Io>()).await;
     }
 }
 
-/// Whether a connection waits between two requests.
-fn is_idle(traffic: &Traffic) -> bool {
-    traffic.used.load(Ordering::Relaxed) && traffic.answering.load(Ordering::Relaxed) == 0
+/// Refuses a connection as a whole.
+pub(super) async fn turn_away<Io, H>(wire: Wire<Io>, conn: Arc<Conn<H>>, fault: Fault)
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+    H: Handle,
+{
+    Session::new(wire, conn).refuse(fault).await;
 }
 
-/// Whether an idle connection has had its time to bring one more request; one that comes is answered with
-/// `connection: close`.
-fn may_close(traffic: &Traffic, grace: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> bool {
-    let grace = grace.get_or_insert_with(|| {
-        let used = traffic.used.load(Ordering::Relaxed);
-        Box::pin(tokio::time::sleep(if used { IDLE_GRACE } else { UNUSED_GRACE }))
-    });
-    grace.as_mut().poll(cx).is_ready()
+/// What a connection brings next.
+enum Next {
+    /// Boxed: it would be held by the future of every connection.
+    Head(Box<Head>),
+    Fault(Fault),
+    End,
 }
 
-/// `number`: of the request on its connection, from 1.
-async fn answer<H: Handle>(
-    conn: &Conn<H>,
-    mut request: Request<Incoming>,
-    number: u64,
-    busy: Busy,
-) -> Response<Answer> {
-    let asks = conn.traffic.asks_tunnel.load(Ordering::Relaxed);
-    let mut offer = (asks != 0 && number >= asks).then(|| Offer::new(&mut request));
-    let (mut parts, body) = request.into_parts();
-    let response = match vet(&mut parts, &conn.settings().head) {
-        Err(reject) => closing(conn.refuse(Some(parts), *reject)),
-        Ok(()) => {
-            let body = match offer.as_mut().and_then(Offer::socket) {
-                Some(socket) => RequestBody::socket(socket),
-                None => upload(body, &conn.traffic),
-            };
-            let sized = !matches!(body, RequestBody::Empty) && parts.headers.contains_key(CONTENT_LENGTH);
-            let handled = conn.handle(Request::from_parts(parts, body)).await;
-            let response = conn.settle(handled);
-            if let Some(offer) = offer {
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    return granted(conn, response, offer, busy);
-                }
-                conn.traffic.asks_tunnel.store(0, Ordering::Relaxed);
-            }
-            let leaves = conn.lane.is_draining() || conn.lane.worker.overload.is_tight();
-            if leaves || must_close(&conn.traffic, sized) { closing(response) } else { response }
+/// How an exchange has ended.
+enum Ended {
+    /// The next request may come.
+    Persists,
+    /// This was the last one.
+    Closes,
+    /// What follows is no HTTP.
+    Tunnel(Box<Granted>),
+    /// There is nobody to be told anything.
+    Gone,
+}
+
+/// The client has gone, or must not be told more.
+struct Gone;
+
+/// What has come from a client whose request is being answered.
+enum Came {
+    /// Nothing that anybody waits for.
+    Nothing,
+    /// The handler has to be polled: it has got some of the body.
+    Part,
+    /// The client has gone.
+    End,
+}
+
+/// One connection.
+struct Session<Io, H> {
+    wire: Wire<Io>,
+    framing: Framing,
+    out: Outgoing,
+    conn: Arc<Conn<H>>,
+    /// The body of the present request, unless all of it was at hand.
+    feed: Option<Feed>,
+    /// The client waits for a 100 before it sends the body.
+    awaits_100: bool,
+    /// Why the rest of the present request's body will never come: no other request can follow.
+    broken: Option<BodyError>,
+    /// There has been a request.
+    used: bool,
+    /// How often idle connections had been asked to go, at the last look.
+    asked: usize,
+    grace: Option<Pin<Box<Sleep>>>,
+}
+
+impl<Io, H> Session<Io, H>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+    H: Handle,
+{
+    fn new(wire: Wire<Io>, conn: Arc<Conn<H>>) -> Self {
+        Self {
+            framing: Framing::new(conn.settings().head),
+            asked: conn.lane.asked(),
+            wire,
+            out: Outgoing::default(),
+            conn,
+            feed: None,
+            awaits_100: false,
+            broken: None,
+            used: false,
+            grace: None,
         }
-    };
-    response.map(|body| Answer { body, broken: None, traffic: Arc::clone(&conn.traffic), _busy: Some(busy) })
-}
+    }
 
-/// The head of a 101. Its body follows when hyper has let go of the connection.
-fn granted<H: Handle>(conn: &Conn<H>, response: Response<AnswerBody>, offer: Offer, busy: Busy) -> Response<Answer> {
-    let (mut parts, body) = response.into_parts();
-    let write_timeout = parts.extensions.remove::<WriteTimeout>();
-    *conn.granted.lock() = Some(Box::new(offer.granted(body, busy, write_timeout)));
-    let body = AnswerBody::untold(AnyBody::Empty);
-    Response::from_parts(parts, Answer { body, broken: None, traffic: Arc::clone(&conn.traffic), _busy: None })
-}
+    /// Waits for the next request.
+    async fn next(&mut self) -> Next {
+        self.asked = self.conn.lane.asked();
+        poll_fn(|cx| {
+            loop {
+                match self.framing.head(&mut self.wire.input) {
+                    Ok(Some(head)) => {
+                        self.wire.clock.head_done();
+                        return Poll::Ready(Next::Head(Box::new(head)));
+                    }
+                    Ok(None) => {}
+                    Err(fault) => return Poll::Ready(Next::Fault(fault)),
+                }
+                let place = self.framing.place(&self.wire.input);
+                match self.wire.poll_fill(Some(place), cx) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Next::End),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut && place == Place::Head => {
+                        return Poll::Ready(Next::Fault(Fault::HeadTimeout));
+                    }
+                    // Nothing has come that could be answered: as if the client had closed.
+                    Poll::Ready(Err(_)) => return Poll::Ready(Next::End),
+                    Poll::Pending if place == Place::Between && self.is_to_go(cx) => return Poll::Ready(Next::End),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
 
-/// Whether the connection cannot carry another request. A body that the handler has let go of is read on by hyper only
-/// if all of it is at hand and has a length.
-fn must_close(traffic: &Traffic, sized: bool) -> bool {
-    let abandoned = traffic.abandoned.load(Ordering::Relaxed);
-    let at_hand = sized && traffic.whole.load(Ordering::Relaxed);
-    traffic.aged.load(Ordering::Relaxed) || (abandoned && !at_hand)
+    /// Whether a connection that waits for a request shall be closed: idle ones were asked to go, or everything drains and it
+    /// has had its time to bring one more.
+    fn is_to_go(&mut self, cx: &mut Context<'_>) -> bool {
+        let asked = self.conn.lane.asked();
+        if std::mem::replace(&mut self.asked, asked) != asked && self.used {
+            return true;
+        }
+        if !self.conn.lane.is_draining() {
+            return false;
+        }
+        let time = if self.used { IDLE_GRACE } else { UNUSED_GRACE };
+        let grace = self.grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
+        grace.as_mut().poll(cx).is_ready()
+    }
+
+    /// Answers one request.
+    async fn exchange(&mut self, head: Head) -> Ended {
+        let Head { mut parts, says, body } = head;
+        let busy = Busy::begin(&self.conn.traffic, &self.conn.lane);
+        let http_10 = parts.version == Version::HTTP_10;
+        self.used = true;
+        self.awaits_100 = says.expects && !http_10;
+        let mut offer = None;
+        let asked = Asked {
+            is_head: parts.method == Method::HEAD,
+            http_10,
+            takes_trailers: says.takes_trailers,
+            persists: if http_10 { says.keep_alive && !says.close } else { !says.close },
+        };
+        let response = match vet(&mut parts, &self.conn.settings().head) {
+            Err(reject) => closing(self.conn.refuse(Some(parts), *reject)),
+            Ok(()) => {
+                let body = if says.websocket && !http_10 && body == BodyLength::None {
+                    let (granter, socket) = Offer::new();
+                    offer = Some(granter);
+                    RequestBody::socket(socket)
+                } else {
+                    self.body(body)
+                };
+                let conn = Arc::clone(&self.conn);
+                let mut handled = pin!(conn.handle(Request::from_parts(parts, body)));
+                let Some(handled) = poll_fn(|cx| self.poll_handler(handled.as_mut(), cx)).await else {
+                    return Ended::Gone;
+                };
+                self.conn.settle(handled)
+            }
+        };
+        if let Some(offer) = offer.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+            return self.grant(response, offer, busy).await;
+        }
+        let asked = Asked { persists: asked.persists && self.may_persist(), ..asked };
+        let answer = Answer::begin(response, asked, &mut self.out, &self.conn.lane.worker.date);
+        self.send(answer, busy).await
+    }
+
+    /// The body of a request: at once if it is at hand, else as it comes.
+    fn body(&mut self, length: BodyLength) -> RequestBody {
+        if length == BodyLength::None {
+            return RequestBody::Empty;
+        }
+        if let Some(bytes) = self.framing.at_hand(&mut self.wire.input) {
+            return RequestBody::full(bytes);
+        }
+        let (feed, upload) = upload::body(length);
+        self.feed = Some(feed);
+        RequestBody::stream(upload)
+    }
+
+    /// Ready when the handler is, or with `None` when the client has gone.
+    fn poll_handler<F: Future>(&mut self, mut handled: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        loop {
+            let poll = handled.as_mut().poll(cx);
+            let hints = &self.conn.info.hints;
+            if hints.any() {
+                // Beside the answer they are too late.
+                let early = poll.is_pending();
+                hints.take_all().iter().filter(|_| early).for_each(|hint| self.out.hint(hint));
+            }
+            if let Poll::Ready(output) = poll {
+                return Poll::Ready(Some(output));
+            }
+            match self.poll_client(cx) {
+                Came::Part => {}
+                Came::Nothing => return Poll::Pending,
+                Came::End => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// Reads what the client sends while it is answered, and writes interim answers that wait.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Came {
+        if !self.out.is_empty() && matches!(self.wire.poll_send(&mut self.out, cx), Poll::Ready(Err(_))) {
+            return Came::End;
+        }
+        match self.broken {
+            Some(BodyError::Closed) => return Came::End,
+            // The handler has been told, and answers.
+            Some(_) => return Came::Nothing,
+            None if self.framing.is_in_body() => return self.poll_body(cx),
+            None => {}
+        }
+        while self.wire.input.len() < MAX_AHEAD {
+            match self.wire.poll_fill(None, cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Came::End,
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => break,
+            }
+        }
+        Came::Nothing
+    }
+
+    /// Hands over some of the request's body, if its handler asks for it.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Came {
+        let Some(feed) = self.feed.as_ref().filter(|feed| feed.is_asked(cx)) else { return Came::Nothing };
+        if std::mem::take(&mut self.awaits_100) && self.wire.input.is_empty() {
+            self.out.go_on();
+            if let Poll::Ready(Err(_)) = self.wire.poll_send(&mut self.out, cx) {
+                return Came::End;
+            }
+        }
+        let broken = loop {
+            match self.framing.body(&mut self.wire.input) {
+                Ok(Part::Data(data)) => {
+                    feed.data(data, cx);
+                    return Came::Part;
+                }
+                Ok(Part::End(trailers)) => {
+                    feed.end(trailers, cx);
+                    return Came::Part;
+                }
+                Ok(Part::More) => {}
+                Err(_) => break BodyError::Malformed,
+            }
+            match self.wire.poll_fill(Some(Place::Body), cx) {
+                Poll::Pending => return Came::Nothing,
+                Poll::Ready(Ok(0)) => break BodyError::Closed,
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => break BodyError::Stalled,
+                Poll::Ready(Err(_)) => break BodyError::Closed,
+            }
+        };
+        feed.fail(broken, cx);
+        self.broken = Some(broken);
+        Came::Part
+    }
+
+    /// Whether another request may follow, as far as we are concerned.
+    fn may_persist(&mut self) -> bool {
+        let lane = &self.conn.lane;
+        if self.wire.clock.is_aged() || lane.is_draining() || lane.worker.overload.is_tight() {
+            return false;
+        }
+        let is_read = self.feed.as_ref().is_some_and(|feed| !feed.is_abandoned());
+        is_read || self.is_read_to_end()
+    }
+
+    /// Whether the request has been read to its end. What is at hand of a body that nobody reads is dropped.
+    fn is_read_to_end(&mut self) -> bool {
+        self.broken.is_none() && (!self.framing.is_in_body() || self.framing.discard(&mut self.wire.input))
+    }
+
+    /// Sends an answer to its end.
+    async fn send(&mut self, mut answer: Answer, busy: Busy) -> Ended {
+        let mut latest = None;
+        let sent = poll_fn(|cx| self.poll_answer(&mut answer, &mut latest, cx)).await;
+        drop(busy);
+        self.feed = None;
+        match sent {
+            Err(Gone) => Ended::Gone,
+            Ok(()) if answer.persists && self.is_read_to_end() => Ended::Persists,
+            Ok(()) => Ended::Closes,
+        }
+    }
+
+    /// `latest`: until when an answer that is broken off waits for the client to take what came before.
+    fn poll_answer(
+        &mut self,
+        answer: &mut Answer,
+        latest: &mut Option<Pin<Box<Sleep>>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Gone>> {
+        loop {
+            let loaded = answer.load(&mut self.out, cx);
+            match (self.wire.poll_send(&mut self.out, cx), loaded) {
+                (Poll::Ready(Err(_)), _) | (Poll::Ready(Ok(())), Loaded::Broken) => return Poll::Ready(Err(Gone)),
+                (Poll::Ready(Ok(())), Loaded::Whole) => return Poll::Ready(Ok(())),
+                (Poll::Ready(Ok(())), Loaded::Full) => continue,
+                (Poll::Ready(Ok(())), Loaded::More) => {}
+                (Poll::Pending, Loaded::Broken) => {
+                    let latest =
+                        latest.get_or_insert_with(|| Box::pin(tokio::time::sleep(FLUSH_BEFORE_CLOSE)));
+                    if latest.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Err(Gone));
+                    }
+                }
+                (Poll::Pending, Loaded::Whole | Loaded::Full | Loaded::More) => answer.held_up(),
+            }
+            match self.poll_client(cx) {
+                Came::Part => {}
+                Came::Nothing => return Poll::Pending,
+                Came::End => return Poll::Ready(Err(Gone)),
+            }
+        }
+    }
+
+    /// Sends the head of a 101; what follows is up to the tunnel.
+    async fn grant(&mut self, response: Response<AnswerBody>, offer: Offer, busy: Busy) -> Ended {
+        let (mut parts, body) = response.into_parts();
+        let write_timeout = parts.extensions.remove::<WriteTimeout>();
+        self.out.head(&parts, Length::Untold, Persistence::Untold, &self.conn.lane.worker.date);
+        match poll_fn(|cx| self.wire.poll_send(&mut self.out, cx)).await {
+            Ok(()) => Ended::Tunnel(Box::new(offer.granted(body, busy, write_timeout))),
+            Err(_) => Ended::Gone,
+        }
+    }
+
+    /// Tells the client what was wrong, and closes.
+    async fn refuse(mut self, fault: Fault) {
+        let answer = render(self.conn.refuse(None, fault.reject()), &self.conn.lane.worker.date);
+        self.linger(answer).await;
+    }
+
+    /// Closes the connection. A client that is still sending is listened to for a while: a socket that is closed with unread
+    /// bytes resets the connection, and could destroy the answer on its way.
+    async fn close(mut self) {
+        if self.framing.is_in_body() || !self.wire.input.is_empty() {
+            return self.linger(Bytes::new()).await;
+        }
+        let _closed = poll_fn(|cx| self.wire.poll_shutdown(cx)).await;
+    }
+
+    async fn linger(&mut self, answer: Bytes) {
+        let mut farewell = self.wire.farewell(answer);
+        poll_fn(|cx| self.wire.poll_farewell(&mut farewell, cx)).await;
+    }
 }
 
 fn closing(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
@@ -172,140 +432,14 @@ fn closing(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
     response
 }
 
-fn upload(body: Incoming, traffic: &Arc<Traffic>) -> RequestBody {
-    traffic.abandoned.store(false, Ordering::Relaxed);
-    if body.is_end_stream() {
-        return RequestBody::Empty;
-    }
-    RequestBody::stream(Upload { body, traffic: Arc::clone(traffic), ended: false })
-}
-
-/// A request's body, with its errors in our words.
-struct Upload {
-    body: Incoming,
-    traffic: Arc<Traffic>,
-    ended: bool,
-}
-
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let poll = Pin::new(&mut self.body).poll_frame(cx);
-        if matches!(poll, Poll::Ready(None | Some(Err(_)))) || (poll.is_ready() && self.body.is_end_stream()) {
-            self.ended = true;
-        }
-        poll.map(|frame| frame.map(|frame| frame.map_err(|error| body_error(&error))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.traffic.abandoned.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-/// What the guard or hyper's decoder reported. The guard's two kinds are its own; any other broken framing is one that
-/// hyper found first.
-fn body_error(error: &hyper::Error) -> BodyError {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return match error.kind() {
-                io::ErrorKind::TimedOut => BodyError::Stalled,
-                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => BodyError::Malformed,
-                _ => BodyError::Closed,
-            };
-        }
-        source = error.source();
-    }
-    BodyError::Closed
-}
-
-/// An answer's body; while it exists the connection is busy. An error from it ends the connection without a last
-/// chunk, so that nobody takes the part for the whole.
-struct Answer {
-    body: AnswerBody,
-    broken: Option<Broken>,
-    traffic: Arc<Traffic>,
-    _busy: Option<Busy>,
-}
-
-/// An error that waits until what came before it is on the wire. hyper drops what it has not written yet, and with it
-/// the head, or the words that tell the client what has happened.
-struct Broken {
-    error: BodyError,
-    latest: Pin<Box<Sleep>>,
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        if let Some(broken) = &mut this.broken {
-            let blocked = this.traffic.write_blocked.load(Ordering::Relaxed);
-            if blocked && broken.latest.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            return Poll::Ready(Some(Err(broken.error)));
-        }
-        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(cx));
-        if let Some(Err(error)) = frame {
-            this.broken = Some(Broken { error, latest: Box::pin(tokio::time::sleep(FLUSH_BEFORE_CLOSE)) });
-            // hyper writes whenever a body has nothing for it.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// Writes an answer as bytes, for refusals that happen before there is a request. Ends with the connection.
 pub(super) fn render(response: Response<AnswerBody>, date: &DateCache) -> Bytes {
-    let (parts, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
     // Refusals are rendered at once; a stream would have nobody to drive it.
     let body = body.into_bytes();
-    let reason = parts.status.canonical_reason().unwrap_or("");
-    let mut out = BytesMut::with_capacity(512);
-    out.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", parts.status.as_str()).as_bytes());
-    let fields = parts
-        .headers
-        .iter()
-        .filter(|(name, _)| ![&CONNECTION, &CONTENT_LENGTH, &TRANSFER_ENCODING, &DATE].contains(name));
-    for (name, value) in fields {
-        field(&mut out, name.as_str(), value.as_bytes());
-    }
-    field(&mut out, "content-length", body.len().to_string().as_bytes());
-    field(&mut out, "connection", b"close");
-    field(&mut out, "date", date.now().as_bytes());
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(&body);
-    out.freeze()
-}
-
-fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
-    }
+    parts.headers.remove(CONNECTION);
+    let mut out = Outgoing::default();
+    out.head(&parts, Length::Told(body.len() as u64), Persistence::Close, date);
+    out.data(body, false, true);
+    out.into_bytes()
 }

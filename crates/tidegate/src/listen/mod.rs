@@ -1,6 +1,6 @@
 //! Where clients connect: sockets, TLS, protocols, and the checks before a request reaches the gateway.
 //!
-//! A connection's way: [`accept`] → [`tls`] → [`guard`] → [`sniff`] → [`http1`] or [`http2`] → [`vet`] → [`Handle`].
+//! A connection's way: [`accept`] → [`tls`] → [`sniff`] → [`http1`], or [`guard`] and [`http2`] → [`vet`] → [`Handle`].
 //! Everything of a connection runs on the worker that accepted it. What is served is exchanged at run time: a [`Plan`]
 //! binds and loads, [`Control::apply`] publishes it.
 
@@ -43,8 +43,8 @@ use crate::telemetry::answer::AnswerBody;
 pub use accept::listen;
 pub use control::{Control, Listeners};
 pub use devcert::default_directory as default_certificate_directory;
-pub use guard::Timeouts;
-pub use guard::framing::HeadLimits;
+pub use guard::clock::Timeouts;
+pub use http1::framing::HeadLimits;
 pub use http2::Http2Limits;
 pub use inherit::{InheritError, Inherited};
 pub use listener::ListenerView;

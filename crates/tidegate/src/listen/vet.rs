@@ -1,7 +1,7 @@
 //! Checks a parsed request head as values, the same way for HTTP/1 and HTTP/2. Pure.
 //!
-//! `listen::guard` has seen to the framing; what remains is in `head`, and for HTTP/2 the size, which the guard counts
-//! on HTTP/1. Afterwards both protocols look alike. The path is left as it was sent; the pipeline makes its canonical
+//! `listen::http1` and h2 have seen to the framing; what remains is in `head`, and for HTTP/2 the size, which is counted
+//! while reading on HTTP/1. Afterwards both protocols look alike. The path is left as it was sent; the pipeline makes its canonical
 //! form once.
 
 use http::header::CONTENT_LENGTH;
@@ -11,7 +11,7 @@ use http::{StatusCode, Version};
 use crate::head::{self, bad};
 use crate::reject::Reject;
 
-use super::guard::framing::HeadLimits;
+use super::HeadLimits;
 
 /// Checks the head and brings it into the one form that the gateway reads.
 ///
@@ -24,7 +24,7 @@ pub(crate) fn vet(parts: &mut Parts, limits: &HeadLimits) -> Result<(), Box<Reje
     head::vet(parts)
 }
 
-/// On HTTP/1 the guard has counted already, before anything was parsed.
+/// On HTTP/1 it was counted as it came.
 fn check_size(parts: &Parts, limits: &HeadLimits) -> Result<(), Box<Reject>> {
     let target_len = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
     let (status, detail) = if target_len > limits.uri_bytes {

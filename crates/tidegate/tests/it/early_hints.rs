@@ -95,7 +95,7 @@ async fn hints_never_stand_in_the_way_of_answers() {
     old.write_all(b"GET /at-once HTTP/1.0\r\nhost: a\r\n\r\n").await.unwrap();
     let mut text = String::new();
     soon(old.read_to_string(&mut text)).await.unwrap();
-    assert!(text.starts_with("HTTP/1.0 200 ") && text.ends_with("ok"), "{text}");
+    assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("ok"), "{text}");
     // Too many are a fault of the backend, too large ones are dropped.
     for answer in gateway.send_both(&get("/flood")).await {
         assert_eq!((answer.status, answer.reason().as_str()), (502, "upstream_error"));

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::framing::Place;
+use super::clock::Place;
 
 /// Frames, other than those of requests and data, that a connection may send in [`WINDOW`], unless the listener says
 /// otherwise.

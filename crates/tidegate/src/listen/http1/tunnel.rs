@@ -1,7 +1,7 @@
 //! A client's connection after a 101: bytes, in both directions, and no HTTP any more.
 //!
 //! ```text
-//!   guard ── read half ──► Socket   a request's body that begins to flow after the 101
+//!    wire ── read half ──► Socket   a request's body that begins to flow after the 101
 //!     ▲
 //!     └──── write half ──── Granted  the body of the answer, written as it comes
 //! ```
@@ -15,18 +15,15 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::Request;
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::oneshot;
 
 use crate::body::{BodyError, WriteTimeout};
 use crate::listen::connection::Busy;
-use crate::listen::guard::Guarded;
 use crate::telemetry::answer::AnswerBody;
+
+use super::wire::Wire;
 
 /// Bytes of one read. They stand on the stack, so that a tunnel at rest holds no buffer.
 const READ: usize = 16 * 1024;
@@ -35,29 +32,22 @@ type Reader = Box<dyn AsyncRead + Send + Unpin>;
 
 /// A request that asks for a tunnel, and has not been answered.
 pub(super) struct Offer {
-    upgrade: OnUpgrade,
-    socket: Option<Socket>,
     reader: oneshot::Sender<Reader>,
     left: oneshot::Receiver<Infallible>,
 }
 
 impl Offer {
-    pub(super) fn new(request: &mut Request<Incoming>) -> Self {
+    /// With what the client sends.
+    pub(super) fn new() -> (Self, Socket) {
         let (reader, awaited) = oneshot::channel();
         let (stays, left) = oneshot::channel();
-        let socket = Socket { state: State::Awaited(awaited), _stays: stays };
-        Self { upgrade: hyper::upgrade::on(request), socket: Some(socket), reader, left }
-    }
-
-    /// What the client sends, once.
-    pub(super) fn socket(&mut self) -> Option<Socket> {
-        self.socket.take()
+        (Self { reader, left }, Socket { state: State::Awaited(awaited), _stays: stays })
     }
 
     /// The tunnel is granted: `body` is what the client gets.
     pub(super) fn granted(self, body: AnswerBody, busy: Busy, write_timeout: Option<WriteTimeout>) -> Granted {
-        let Self { upgrade, reader, left, .. } = self;
-        Granted { upgrade, reader, left, body, busy, write_timeout }
+        let Self { reader, left } = self;
+        Granted { reader, left, body, busy, write_timeout }
     }
 }
 
@@ -104,9 +94,8 @@ impl Body for Socket {
     }
 }
 
-/// A connection that becomes a tunnel as soon as its 101 is out.
-pub(in crate::listen) struct Granted {
-    upgrade: OnUpgrade,
+/// A connection that is a tunnel, since its 101 is out.
+pub(super) struct Granted {
     reader: oneshot::Sender<Reader>,
     left: oneshot::Receiver<Infallible>,
     body: AnswerBody,
@@ -116,15 +105,12 @@ pub(in crate::listen) struct Granted {
 
 impl Granted {
     /// Serves the tunnel to its end.
-    pub(super) async fn run<Io>(self: Box<Self>)
+    pub(super) async fn run<Io>(self: Box<Self>, wire: Wire<Io>)
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { upgrade, reader, left, mut body, busy: _busy, write_timeout } = *self;
-        // An error: the client has gone before it got the 101.
-        let Ok(upgraded) = upgrade.await else { return };
-        let Ok(parts) = upgraded.downcast::<TokioIo<Guarded<Io>>>() else { return };
-        let raw = parts.io.into_inner().into_raw(&parts.read_buf, write_timeout.as_ref().map(|own| own.wait));
+        let Self { reader, left, mut body, busy: _busy, write_timeout } = *self;
+        let raw = wire.into_raw(write_timeout.as_ref().map(|own| own.wait));
         let (read, mut write) = tokio::io::split(raw);
         if reader.send(Box::new(read)).is_err() {
             return;

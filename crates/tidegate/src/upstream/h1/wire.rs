@@ -1,34 +1,26 @@
 //! One connection to a backend, and what was read from it and not used yet.
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use crate::dial::Stream;
-
-/// Room for one read. Of a large answer no more than this waits for the client.
-const READ: usize = 16 * 1024;
-
-/// A first read goes through so much of the stack, which is always in the processor's cache, and leaves an allocation of the
-/// size of what came. Buffers for the largest read, one for each connection, would be memory that is cold when it is needed.
-const FIRST_READ: usize = 4 * 1024;
+use crate::fill::Fill;
 
 /// See the module.
 pub(super) struct Wire {
     stream: Stream,
     pub(super) input: BytesMut,
-    /// The last read filled its room, so more waits most probably.
-    large: bool,
+    fill: Fill,
 }
 
 impl Wire {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, input: BytesMut::new(), large: false }
+        Self { stream, input: BytesMut::new(), fill: Fill::default() }
     }
 
     /// The stream, and what was read ahead of its use.
@@ -42,19 +34,7 @@ impl Wire {
 
     /// Reads what has come into `input`; 0 is the end.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.large {
-            self.input.reserve(READ);
-            let read = pin!(self.stream.read_buf(&mut self.input));
-            let read = read.poll(cx);
-            self.large = matches!(read, Poll::Ready(Ok(bytes)) if bytes >= FIRST_READ);
-            return read;
-        }
-        let mut room = [MaybeUninit::uninit(); FIRST_READ];
-        let mut room = ReadBuf::uninit(&mut room);
-        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
-        self.input.extend_from_slice(room.filled());
-        self.large = room.remaining() == 0;
-        Poll::Ready(Ok(room.filled().len()))
+        self.fill.poll(&mut self.stream, &mut self.input, cx)
     }
 
     /// Writes some of `slices`. A head alone, as of most requests, goes the shorter way of a plain write.

@@ -2,27 +2,50 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn follower() -> Follower {
-    Follower::new(HeadLimits::default())
+/// What becomes of an input.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    fault: Option<Fault>,
+    place: Place,
+    heads: u64,
+    bodies: Vec<Vec<u8>>,
 }
 
-/// Follows `input` in pieces of `cut` bytes; how many bytes passed before the fault, and the fault.
-fn follow(input: &[u8], cut: usize) -> (usize, Option<Fault>, Place, u64) {
-    let mut follower = follower();
-    let mut passed = 0;
+/// Takes `input` apart, which comes in pieces of `cut` bytes.
+fn follow(input: &[u8], cut: usize) -> Seen {
+    let mut framing = Framing::new(HeadLimits::default());
+    let (mut waiting, mut heads, mut bodies) = (BytesMut::new(), 0, Vec::<Vec<u8>>::new());
     for piece in input.chunks(cut.max(1)) {
-        let followed = follower.follow(piece);
-        passed += followed.pass;
-        if followed.fault.is_some() {
-            return (passed, followed.fault, follower.place(), follower.heads());
+        waiting.extend_from_slice(piece);
+        let fault = loop {
+            if framing.is_in_body() {
+                match framing.body(&mut waiting) {
+                    Ok(Part::Data(data)) => bodies.last_mut().unwrap().extend_from_slice(&data),
+                    Ok(Part::End(_)) => {}
+                    Ok(Part::More) => break None,
+                    Err(fault) => break Some(fault),
+                }
+                continue;
+            }
+            match framing.head(&mut waiting) {
+                Ok(Some(_)) => {
+                    heads += 1;
+                    bodies.push(Vec::new());
+                }
+                Ok(None) => break None,
+                Err(fault) => break Some(fault),
+            }
+        };
+        if fault.is_some() {
+            return Seen { fault, place: framing.place(&waiting), heads, bodies };
         }
     }
-    (passed, None, follower.place(), follower.heads())
+    Seen { fault: None, place: framing.place(&waiting), heads, bodies }
 }
 
 fn check(input: &str, expected: Result<(Place, u64), Fault>) {
     for cut in [input.len(), 1, 2, 3, 7] {
-        let (_, fault, place, heads) = follow(input.as_bytes(), cut);
+        let Seen { fault, place, heads, .. } = follow(input.as_bytes(), cut);
         let seen = fault.map_or(Ok((place, heads)), Err);
         assert_eq!(seen, expected, "{input:?} in pieces of {cut}");
     }
@@ -223,46 +246,67 @@ fn a_line_without_end_is_refused_at_its_limit() {
     for (start, fault) in
         [("G", Fault::RequestLine), ("GET /", Fault::UriTooLong), ("GET / HTTP/1.1\r\na: ", Fault::HeadTooLarge)]
     {
-        let mut follower = follower();
-        assert_eq!(follower.follow(start.as_bytes()).fault, None);
-        let mut bytes = 0;
+        let mut framing = Framing::new(HeadLimits::default());
+        let mut waiting = BytesMut::from(start);
         let found = loop {
-            if let Some(fault) = follower.follow(&[b'x'; 100]).fault {
-                break fault;
+            match framing.head(&mut waiting) {
+                Ok(head) => assert!(head.is_none()),
+                Err(fault) => break fault,
             }
-            bytes += 100;
-            assert!(bytes < 40_000);
+            assert!(waiting.len() < 40_000);
+            waiting.extend_from_slice(&[b'x'; 100]);
         };
         assert_eq!(found, fault);
-        assert!(follower.partial.capacity() < 80_000);
     }
 }
 
 #[test]
-fn only_complete_lines_of_a_head_pass() {
-    let mut follower = follower();
-    let mut pass = |bytes: &str| follower.follow(bytes.as_bytes()).pass;
-    assert_eq!(pass("GET / HT"), 0);
-    assert_eq!(pass("TP/1.1\r\nHost"), 8);
-    assert_eq!(pass(": a\r"), 0);
-    assert_eq!(pass("\nContent-Length: 5\r\n\r\nab"), 24);
-    assert_eq!(pass("cdeG"), 3);
+fn heads_become_values() {
+    let mut framing = Framing::new(HeadLimits::default());
+    let text = "\r\nPOST http://b/x?y HTTP/1.0\r\nHost: a\r\nX-Two:  b\tc \r\nx-two:\r\nConnection: Keep-Alive\r\n\
+                TE: deflate, trailers;q=1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabcGET";
+    let mut input = BytesMut::from(text);
+    let Head { parts, says, body } = framing.head(&mut input).unwrap().unwrap();
+    assert_eq!((parts.method.as_str(), parts.version), ("POST", Version::HTTP_10));
+    assert_eq!(parts.uri.to_string(), "http://b/x?y");
+    let twos: Vec<_> = parts.headers.get_all("x-two").iter().map(|value| value.to_str().unwrap()).collect();
+    assert_eq!((twos, &parts.headers["host"], parts.headers.len()), (vec!["b\tc", ""], &HeaderValue::from_static("a"), 7));
+    assert!(says.keep_alive && says.takes_trailers && says.expects && !says.close && !says.websocket);
+    assert_eq!(body, BodyLength::Sized(3));
+    assert_eq!(framing.at_hand(&mut input).as_deref(), Some(&b"abc"[..]));
+    assert_eq!((framing.place(&input), &*input), (Place::Head, &b"GET"[..]));
 }
 
 #[test]
-fn requests_before_the_fault_pass() {
-    let good = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n";
-    let mut input = good.to_vec();
-    input.extend_from_slice(b"GET /2 HTTP/1.1\r\nHost : a\r\n\r\n");
-    let (passed, fault, ..) = follow(&input, input.len());
-    assert_eq!((passed, fault), (good.len(), Some(Fault::FieldName)));
-    let body = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\nzz";
-    let (passed, fault, place, _) = follow(body, body.len());
-    assert_eq!((fault, place), (Some(Fault::Chunk), Place::Body));
-    assert!(passed <= body.len() - 2);
+fn a_body_that_is_not_at_hand_comes_in_parts() {
+    let mut framing = Framing::new(HeadLimits::default());
+    let mut input = BytesMut::from("PUT / HTTP/1.1\r\nContent-Length: 5\r\n\r\nabc");
+    framing.head(&mut input).unwrap().unwrap();
+    assert_eq!(framing.at_hand(&mut input), None);
+    assert!(!framing.discard(&mut input) && input.is_empty() && framing.is_in_body());
+    input.extend_from_slice(b"deGET / HTTP/1.1\r\n\r\n");
+    assert!(framing.discard(&mut input) && framing.head(&mut input).unwrap().is_some());
 }
 
-/// What a follower makes of a whole input.
+#[test]
+fn chunks_become_a_body_and_trailers() {
+    let mut framing = Framing::new(HeadLimits::default());
+    let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut input = BytesMut::from(format!("{head}3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum:  7\r\n\r\n").as_bytes());
+    framing.head(&mut input).unwrap().unwrap();
+    let mut pieces = Vec::new();
+    let trailers = loop {
+        match framing.body(&mut input).unwrap() {
+            Part::Data(data) => pieces.push(data),
+            Part::End(trailers) => break trailers.unwrap(),
+            Part::More => panic!("all of it is there"),
+        }
+    };
+    assert_eq!(pieces, ["abc", "de"]);
+    assert_eq!((trailers.len(), &trailers["x-sum"]), (1, &HeaderValue::from_static("7")));
+}
+
+/// What becomes of a whole input.
 pub(in crate::listen) struct FollowedWhole {
     pub(in crate::listen) heads: u64,
     pub(in crate::listen) fault: bool,
@@ -271,11 +315,11 @@ pub(in crate::listen) struct FollowedWhole {
 }
 
 pub(in crate::listen) fn follow_whole(input: &[u8]) -> FollowedWhole {
-    let (_, fault, place, heads) = follow(input, input.len());
+    let Seen { fault, place, heads, .. } = follow(input, input.len());
     FollowedWhole { heads, fault: fault.is_some(), partial: place == Place::Head }
 }
 
-/// Pieces that mean something to the follower, so that random joins get far.
+/// Pieces that mean something here, so that random joins get far.
 pub(in crate::listen) fn piece() -> impl Strategy<Value = Vec<u8>> {
     let words: [&[u8]; 22] = [
         b"GET / HTTP/1.1\r\n",
@@ -313,49 +357,30 @@ proptest! {
     #[test]
     fn splits_change_nothing(pieces in proptest::collection::vec(piece(), 0..12), cut in 1_usize..40) {
         let input = pieces.concat();
-        let (_, fault, place, heads) = follow(&input, input.len());
-        let (_, cut_fault, cut_place, cut_heads) = follow(&input, cut);
-        prop_assert_eq!((fault, heads), (cut_fault, cut_heads));
-        if fault.is_none() {
-            prop_assert_eq!(place, cut_place);
+        let whole = follow(&input, input.len());
+        let parts = follow(&input, cut);
+        prop_assert_eq!((whole.fault, whole.heads, &whole.bodies), (parts.fault, parts.heads, &parts.bodies));
+        if whole.fault.is_none() {
+            prop_assert_eq!(whole.place, parts.place);
         }
     }
 }
 
 #[test]
-fn behind_a_head_that_asks_for_a_websocket_nothing_is_looked_at_until_it_is_answered() {
+fn heads_say_whether_they_ask_for_a_websocket() {
     let heads = [
         ("GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", true),
         ("GET / HTTP/1.1\r\nHost: a\r\nupgrade: h2c, WebSocket\r\nConnection: close\r\n\r\n", true),
-        ("POST / HTTP/1.1\r\nContent-Length: 0\r\nUPGRADE: websocket\r\n\r\n", true),
         ("GET / HTTP/1.1\r\nUpgrade: websockets\r\n\r\n", false),
         ("GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n", false),
         ("GET / HTTP/1.1\r\nX-Upgrade: websocket\r\n\r\n", false),
-        ("GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n", false),
     ];
-    for (head, waits) in heads {
-        for cut in [head.len(), 1, 2, 3, 7] {
-            let mut follower = follower();
-            let passed: usize = head.as_bytes().chunks(cut).map(|piece| follower.follow(piece).pass).sum();
-            assert_eq!((follower.waits(), follower.place(), follower.heads()), (waits, Place::Between, 1), "{head:?}");
-            // What was held back of a line passes with its end.
-            assert!(passed > 0 && passed <= head.len());
-            let frame = follower.follow(b"\x81\x80");
-            let expected = if waits { (0, None) } else { (0, Some(Fault::NotHttp)) };
-            assert_eq!((frame.pass, frame.fault), expected, "{head:?}");
-            follower.resume();
-            if waits {
-                assert_eq!(follower.follow(b"GET / HTTP/1.1\r\n\r\n").fault, None);
-                assert_eq!(follower.heads(), 2);
-            }
-        }
+    for (text, asks) in heads {
+        let mut framing = Framing::new(HeadLimits::default());
+        let mut input = BytesMut::from(text);
+        input.extend_from_slice(b"\x81\x80");
+        let head = framing.head(&mut input).unwrap().unwrap();
+        // What follows is not looked at until the answer says what it is.
+        assert_eq!((head.says.websocket, &*input), (asks, &b"\x81\x80"[..]), "{text:?}");
     }
-    let mut follower = follower();
-    let both = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\nGET /2 HTTP/1.1\r\n\r\n";
-    let followed = follower.follow(both);
-    assert_eq!((followed.pass, follower.heads()), (both.len() - 19, 1));
-    let body = b"POST / HTTP/1.1\r\nUpgrade: websocket\r\nContent-Length: 3\r\n\r\n";
-    let mut follower = self::follower();
-    follower.follow(body);
-    assert_eq!((follower.waits(), follower.place()), (false, Place::Body));
 }

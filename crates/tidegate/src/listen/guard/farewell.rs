@@ -15,7 +15,7 @@ const MAX_DROPPED_BYTES: usize = 64 * 1024;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Farewell {
+pub(in crate::listen) struct Farewell {
     answer: Bytes,
     deadline: Instant,
     stage: Stage,
@@ -30,22 +30,17 @@ enum Stage {
 }
 
 impl Farewell {
-    /// Writes `answer` first. The owner gives up at `deadline`.
-    pub(super) fn with_answer(answer: Bytes, deadline: Instant) -> Self {
+    /// Writes `answer` first, if there is one. The owner gives up at `deadline`.
+    pub(in crate::listen) fn new(answer: Bytes, deadline: Instant) -> Self {
         Self { answer, deadline, stage: Stage::Write }
     }
 
-    /// The answer has been written by others.
-    pub(super) fn without_answer(deadline: Instant) -> Self {
-        Self { answer: Bytes::new(), deadline, stage: Stage::ShutDown }
-    }
-
-    pub(super) fn deadline(&self) -> Instant {
+    pub(in crate::listen) fn deadline(&self) -> Instant {
         self.deadline
     }
 
     /// Ready when the connection may be dropped. A failure on the way is the same as success: there is nobody to tell.
-    pub(super) fn poll<Io: AsyncRead + AsyncWrite + Unpin>(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<()> {
+    pub(in crate::listen) fn poll<Io: AsyncRead + AsyncWrite + Unpin>(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             self.stage = match self.stage {
                 Stage::Write if self.answer.is_empty() => Stage::ShutDown,

@@ -33,29 +33,30 @@ async fn deadlines_follow_the_state() {
     let begun = now();
     let timeouts = Timeouts::default();
     let mut clock = Clock::new(begun + 10 * SECOND, begun + 3600 * SECOND);
-    let deadline = |clock: &mut Clock, place, answering| {
-        let deadline = clock.read_deadline(&timeouts, place, answering, false);
-        deadline.map(|deadline| deadline.saturating_duration_since(begun).as_secs())
+    let deadline = |clock: &mut Clock, place| {
+        clock.read_deadline(&timeouts, place).saturating_duration_since(begun).as_secs()
     };
-    assert_eq!(deadline(&mut clock, Place::Between, false), Some(10), "the first head");
-    clock.heard(5, false);
-    assert_eq!(deadline(&mut clock, Place::Head, false), Some(10), "is a deadline in total");
-    clock.heard(50, true);
-    assert_eq!(deadline(&mut clock, Place::Between, true), None, "while we answer");
+    assert_eq!(deadline(&mut clock, Place::Between), 10, "the first head");
+    clock.heard(5);
+    assert_eq!(deadline(&mut clock, Place::Head), 10, "is a deadline in total");
+    clock.heard(50);
+    clock.head_done();
+    clock.owes_nothing();
     tokio::time::advance(20 * SECOND).await;
-    assert_eq!(deadline(&mut clock, Place::Between, false), Some(80), "idle");
+    assert_eq!(deadline(&mut clock, Place::Between), 80, "idle");
     tokio::time::advance(5 * SECOND).await;
-    assert_eq!(deadline(&mut clock, Place::Between, false), Some(80), "still");
-    clock.heard(1, false);
-    assert_eq!(deadline(&mut clock, Place::Head, false), Some(35), "the next head, from its first byte");
-    clock.heard(1, false);
+    assert_eq!(deadline(&mut clock, Place::Between), 80, "still");
+    clock.heard(1);
+    assert_eq!(deadline(&mut clock, Place::Head), 35, "the next head, from its first byte");
+    clock.heard(1);
     tokio::time::advance(5 * SECOND).await;
-    assert_eq!(deadline(&mut clock, Place::Head, false), Some(35));
-    clock.heard(100, true);
-    assert_eq!(deadline(&mut clock, Place::Body, true), Some(35), "five seconds for the body");
+    assert_eq!(deadline(&mut clock, Place::Head), 35);
+    clock.heard(100);
+    clock.head_done();
+    assert_eq!(deadline(&mut clock, Place::Body), 35, "five seconds for the body");
     tokio::time::advance(2 * SECOND).await;
-    clock.heard(3000, false);
-    assert_eq!(deadline(&mut clock, Place::Body, true), Some(37), "two used up, two earned");
+    clock.heard(3000);
+    assert_eq!(deadline(&mut clock, Place::Body), 37, "two used up, two earned");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,259 @@
+//! The body of a request that comes while the request is being handled: whoever handles it asks for the next piece, and only
+//! then does the connection read on.
+//!
+//! ```text
+//!   connection ── Feed ──► one piece ──► Upload   the body that the handler has
+//!                  ▲                       │
+//!                  └────── is asked ◄──────┘
+//! ```
+//! Both nearly always run in one task, whose connection looks for a question after each poll of the handler; an [`Upload`] that
+//! is polled by another task wakes the connection's.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
+
+use crate::body::BodyError;
+
+use super::framing::BodyLength;
+
+/// The connection's end of a body.
+pub(super) struct Feed(Arc<Mutex<Between>>);
+
+/// The handler's end.
+pub(super) struct Upload(Arc<Mutex<Between>>);
+
+/// What is between the two.
+struct Between {
+    /// Handed over, and not taken yet. There is one at a time.
+    piece: Option<Piece>,
+    ended: bool,
+    /// Bytes that are still to be handed over, if that is known.
+    left: Option<u64>,
+    /// The handler has asked for a piece that has not been handed over.
+    asked: bool,
+    /// The handler has let go of it.
+    dropped: bool,
+    handler: Option<Waker>,
+    connection: Option<Waker>,
+}
+
+enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+    Broken(BodyError),
+}
+
+/// Both ends of a body of this length.
+pub(super) fn body(length: BodyLength) -> (Feed, Upload) {
+    let left = match length {
+        BodyLength::None => Some(0),
+        BodyLength::Sized(length) => Some(length),
+        BodyLength::Chunked => None,
+    };
+    let between = Arc::new(Mutex::new(Between {
+        piece: None,
+        ended: false,
+        left,
+        asked: false,
+        dropped: false,
+        handler: None,
+        connection: None,
+    }));
+    (Feed(Arc::clone(&between)), Upload(between))
+}
+
+impl Feed {
+    /// Whether a piece is wanted. If not, the task of `cx` is woken when one is.
+    pub(super) fn is_asked(&self, cx: &Context<'_>) -> bool {
+        let mut between = self.0.lock();
+        if !between.asked && !between.dropped {
+            keep(&mut between.connection, cx);
+        }
+        between.asked
+    }
+
+    /// Hands over what was asked for. As with the others, a handler in the task of `cx` is not woken: its connection polls it.
+    pub(super) fn data(&self, data: Bytes, cx: &Context<'_>) {
+        let mut between = self.0.lock();
+        if let Some(left) = &mut between.left {
+            *left = left.saturating_sub(data.len() as u64);
+        }
+        between.ended = between.left == Some(0);
+        between.hand_over(Some(Piece::Data(data)), cx);
+    }
+
+    /// There is nothing more but `trailers`.
+    pub(super) fn end(&self, trailers: Option<HeaderMap>, cx: &Context<'_>) {
+        let mut between = self.0.lock();
+        between.ended = true;
+        between.left = Some(0);
+        between.hand_over(trailers.map(Piece::Trailers), cx);
+    }
+
+    /// The rest will never come.
+    pub(super) fn fail(&self, error: BodyError, cx: &Context<'_>) {
+        let mut between = self.0.lock();
+        between.ended = true;
+        between.hand_over(Some(Piece::Broken(error)), cx);
+    }
+
+    /// Whether the handler has let go of it before its end.
+    pub(super) fn is_abandoned(&self) -> bool {
+        let between = self.0.lock();
+        between.dropped && !between.ended
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        let mut between = self.0.lock();
+        if !between.ended {
+            // Whoever still wants it must not wait for ever.
+            between.ended = true;
+            between.piece = Some(Piece::Broken(BodyError::Closed));
+            if let Some(handler) = between.handler.take() {
+                handler.wake();
+            }
+        }
+    }
+}
+
+impl Between {
+    fn hand_over(&mut self, piece: Option<Piece>, cx: &Context<'_>) {
+        self.piece = piece;
+        self.asked = false;
+        if let Some(handler) = self.handler.take_if(|handler| !handler.will_wake(cx.waker())) {
+            handler.wake();
+        }
+    }
+}
+
+/// Keeps the waker of `cx`.
+fn keep(waker: &mut Option<Waker>, cx: &Context<'_>) {
+    match waker {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *waker = Some(cx.waker().clone()),
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut between = self.0.lock();
+        match between.piece.take() {
+            Some(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+            Some(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Some(Piece::Broken(error)) => return Poll::Ready(Some(Err(error))),
+            None if between.ended => return Poll::Ready(None),
+            None => {}
+        }
+        between.asked = true;
+        match between.connection.take() {
+            Some(connection) if !connection.will_wake(cx.waker()) => connection.wake(),
+            // The connection has polled the handler, and looks afterwards.
+            connection => between.connection = connection,
+        }
+        keep(&mut between.handler, cx);
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let between = self.0.lock();
+        between.ended && between.piece.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let between = self.0.lock();
+        let waiting = match &between.piece {
+            Some(Piece::Data(data)) => data.len() as u64,
+            Some(Piece::Trailers(_) | Piece::Broken(_)) | None => 0,
+        };
+        between.left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + waiting))
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.0.lock().dropped = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Counts how often a task was woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn poll(upload: &mut Upload, waker: &Waker) -> Option<Option<Result<Bytes, BodyError>>> {
+        match Pin::new(upload).poll_frame(&mut Context::from_waker(waker)) {
+            Poll::Pending => None,
+            Poll::Ready(frame) => Some(frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default()))),
+        }
+    }
+
+    #[test]
+    fn a_piece_is_handed_over_when_it_is_asked_for() {
+        let (feed, mut upload) = body(BodyLength::Sized(5));
+        let (task, other) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+        let (own, others) = (Waker::from(Arc::clone(&task)), Waker::from(Arc::clone(&other)));
+        let cx = Context::from_waker(&own);
+        assert!(!feed.is_asked(&cx));
+        assert_eq!(poll(&mut upload, &own), None);
+        assert!(feed.is_asked(&cx));
+        assert_eq!(task.0.load(Ordering::SeqCst), 0, "who polls the handler looks afterwards");
+        feed.data(Bytes::from_static(b"abc"), &cx);
+        assert_eq!(task.0.load(Ordering::SeqCst), 0);
+        assert!(!feed.is_asked(&cx));
+        assert_eq!((upload.size_hint().exact(), upload.is_end_stream()), (Some(5), false));
+        assert_eq!(poll(&mut upload, &own), Some(Some(Ok(Bytes::from_static(b"abc")))));
+        assert_eq!(upload.size_hint().exact(), Some(2));
+        // Another task asks.
+        assert_eq!(poll(&mut upload, &others), None);
+        assert_eq!(task.0.load(Ordering::SeqCst), 1);
+        feed.data(Bytes::from_static(b"de"), &cx);
+        assert_eq!(other.0.load(Ordering::SeqCst), 1);
+        assert_eq!(poll(&mut upload, &others), Some(Some(Ok(Bytes::from_static(b"de")))));
+        assert!(upload.is_end_stream());
+        assert_eq!(poll(&mut upload, &others), Some(None));
+        drop(upload);
+        assert!(!feed.is_abandoned());
+    }
+
+    #[test]
+    fn a_body_of_unknown_length_ends_or_breaks() {
+        let waker = Waker::noop();
+        let (feed, mut upload) = body(BodyLength::Chunked);
+        assert_eq!((poll(&mut upload, waker), upload.size_hint().exact()), (None, None));
+        let cx = Context::from_waker(waker);
+        feed.end(None, &cx);
+        assert_eq!(poll(&mut upload, waker), Some(None));
+        let (feed, mut upload) = body(BodyLength::Chunked);
+        feed.fail(BodyError::Stalled, &cx);
+        assert_eq!(poll(&mut upload, waker), Some(Some(Err(BodyError::Stalled))));
+        let (feed, mut upload) = body(BodyLength::Chunked);
+        drop(feed);
+        assert_eq!(poll(&mut upload, waker), Some(Some(Err(BodyError::Closed))));
+        let (feed, upload) = body(BodyLength::Chunked);
+        drop(upload);
+        assert!(feed.is_abandoned());
+    }
+}
