@@ -10,6 +10,7 @@ pub mod fill;
 pub mod hints;
 pub mod identity;
 pub mod ids;
+pub mod lines;
 pub mod tasks;
 pub mod time;
 pub mod trace;

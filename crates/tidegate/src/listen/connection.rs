@@ -28,7 +28,6 @@ use super::accept::{self, Permit};
 use super::drain::Lane;
 use super::guard::{Guarded, Setup, Traffic};
 use super::http1::Wire;
-use super::http1::framing::Fault;
 use super::listener::Live;
 use super::sniff::{self, Sniffed};
 use super::{Handle, Settings, http1, http2, proxy_protocol, tls};
@@ -77,7 +76,7 @@ impl<H: Handle> Conn<H> {
     }
 
     /// The connection speaks `protocol`, until the guard is dropped.
-    fn opened(&self, protocol: ConnectionType) -> Gauged {
+    pub(super) fn opened(&self, protocol: ConnectionType) -> Gauged {
         self.lane.listener.series.connection(self.info.worker, protocol)
     }
 
@@ -97,19 +96,19 @@ impl<H: Handle> Conn<H> {
     }
 }
 
-/// Serves `stream`, of which `read` has come, as HTTP/1, if that is spoken here.
-async fn serve_http1<Io, H>(stream: Io, read: BytesMut, deadline: Instant, conn: Arc<Conn<H>>)
+/// Serves `stream`, of which `read` has come, as HTTP/1.
+fn serve_http1<Io, H>(
+    stream: Io,
+    read: BytesMut,
+    deadline: Instant,
+    conn: Arc<Conn<H>>,
+) -> impl Future<Output = ()> + Send
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handle,
 {
-    let wire = Wire::new(stream, read, conn.settings().timeouts, deadline, conn.close_at);
-    if conn.settings().speaks(Protocol::Http1) {
-        let _open = conn.opened(ConnectionType::Http1);
-        return http1::serve(wire, conn).await;
-    }
-    conn.lane.listener.series.refused(conn.info.worker, ConnectionRefusal::Protocol);
-    http1::turn_away(wire, conn, Fault::OnlyHttp2).await;
+    let wire = Wire::new(stream, read, Arc::clone(&conn.live), deadline, conn.close_at);
+    http1::Session::new(wire, conn).serve()
 }
 
 /// Serves one connection to its end. The permit is given back with it.

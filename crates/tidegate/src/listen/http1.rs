@@ -27,12 +27,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version};
+use tidegate_config::valid::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 use crate::body::{BodyError, RequestBody, WriteTimeout};
 use crate::telemetry::answer::AnswerBody;
+use crate::telemetry::metrics::{ConnectionRefusal, ConnectionType};
 
 use super::Handle;
 use super::connection::{Busy, Conn, UNUSED_GRACE};
@@ -44,7 +46,7 @@ use self::answer::{Answer, Asked, Loaded};
 use self::framing::{BodyLength, Fault, Framing, Head, Part};
 use self::outgoing::{Length, Outgoing, Persistence};
 use self::tunnel::{Granted, Offer};
-use self::upload::Feed;
+use self::upload::{Feed, Gathered};
 pub(super) use self::wire::Wire;
 
 /// Bytes that a client may send ahead of an answer; more are not read before that is out.
@@ -56,37 +58,6 @@ const IDLE_GRACE: Duration = Duration::from_millis(500);
 
 /// How long an answer that must be broken off waits for a client that does not take its last bytes.
 const FLUSH_BEFORE_CLOSE: Duration = Duration::from_millis(100);
-
-/// Serves requests until either side closes.
-pub(super) async fn serve<Io, H>(wire: Wire<Io>, conn: Arc<Conn<H>>)
-where
-    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Handle,
-{
-    let mut session = Session::new(wire, conn);
-    loop {
-        let head = match session.next().await {
-            Next::Head(head) => head,
-            Next::Fault(fault) => return session.refuse(fault).await,
-            Next::End => return session.close().await,
-        };
-        match session.exchange(*head).await {
-            Ended::Persists => {}
-            Ended::Closes => return session.close().await,
-            Ended::Tunnel(granted) => return granted.run(session.wire).await,
-            Ended::Gone => return,
-        }
-    }
-}
-
-/// Refuses a connection as a whole.
-pub(super) async fn turn_away<Io, H>(wire: Wire<Io>, conn: Arc<Conn<H>>, fault: Fault)
-where
-    Io: AsyncRead + AsyncWrite + Unpin,
-    H: Handle,
-{
-    Session::new(wire, conn).refuse(fault).await;
-}
 
 /// What a connection brings next.
 enum Next {
@@ -122,7 +93,7 @@ enum Came {
 }
 
 /// One connection.
-struct Session<Io, H> {
+pub(super) struct Session<Io, H> {
     wire: Wire<Io>,
     framing: Framing,
     out: Outgoing,
@@ -131,6 +102,8 @@ struct Session<Io, H> {
     feed: Option<Feed>,
     /// The client waits for a 100 before it sends the body.
     awaits_100: bool,
+    /// Interim answers are on their way.
+    interim: bool,
     /// Why the rest of the present request's body will never come: no other request can follow.
     broken: Option<BodyError>,
     /// There has been a request.
@@ -142,10 +115,10 @@ struct Session<Io, H> {
 
 impl<Io, H> Session<Io, H>
 where
-    Io: AsyncRead + AsyncWrite + Unpin,
+    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handle,
 {
-    fn new(wire: Wire<Io>, conn: Arc<Conn<H>>) -> Self {
+    pub(super) fn new(wire: Wire<Io>, conn: Arc<Conn<H>>) -> Self {
         Self {
             framing: Framing::new(conn.settings().head),
             asked: conn.lane.asked(),
@@ -154,9 +127,36 @@ where
             conn,
             feed: None,
             awaits_100: false,
+            interim: false,
             broken: None,
             used: false,
             grace: None,
+        }
+    }
+
+    /// Serves requests until either side closes, if HTTP/1 is spoken here.
+    ///
+    /// Not an `async fn`, and requests boxed: an idle connection holds itself once, and no room for a request.
+    pub(super) fn serve(mut self) -> impl Future<Output = ()> + Send {
+        async move {
+            if !self.conn.settings().speaks(Protocol::Http1) {
+                self.conn.lane.listener.series.refused(self.conn.info.worker, ConnectionRefusal::Protocol);
+                return self.refuse(Fault::OnlyHttp2).await;
+            }
+            let _open = self.conn.opened(ConnectionType::Http1);
+            loop {
+                let head = match self.next().await {
+                    Next::Head(head) => head,
+                    Next::Fault(fault) => return self.refuse(fault).await,
+                    Next::End => return self.close().await,
+                };
+                match Box::pin(self.exchange(head)).await {
+                    Ended::Persists => {}
+                    Ended::Closes => return self.close().await,
+                    Ended::Tunnel(granted) => return Box::pin(granted.run(self.wire)).await,
+                    Ended::Gone => return,
+                }
+            }
         }
     }
 
@@ -206,35 +206,19 @@ where
     }
 
     /// Answers one request.
-    async fn exchange(&mut self, head: Head) -> Ended {
-        let Head { mut parts, says, body } = head;
+    async fn exchange(&mut self, head: Box<Head>) -> Ended {
         let busy = Busy::begin(&self.conn.traffic, &self.conn.lane);
-        let http_10 = parts.version == Version::HTTP_10;
-        self.used = true;
-        self.awaits_100 = says.expects && !http_10;
+        let asked = Asked::of(&head);
         let mut offer = None;
-        let asked = Asked {
-            is_head: parts.method == Method::HEAD,
-            http_10,
-            takes_trailers: says.takes_trailers,
-            persists: if http_10 { says.keep_alive && !says.close } else { !says.close },
-        };
-        let response = match vet(&mut parts, &self.conn.settings().head) {
-            Err(reject) => closing(self.conn.refuse(Some(parts), *reject)),
-            Ok(()) => {
-                let body = if says.websocket && !http_10 && body == BodyLength::None {
-                    let (granter, socket) = Offer::new();
-                    offer = Some(granter);
-                    RequestBody::socket(socket)
-                } else {
-                    self.body(body)
-                };
-                let conn = Arc::clone(&self.conn);
-                let mut handled = pin!(conn.handle(Request::from_parts(parts, body)));
+        let conn = Arc::clone(&self.conn);
+        let response = match self.request(*head, &mut offer).map(|request| conn.handle(request)) {
+            Err(refusal) => *refusal,
+            Ok(handled) => {
+                let mut handled = pin!(handled);
                 let Some(handled) = poll_fn(|cx| self.poll_handler(handled.as_mut(), cx)).await else {
                     return Ended::Gone;
                 };
-                self.conn.settle(handled)
+                conn.settle(handled)
             }
         };
         if let Some(offer) = offer.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
@@ -243,6 +227,30 @@ where
         let asked = Asked { persists: asked.persists && self.may_persist(), ..asked };
         let answer = Answer::begin(response, asked, &mut self.out, &self.conn.lane.worker.date);
         self.send(answer, busy).await
+    }
+
+    /// The request that the handler gets.
+    ///
+    /// # Errors
+    /// The refusal of what is none.
+    fn request(
+        &mut self,
+        head: Head,
+        offer: &mut Option<Offer>,
+    ) -> Result<Request<RequestBody>, Box<Response<AnswerBody>>> {
+        let Head { mut parts, says, body } = head;
+        let is_11 = parts.version == Version::HTTP_11;
+        self.used = true;
+        self.awaits_100 = says.expects && is_11;
+        if let Err(reject) = vet(&mut parts, &self.conn.settings().head) {
+            return Err(Box::new(closing(self.conn.refuse(Some(parts), *reject))));
+        }
+        if says.websocket && is_11 && body == BodyLength::None {
+            let (granter, socket) = Offer::new();
+            *offer = Some(granter);
+            return Ok(Request::from_parts(parts, RequestBody::socket(socket)));
+        }
+        Ok(Request::from_parts(parts, self.body(body)))
     }
 
     /// The body of a request: at once if it is at hand, else as it comes.
@@ -265,8 +273,8 @@ where
             let hints = &self.conn.info.hints;
             if hints.any() {
                 // Beside the answer they are too late.
-                let early = poll.is_pending();
-                hints.take_all().iter().filter(|_| early).for_each(|hint| self.out.hint(hint));
+                self.interim = poll.is_pending();
+                hints.take_all().iter().filter(|_| self.interim).for_each(|hint| self.out.hint(hint));
             }
             if let Poll::Ready(output) = poll {
                 return Poll::Ready(Some(output));
@@ -281,8 +289,12 @@ where
 
     /// Reads what the client sends while it is answered, and writes interim answers that wait.
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Came {
-        if !self.out.is_empty() && matches!(self.wire.poll_send(&mut self.out, cx), Poll::Ready(Err(_))) {
-            return Came::End;
+        if self.interim {
+            match self.wire.poll_send(&mut self.out, cx) {
+                Poll::Ready(Err(_)) => return Came::End,
+                Poll::Ready(Ok(())) => self.interim = false,
+                Poll::Pending => {}
+            }
         }
         match self.broken {
             Some(BodyError::Closed) => return Came::End,
@@ -306,33 +318,41 @@ where
         let Some(feed) = self.feed.as_ref().filter(|feed| feed.is_asked(cx)) else { return Came::Nothing };
         if std::mem::take(&mut self.awaits_100) && self.wire.input.is_empty() {
             self.out.go_on();
-            if let Poll::Ready(Err(_)) = self.wire.poll_send(&mut self.out, cx) {
-                return Came::End;
-            }
+            // With all that waits, as long as there is no answer: an error is found by the next read as well.
+            self.interim = self.wire.poll_send(&mut self.out, cx).is_pending();
         }
+        let mut gathered = Gathered::default();
         let broken = loop {
             match self.framing.body(&mut self.wire.input) {
                 Ok(Part::Data(data)) => {
-                    feed.data(data, cx);
-                    return Came::Part;
+                    if gathered.add(data) {
+                        break None;
+                    }
+                    continue;
                 }
                 Ok(Part::End(trailers)) => {
                     feed.end(trailers, cx);
-                    return Came::Part;
+                    break None;
                 }
+                Ok(Part::More) if gathered.any() => break None,
                 Ok(Part::More) => {}
-                Err(_) => break BodyError::Malformed,
+                Err(_) => break Some(BodyError::Malformed),
             }
             match self.wire.poll_fill(Some(Place::Body), cx) {
                 Poll::Pending => return Came::Nothing,
-                Poll::Ready(Ok(0)) => break BodyError::Closed,
+                Poll::Ready(Ok(0)) => break Some(BodyError::Closed),
                 Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => break BodyError::Stalled,
-                Poll::Ready(Err(_)) => break BodyError::Closed,
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => break Some(BodyError::Stalled),
+                Poll::Ready(Err(_)) => break Some(BodyError::Closed),
             }
         };
-        feed.fail(broken, cx);
-        self.broken = Some(broken);
+        if let Some(error) = broken {
+            feed.fail(error, cx);
+            self.broken = Some(error);
+        }
+        if gathered.any() {
+            feed.data(gathered.into_bytes(), cx);
+        }
         Came::Part
     }
 
@@ -379,8 +399,7 @@ where
                 (Poll::Ready(Ok(())), Loaded::Full) => continue,
                 (Poll::Ready(Ok(())), Loaded::More) => {}
                 (Poll::Pending, Loaded::Broken) => {
-                    let latest =
-                        latest.get_or_insert_with(|| Box::pin(tokio::time::sleep(FLUSH_BEFORE_CLOSE)));
+                    let latest = latest.get_or_insert_with(|| Box::pin(tokio::time::sleep(FLUSH_BEFORE_CLOSE)));
                     if latest.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(Err(Gone));
                     }
@@ -407,14 +426,14 @@ where
     }
 
     /// Tells the client what was wrong, and closes.
-    async fn refuse(mut self, fault: Fault) {
+    async fn refuse(&mut self, fault: Fault) {
         let answer = render(self.conn.refuse(None, fault.reject()), &self.conn.lane.worker.date);
         self.linger(answer).await;
     }
 
     /// Closes the connection. A client that is still sending is listened to for a while: a socket that is closed with unread
     /// bytes resets the connection, and could destroy the answer on its way.
-    async fn close(mut self) {
+    async fn close(&mut self) {
         if self.framing.is_in_body() || !self.wire.input.is_empty() {
             return self.linger(Bytes::new()).await;
         }

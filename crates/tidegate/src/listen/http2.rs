@@ -31,8 +31,8 @@ use crate::telemetry::answer::AnswerBody;
 
 use super::Handle;
 use super::connection::{Busy, Conn};
-use super::guard::frames::MAX_FRAMES_PER_WINDOW;
 use super::guard::clock::{Patience, Timeouts};
+use super::guard::frames::MAX_FRAMES_PER_WINDOW;
 use super::guard::{Guarded, Traffic};
 use super::vet::vet;
 

@@ -171,8 +171,9 @@ impl Attempt {
         if std::mem::replace(&mut self.counted, true) {
             return;
         }
-        let duration = now().saturating_duration_since(self.begun);
-        self.settle(came);
+        let now = now();
+        let duration = now.saturating_duration_since(self.begun);
+        self.settle_at(came, now);
         let (series, worker) = (&self.endpoint.series, self.worker);
         match came {
             Came::Grpc(code) => series.attempted(worker, code, duration),
@@ -185,11 +186,14 @@ impl Attempt {
     /// nothing about the backend, and a probe must not wait for it. An answer that breaks off afterwards is one more word,
     /// against the backend.
     pub(super) fn settle(&mut self, came: Came) {
+        self.settle_at(came, now());
+    }
+
+    fn settle_at(&mut self, came: Came, now: Instant) {
         let before = self.settled.replace(came);
         self.seat = None;
         let Some(outcome) = outcome(came, self.short) else { return };
         if before.is_none_or(|before| before != came && outcome == Outcome::Failure) {
-            let now = now();
             let took = now.saturating_duration_since(self.begun);
             self.endpoint.resilience().ended(self.endpoint.record(), self.permit.take(), outcome, took, now);
         }

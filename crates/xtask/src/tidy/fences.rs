@@ -26,16 +26,8 @@ const fn fence(library: &'static str, inside: &'static [&'static str], purpose: 
 
 /// In the order of the documentation.
 pub(crate) const FENCES: &[Fence] = &[
-    fence(
-        "hyper",
-        &["tidegate/src/admin/socket", "tidegate/src/listen/http1", "tidegate/src/outbound"],
-        "HTTP/1.1 of clients, operators and control tasks",
-    ),
-    fence(
-        "hyper_util",
-        &["tidegate/src/admin/socket", "tidegate/src/listen/http1", "tidegate/src/outbound"],
-        "adapters between hyper and tokio",
-    ),
+    fence("hyper", &["tidegate/src/admin/socket", "tidegate/src/outbound"], "HTTP/1.1 of operators and control tasks"),
+    fence("hyper_util", &["tidegate/src/admin/socket", "tidegate/src/outbound"], "adapters between hyper and tokio"),
     fence("axum", &["tidegate/src/admin"], "the admin API"),
     fence("futures_util", &["tidegate/src/admin/tap"], "the live view as a stream of events"),
     fence("h2", &["tidegate/src/listen/http2", "tidegate/src/upstream/"], "HTTP/2 of clients and of backends"),

@@ -30,7 +30,8 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         number: 0,
         modules: &[
-            "body", "clients", "ending", "hints", "identity", "ids", "tasks", "time", "trace", "turns", "version",
+            "body", "clients", "ending", "fill", "hints", "identity", "ids", "lines", "tasks", "time", "trace",
+            "turns", "version",
         ],
         beside: &[("ending", "time"), ("ids", "ending"), ("ids", "hints"), ("ids", "identity"), ("turns", "ids")],
         remark: "plain types; `time` is the only place that reads a clock, `tasks` the only one that spawns",

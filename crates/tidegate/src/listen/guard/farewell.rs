@@ -40,7 +40,11 @@ impl Farewell {
     }
 
     /// Ready when the connection may be dropped. A failure on the way is the same as success: there is nobody to tell.
-    pub(in crate::listen) fn poll<Io: AsyncRead + AsyncWrite + Unpin>(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<()> {
+    pub(in crate::listen) fn poll<Io: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut Io,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         loop {
             self.stage = match self.stage {
                 Stage::Write if self.answer.is_empty() => Stage::ShutDown,

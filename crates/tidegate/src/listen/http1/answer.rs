@@ -7,11 +7,13 @@ use std::task::{Context, Poll};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap};
 use http::response::Parts;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
 
+use super::framing::Head;
 use super::line;
 use super::outgoing::{Length, Outgoing, Persistence};
+use crate::lines;
 use crate::listen::date::DateCache;
 use crate::telemetry::answer::AnswerBody;
 
@@ -25,6 +27,18 @@ pub(super) struct Asked {
     pub(super) takes_trailers: bool,
     /// The client will send another request.
     pub(super) persists: bool,
+}
+
+impl Asked {
+    pub(super) fn of(head: &Head) -> Self {
+        let (says, http_10) = (&head.says, head.parts.version == Version::HTTP_10);
+        Self {
+            is_head: head.parts.method == Method::HEAD,
+            http_10,
+            takes_trailers: says.takes_trailers,
+            persists: !says.close && (says.keep_alive || !http_10),
+        }
+    }
 }
 
 /// See the module.
@@ -166,5 +180,5 @@ fn frame(parts: &Parts, body: &AnswerBody, asked: Asked) -> (Framing, Length) {
 }
 
 fn says_close(headers: &HeaderMap) -> bool {
-    headers.get_all(CONNECTION).iter().any(|value| line::names(value.as_bytes(), b"close"))
+    headers.get_all(CONNECTION).iter().any(|value| lines::names(value.as_bytes(), b"close"))
 }

@@ -23,6 +23,7 @@ use crate::reject::{Reason, Reject};
 
 use super::head::{HeadReader, Says};
 use super::line;
+use crate::lines;
 use crate::listen::guard::clock::Place;
 
 /// Bounds of one request's head.
@@ -244,9 +245,7 @@ impl Framing {
         self.state = match body {
             BodyLength::None => State::Head,
             BodyLength::Sized(left) => State::Sized { left },
-            BodyLength::Chunked => {
-                State::Chunked { part: ChunkPart::Size { size: 0, digits: 0 }, extension_bytes: 0 }
-            }
+            BodyLength::Chunked => State::Chunked { part: ChunkPart::Size { size: 0, digits: 0 }, extension_bytes: 0 },
         };
         Ok(Some(Head { parts, says, body }))
     }
@@ -431,14 +430,16 @@ impl ChunkPart {
                 None if digits > 0 => after_extension(size),
                 Some(_) | None => Err(Fault::Chunk),
             },
-            Self::NameStart { size } if line::is_token_byte(byte) => Ok(Self::Name { size }),
-            Self::Name { size } if line::is_token_byte(byte) => Ok(Self::Name { size }),
+            Self::NameStart { size } if lines::is_token_byte(byte) => Ok(Self::Name { size }),
+            Self::Name { size } if lines::is_token_byte(byte) => Ok(Self::Name { size }),
             Self::Name { size } if byte == b'=' => Ok(Self::ValueStart { size }),
             Self::ValueStart { size } if byte == b'"' => Ok(Self::Quoted { size }),
-            Self::ValueStart { size } | Self::Value { size } if line::is_token_byte(byte) => Ok(Self::Value { size }),
+            Self::ValueStart { size } | Self::Value { size } if lines::is_token_byte(byte) => Ok(Self::Value { size }),
             Self::Quoted { size } if byte == b'"' => Ok(Self::QuotedEnd { size }),
             Self::Quoted { size } if byte == b'\\' => Ok(Self::QuotedPair { size }),
-            Self::Quoted { size } | Self::QuotedPair { size } if line::is_value_byte(byte) => Ok(Self::Quoted { size }),
+            Self::Quoted { size } | Self::QuotedPair { size } if lines::is_value_byte(byte) => {
+                Ok(Self::Quoted { size })
+            }
             Self::Name { size } | Self::Value { size } | Self::QuotedEnd { size } => after_extension(size),
             Self::SizeLf { size } if byte == b'\n' => Ok(Self::Data { left: size }),
             Self::DataCr if byte == b'\r' => Ok(Self::DataLf),

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use super::framing::{Fault, HeadLimits};
 use super::line::{self, Special};
+use crate::lines;
 
 /// Empty lines that may stand before a request line (RFC 9112, section 2.2, asks to ignore at least one).
 const MAX_BLANK_LINES: u8 = 2;
@@ -80,11 +81,7 @@ impl HeadReader {
     ///
     /// # Errors
     /// Nothing that follows can be understood.
-    pub(super) fn take(
-        &mut self,
-        input: &mut BytesMut,
-        limits: HeadLimits,
-    ) -> Result<Option<(Parts, Says)>, Fault> {
+    pub(super) fn take(&mut self, input: &mut BytesMut, limits: HeadLimits) -> Result<Option<(Parts, Says)>, Fault> {
         loop {
             let line = match self.request_line {
                 None => self.first_line(input, limits)?,
@@ -111,7 +108,7 @@ impl HeadReader {
         match rest.first() {
             None => return Ok(Line::Begun),
             Some(b'\n') => return Err(Fault::BareLf),
-            Some(byte) if !line::is_token_byte(*byte) && *byte != b'\r' => return Err(Fault::NotHttp),
+            Some(byte) if !lines::is_token_byte(*byte) && *byte != b'\r' => return Err(Fault::NotHttp),
             Some(_) => {}
         }
         if self.searched == self.at
@@ -143,11 +140,8 @@ impl HeadReader {
     /// The request line at `at` has been read.
     fn begin(&mut self, method_len: usize, target_len: usize, http_10: bool) {
         let target = self.at + method_len + 1;
-        self.request_line = Some(RequestLine {
-            method: span(self.at, method_len),
-            target: span(target, target_len),
-            http_10,
-        });
+        self.request_line =
+            Some(RequestLine { method: span(self.at, method_len), target: span(target, target_len), http_10 });
     }
 
     fn field_line(&mut self, input: &[u8], limits: HeadLimits) -> Result<Line, Fault> {
@@ -157,7 +151,7 @@ impl HeadReader {
             return Ok(Line::End);
         }
         if self.searched == self.at
-            && let Some((name_len, value_len)) = line::usual_field(rest)
+            && let Some((name_len, value_len)) = lines::usual_field(rest)
         {
             self.field(rest, name_len, value_len, limits)?;
             self.ended(name_len + 1 + value_len + 2);
@@ -193,7 +187,8 @@ impl HeadReader {
         let Some(end) = memchr::memchr(b'\n', input.get(from..).unwrap_or_default()).map(|end| from + end) else {
             self.searched = input.len();
             let begun = input.get(self.at..).unwrap_or_default();
-            let first_line_full = self.request_line.is_none() && begun.len() > limits.uri_bytes + line::REQUEST_LINE_EXTRA;
+            let first_line_full =
+                self.request_line.is_none() && begun.len() > limits.uri_bytes + line::REQUEST_LINE_EXTRA;
             if input.len() > limits.head_bytes || first_line_full {
                 return Err(self.too_large(begun));
             }
@@ -230,7 +225,7 @@ impl HeadReader {
         parts.method = Method::from_bytes(part(&bytes, &line.method)).map_err(|_| Fault::RequestLine)?;
         parts.uri = Uri::from_maybe_shared(shared(&bytes, &line.target)).map_err(|_| Fault::Target)?;
         parts.version = if line.http_10 { Version::HTTP_10 } else { Version::HTTP_11 };
-        let mut headers = HeaderMap::with_capacity(self.fields.len());
+        let mut headers = HeaderMap::try_with_capacity(self.fields.len()).map_err(|_| Fault::TooManyFields)?;
         for (name, value) in &self.fields {
             let name = HeaderName::from_bytes(part(&bytes, name)).map_err(|_| Fault::FieldName)?;
             let value = HeaderValue::from_maybe_shared(shared(&bytes, value)).map_err(|_| Fault::FieldValue)?;
@@ -260,12 +255,12 @@ impl Says {
                 self.chunked = true;
             }
             Special::Connection => {
-                self.close |= line::names(value, b"close");
-                self.keep_alive |= line::names(value, b"keep-alive");
+                self.close |= lines::names(value, b"close");
+                self.keep_alive |= lines::names(value, b"keep-alive");
             }
-            Special::Upgrade => self.websocket |= line::names(value, b"websocket"),
+            Special::Upgrade => self.websocket |= lines::names(value, b"websocket"),
             Special::Expect => self.expects = true,
-            Special::Te => self.takes_trailers |= line::names(value, b"trailers"),
+            Special::Te => self.takes_trailers |= lines::names(value, b"trailers"),
         }
         Ok(())
     }

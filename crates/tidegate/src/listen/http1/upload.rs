@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
@@ -30,9 +30,10 @@ pub(super) struct Upload(Arc<Mutex<Between>>);
 
 /// What is between the two.
 struct Between {
-    /// Handed over, and not taken yet. There is one at a time.
-    piece: Option<Piece>,
-    ended: bool,
+    /// Handed over, and not taken yet.
+    data: Option<Bytes>,
+    /// What follows it, once that is known.
+    end: Option<End>,
     /// Bytes that are still to be handed over, if that is known.
     left: Option<u64>,
     /// The handler has asked for a piece that has not been handed over.
@@ -43,9 +44,10 @@ struct Between {
     connection: Option<Waker>,
 }
 
-enum Piece {
-    Data(Bytes),
-    Trailers(HeaderMap),
+enum End {
+    /// With trailers, until they are taken.
+    Good(Option<HeaderMap>),
+    /// The rest will never come.
     Broken(BodyError),
 }
 
@@ -57,8 +59,8 @@ pub(super) fn body(length: BodyLength) -> (Feed, Upload) {
         BodyLength::Chunked => None,
     };
     let between = Arc::new(Mutex::new(Between {
-        piece: None,
-        ended: false,
+        data: None,
+        end: None,
         left,
         asked: false,
         dropped: false,
@@ -66,6 +68,40 @@ pub(super) fn body(length: BodyLength) -> (Feed, Upload) {
         connection: None,
     }));
     (Feed(Arc::clone(&between)), Upload(between))
+}
+
+/// Small pieces are joined up to this size, so that a body in chunks of a byte each does not cost a poll of its handler for
+/// each of them; a piece that is as large by itself is handed over as it is.
+const JOINED: usize = 4 * 1024;
+
+/// Pieces that have come together.
+#[derive(Default)]
+pub(super) struct Gathered {
+    first: Bytes,
+    joined: BytesMut,
+}
+
+impl Gathered {
+    /// Adds a piece; whether that is enough.
+    pub(super) fn add(&mut self, data: Bytes) -> bool {
+        if self.first.is_empty() {
+            self.first = data;
+            return self.first.len() >= JOINED;
+        }
+        if self.joined.is_empty() {
+            self.joined.extend_from_slice(&self.first);
+        }
+        self.joined.extend_from_slice(&data);
+        self.joined.len() >= JOINED
+    }
+
+    pub(super) fn any(&self) -> bool {
+        !self.first.is_empty()
+    }
+
+    pub(super) fn into_bytes(self) -> Bytes {
+        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
+    }
 }
 
 impl Feed {
@@ -83,40 +119,42 @@ impl Feed {
         let mut between = self.0.lock();
         if let Some(left) = &mut between.left {
             *left = left.saturating_sub(data.len() as u64);
+            if *left == 0 && between.end.is_none() {
+                between.end = Some(End::Good(None));
+            }
         }
-        between.ended = between.left == Some(0);
-        between.hand_over(Some(Piece::Data(data)), cx);
+        between.data = Some(data);
+        between.hand_over(cx);
     }
 
     /// There is nothing more but `trailers`.
     pub(super) fn end(&self, trailers: Option<HeaderMap>, cx: &Context<'_>) {
         let mut between = self.0.lock();
-        between.ended = true;
         between.left = Some(0);
-        between.hand_over(trailers.map(Piece::Trailers), cx);
+        between.end = Some(End::Good(trailers));
+        between.hand_over(cx);
     }
 
     /// The rest will never come.
     pub(super) fn fail(&self, error: BodyError, cx: &Context<'_>) {
         let mut between = self.0.lock();
-        between.ended = true;
-        between.hand_over(Some(Piece::Broken(error)), cx);
+        between.end = Some(End::Broken(error));
+        between.hand_over(cx);
     }
 
     /// Whether the handler has let go of it before its end.
     pub(super) fn is_abandoned(&self) -> bool {
         let between = self.0.lock();
-        between.dropped && !between.ended
+        between.dropped && between.end.is_none()
     }
 }
 
 impl Drop for Feed {
     fn drop(&mut self) {
         let mut between = self.0.lock();
-        if !between.ended {
+        if between.end.is_none() {
             // Whoever still wants it must not wait for ever.
-            between.ended = true;
-            between.piece = Some(Piece::Broken(BodyError::Closed));
+            between.end = Some(End::Broken(BodyError::Closed));
             if let Some(handler) = between.handler.take() {
                 handler.wake();
             }
@@ -125,8 +163,7 @@ impl Drop for Feed {
 }
 
 impl Between {
-    fn hand_over(&mut self, piece: Option<Piece>, cx: &Context<'_>) {
-        self.piece = piece;
+    fn hand_over(&mut self, cx: &Context<'_>) {
         self.asked = false;
         if let Some(handler) = self.handler.take_if(|handler| !handler.will_wake(cx.waker())) {
             handler.wake();
@@ -148,11 +185,16 @@ impl Body for Upload {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut between = self.0.lock();
-        match between.piece.take() {
-            Some(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-            Some(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-            Some(Piece::Broken(error)) => return Poll::Ready(Some(Err(error))),
-            None if between.ended => return Poll::Ready(None),
+        if let Some(data) = between.data.take() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        match &mut between.end {
+            Some(End::Good(trailers)) => return Poll::Ready(trailers.take().map(|fields| Ok(Frame::trailers(fields)))),
+            Some(End::Broken(error)) => {
+                let error = *error;
+                between.end = Some(End::Good(None));
+                return Poll::Ready(Some(Err(error)));
+            }
             None => {}
         }
         between.asked = true;
@@ -167,15 +209,12 @@ impl Body for Upload {
 
     fn is_end_stream(&self) -> bool {
         let between = self.0.lock();
-        between.ended && between.piece.is_none()
+        between.data.is_none() && matches!(between.end, Some(End::Good(None)))
     }
 
     fn size_hint(&self) -> SizeHint {
         let between = self.0.lock();
-        let waiting = match &between.piece {
-            Some(Piece::Data(data)) => data.len() as u64,
-            Some(Piece::Trailers(_) | Piece::Broken(_)) | None => 0,
-        };
+        let waiting = between.data.as_ref().map_or(0, |data| data.len() as u64);
         between.left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + waiting))
     }
 }
@@ -247,8 +286,19 @@ mod tests {
         feed.end(None, &cx);
         assert_eq!(poll(&mut upload, waker), Some(None));
         let (feed, mut upload) = body(BodyLength::Chunked);
+        feed.end(Some([(http::header::ETAG, "a".parse().unwrap())].into_iter().collect()), &cx);
+        feed.data(Bytes::from_static(b"a"), &cx);
+        assert_eq!(poll(&mut upload, waker), Some(Some(Ok(Bytes::from_static(b"a")))));
+        assert!(!upload.is_end_stream());
+        let frame = Pin::new(&mut upload).poll_frame(&mut Context::from_waker(waker));
+        assert!(matches!(frame, Poll::Ready(Some(Ok(frame))) if frame.is_trailers()));
+        assert!(upload.is_end_stream());
+        let (feed, mut upload) = body(BodyLength::Chunked);
         feed.fail(BodyError::Stalled, &cx);
+        feed.data(Bytes::from_static(b"a"), &cx);
+        assert_eq!(poll(&mut upload, waker), Some(Some(Ok(Bytes::from_static(b"a")))), "what has come goes first");
         assert_eq!(poll(&mut upload, waker), Some(Some(Err(BodyError::Stalled))));
+        assert_eq!(poll(&mut upload, waker), Some(None));
         let (feed, mut upload) = body(BodyLength::Chunked);
         drop(feed);
         assert_eq!(poll(&mut upload, waker), Some(Some(Err(BodyError::Closed))));

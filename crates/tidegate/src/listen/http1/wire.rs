@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::outgoing::Outgoing;
 use crate::fill::Fill;
-use crate::listen::guard::clock::{Clock, Place, Timeouts};
+use crate::listen::guard::clock::{Clock, Place};
 use crate::listen::guard::farewell::Farewell;
+use crate::listen::listener::Live;
 use crate::time::now;
 
 /// See the module.
@@ -21,7 +23,9 @@ pub(in crate::listen) struct Wire<Io> {
     pub(super) input: BytesMut,
     fill: Fill,
     pub(super) clock: Clock,
-    timeouts: Timeouts,
+    live: Arc<Live>,
+    /// How long bytes may wait for a client that takes none.
+    write: Duration,
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
@@ -29,13 +33,14 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
     pub(in crate::listen) fn new(
         io: Io,
         read: BytesMut,
-        timeouts: Timeouts,
+        live: Arc<Live>,
         deadline: Instant,
         close_at: Instant,
     ) -> Self {
         let mut clock = Clock::new(deadline, close_at);
         clock.heard(read.len());
-        Self { io, input: read, fill: Fill::default(), clock, timeouts }
+        let write = live.settings.timeouts.write;
+        Self { io, input: read, fill: Fill::default(), clock, live, write }
     }
 
     /// Reads what has come; 0 is the end. `owes`: what the client is waited for.
@@ -54,7 +59,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
                     self.clock.owes_nothing();
                     return Poll::Pending;
                 };
-                let deadline = self.clock.read_deadline(&self.timeouts, place);
+                let deadline = self.clock.read_deadline(&self.live.settings.timeouts, place);
                 self.clock.poll(deadline, cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
             }
         }
@@ -75,7 +80,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
 
     /// A client that takes nothing for too long is given up.
     fn wrote<T>(&mut self, poll: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        match self.clock.wrote(poll.is_pending(), self.timeouts.write, cx) {
+        match self.clock.wrote(poll.is_pending(), self.write, cx) {
             Poll::Pending => poll,
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
         }
@@ -83,7 +88,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
 
     /// A last answer to a client that may still be sending. The owner of the connection polls [`Wire::poll_farewell`].
     pub(super) fn farewell(&self, answer: Bytes) -> Farewell {
-        Farewell::new(answer, now() + self.timeouts.linger)
+        Farewell::new(answer, now() + self.live.settings.timeouts.linger)
     }
 
     /// Ready when the connection may be dropped.
@@ -103,7 +108,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
     /// What is no HTTP any more. `write`: how long bytes may wait for a client that takes none, if that is not for the
     /// listener to say.
     pub(super) fn into_raw(mut self, write: Option<Duration>) -> Raw<Io> {
-        self.timeouts.write = write.unwrap_or(self.timeouts.write);
+        self.write = write.unwrap_or(self.write);
         Raw(self)
     }
 }

@@ -64,6 +64,11 @@ async fn bodies_reach_the_handler() {
     let reply = converse(chunked.repeat(2).as_bytes()).await;
     assert_eq!((reply.statuses(), reply.text.matches("\r\n\r\nabc").count()), (vec![200, 200], 2), "{}", reply.text);
     assert!(!reply.text.contains("connection: close"));
+    // In tiny pieces it is the same body.
+    let tiny = "1\r\nx\r\n".repeat(5_000);
+    let chunked = format!("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{tiny}0\r\n\r\n");
+    let reply = converse(chunked.as_bytes()).await;
+    assert!(reply.text.ends_with(&format!("\r\n\r\n{}", "x".repeat(5_000))), "{}", reply.text);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,14 +3,14 @@
 //! Backends are read with the same care as clients: what two readers could take apart differently is a fault, and its
 //! connection is not used again. Source: RFC 9112.
 
-use std::mem::MaybeUninit;
-
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
     UPGRADE,
 };
 use http::{StatusCode, Version};
+
+use crate::lines;
 
 /// Largest head of an answer.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -71,23 +71,31 @@ pub(super) fn take_head(input: &mut BytesMut, scanned: &mut usize, is_head: bool
     if end > MAX_HEAD {
         return Err(Fault("the head is too large"));
     }
-    let bytes = input.split_to(end).freeze();
-    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut response = httparse::Response::new(&mut []);
-    let config = httparse::ParserConfig::default();
-    match config.parse_response_with_uninit_headers(&mut response, &bytes, &mut fields) {
-        Ok(httparse::Status::Complete(length)) if length == end && !has_bare_line_feed(&bytes) => {}
-        Ok(_) => return Err(Fault("the head has broken line ends")),
-        Err(httparse::Error::TooManyHeaders) => return Err(Fault("the head has too many fields")),
-        Err(_) => return Err(Fault("the head is malformed")),
-    }
-    let status = response.code.filter(|code| (100..=599).contains(code));
-    let status = status.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Fault("an unknown status"))?;
-    let version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    let headers = header_map(&bytes, response.headers)?;
+    let bytes = if end == input.len() { std::mem::take(input) } else { input.split_to(end) }.freeze();
+    let (status, version, fields) = status_line(&bytes).ok_or(Fault("the head is malformed"))?;
+    let status = StatusCode::from_u16(status).map_err(|_| Fault("an unknown status"))?;
+    let headers = header_map(&bytes, fields)?;
     let body = framing(status, version, &headers, is_head)?;
     let keep_alive = !matches!(body, Decoder::UntilClose) && keeps_alive(version, &headers);
     Ok(Some(Head { status, headers, body, keep_alive }))
+}
+
+/// Status, version and what follows the line (RFC 9112, section 4).
+fn status_line(bytes: &[u8]) -> Option<(u16, Version, &[u8])> {
+    let rest = bytes.strip_prefix(b"HTTP/1.")?;
+    let (version, rest) = match rest {
+        [b'1', b' ', rest @ ..] => (Version::HTTP_11, rest),
+        [b'0', b' ', rest @ ..] => (Version::HTTP_10, rest),
+        _ => return None,
+    };
+    let (code, rest) = rest.split_first_chunk::<3>()?;
+    let status = number(code).and_then(|code| u16::try_from(code).ok()).filter(|code| (100..=599).contains(code))?;
+    // A reason may be missing, and the space before it.
+    let end = memchr::memchr(b'\n', rest)?;
+    let (reason, fields) = rest.split_at_checked(end + 1)?;
+    let reason = reason.strip_suffix(b"\r\n")?;
+    let sound = reason.is_empty() || (reason.starts_with(b" ") && reason.iter().copied().all(lines::is_value_byte));
+    sound.then_some((status, version, fields))
 }
 
 /// Where the empty line ends that ends a head. Looks at no byte twice. A search for the whole pattern would take longer to
@@ -99,16 +107,20 @@ fn find_end(input: &[u8], scanned: &mut usize) -> Option<usize> {
     line_ends.map(|at| from + at + 1).find(|end| input.get(..*end).is_some_and(|head| head.ends_with(END)))
 }
 
-fn has_bare_line_feed(bytes: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes.get(at - 1) != Some(&b'\r'))
-}
-
-/// Values are slices of `bytes`.
-fn header_map(bytes: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
-    let mut headers = HeaderMap::with_capacity(fields.len() + OURS);
-    for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Fault("a field has a broken name"))?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
+/// Reads the fields of a head or of trailers up to the empty line, which ends them. Values are slices of `bytes`.
+fn header_map(bytes: &Bytes, mut fields: &[u8]) -> Result<HeaderMap, Fault> {
+    let lines = memchr::memchr_iter(b'\n', fields).count().min(MAX_FIELDS);
+    let mut headers = HeaderMap::with_capacity(lines + OURS);
+    while fields != b"\r\n" {
+        let (name_len, value_len) = lines::usual_field(fields).ok_or(Fault("a field is malformed"))?;
+        let (name, rest) = fields.split_at_checked(name_len).unwrap_or_default();
+        let (value, rest) = rest.get(1..).and_then(|rest| rest.split_at_checked(value_len)).unwrap_or_default();
+        fields = rest.get(2..).unwrap_or_default();
+        if headers.len() >= MAX_FIELDS {
+            return Err(Fault("the head has too many fields"));
+        }
+        let name = HeaderName::from_bytes(name).map_err(|_| Fault("a field has a broken name"))?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value.trim_ascii()));
         headers.append(name, value.map_err(|_| Fault("a field has a broken value"))?);
     }
     Ok(headers)
@@ -146,11 +158,8 @@ fn number(digits: &[u8]) -> Option<u64> {
 }
 
 fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
-    let says = |word: &str| {
-        let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case(word))
-    };
-    if version == Version::HTTP_11 { !says("close") } else { says("keep-alive") }
+    let says = |word: &[u8]| headers.get_all(CONNECTION).iter().any(|value| lines::names(value.as_bytes(), word));
+    if version == Version::HTTP_11 { !says(b"close") } else { says(b"keep-alive") }
 }
 
 /// Takes a body out of its framing.
@@ -294,12 +303,7 @@ fn take_trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Fault> {
         return if searched.len() < MAX_TRAILERS { Ok(None) } else { Err(Fault("the trailers are too large")) };
     };
     let bytes = input.split_to(end).freeze();
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let parsed = match httparse::parse_headers(&bytes, &mut fields) {
-        Ok(httparse::Status::Complete((length, parsed))) if length == end && !has_bare_line_feed(&bytes) => parsed,
-        Ok(_) | Err(_) => return Err(Fault("malformed trailers")),
-    };
-    let mut trailers = header_map(&bytes, parsed)?;
+    let mut trailers = header_map(&bytes, &bytes)?;
     // They come too late to say how the message is framed or where it goes (RFC 9110, section 6.5.1).
     for name in NO_TRAILERS {
         trailers.remove(name);

@@ -33,9 +33,8 @@ async fn deadlines_follow_the_state() {
     let begun = now();
     let timeouts = Timeouts::default();
     let mut clock = Clock::new(begun + 10 * SECOND, begun + 3600 * SECOND);
-    let deadline = |clock: &mut Clock, place| {
-        clock.read_deadline(&timeouts, place).saturating_duration_since(begun).as_secs()
-    };
+    let deadline =
+        |clock: &mut Clock, place| clock.read_deadline(&timeouts, place).saturating_duration_since(begun).as_secs();
     assert_eq!(deadline(&mut clock, Place::Between), 10, "the first head");
     clock.heard(5);
     assert_eq!(deadline(&mut clock, Place::Head), 10, "is a deadline in total");

@@ -270,7 +270,10 @@ fn heads_become_values() {
     assert_eq!((parts.method.as_str(), parts.version), ("POST", Version::HTTP_10));
     assert_eq!(parts.uri.to_string(), "http://b/x?y");
     let twos: Vec<_> = parts.headers.get_all("x-two").iter().map(|value| value.to_str().unwrap()).collect();
-    assert_eq!((twos, &parts.headers["host"], parts.headers.len()), (vec!["b\tc", ""], &HeaderValue::from_static("a"), 7));
+    assert_eq!(
+        (twos, &parts.headers["host"], parts.headers.len()),
+        (vec!["b\tc", ""], &HeaderValue::from_static("a"), 7)
+    );
     assert!(says.keep_alive && says.takes_trailers && says.expects && !says.close && !says.websocket);
     assert_eq!(body, BodyLength::Sized(3));
     assert_eq!(framing.at_hand(&mut input).as_deref(), Some(&b"abc"[..]));
