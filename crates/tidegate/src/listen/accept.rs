@@ -198,10 +198,9 @@ impl<H: Handle> Acceptor<H> {
             lane.listener.series.refused(info.worker, ConnectionRefusal::LimitPerIp);
             return turn_away(&*self.handler, &stream, info, lane);
         }
-        let handler = Arc::clone(&self.handler);
-        let lane = Arc::clone(lane);
+        let (handler, lane, info) = (Arc::clone(&self.handler), Arc::clone(lane), Box::new(info));
         // A future that is passed by value into another stands in it twice. So it is made inside and passed by
-        // reference, and the whole is boxed for the same reason: this is the memory of an idle connection.
+        // reference, `info` is boxed, and so is the whole for the same reason: this is the memory of an idle connection.
         let connection = Box::pin(async move {
             let connection = pin!(connection::serve(stream, info, live, handler, permit));
             lane.run_until_cut(connection).await;

@@ -114,7 +114,7 @@ where
 /// Serves one connection to its end. The permit is given back with it.
 pub(super) async fn serve<H: Handle>(
     mut stream: TcpStream,
-    mut info: ConnInfo,
+    mut info: Box<ConnInfo>,
     live: Arc<Live>,
     handler: Arc<H>,
     mut permit: Permit,
@@ -127,10 +127,10 @@ pub(super) async fn serve<H: Handle>(
         }
         if !permit.sit(info.peer.ip(), &live.settings) {
             permit.lane.listener.series.refused(info.worker, ConnectionRefusal::LimitPerIp);
-            return accept::turn_away(&*handler, &stream, info, &permit.lane);
+            return accept::turn_away(&*handler, &stream, *info, &permit.lane);
         }
     }
-    let conn = Conn::new(handler, info, live, Arc::clone(&permit.lane));
+    let conn = Conn::new(handler, *info, live, Arc::clone(&permit.lane));
     if conn.live.tls.is_some() {
         // Boxed, as is HTTP/2 below: a task is as large as its largest branch.
         Box::pin(serve_tls(stream, conn)).await;

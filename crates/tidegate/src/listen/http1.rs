@@ -28,6 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
+use pin_project_lite::pin_project;
 use tidegate_config::valid::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
@@ -81,6 +82,32 @@ enum Ended {
 
 /// The client has gone, or must not be told more.
 struct Gone;
+
+pin_project! {
+    /// Who is asked for an answer. One future for both cases, because a handler's is large and must not be moved.
+    #[project = AskingProjection]
+    enum Asking<F> {
+        Handler { #[pin] future: F },
+        /// Nobody: what came was no request.
+        Refused { response: Option<Box<Response<AnswerBody>>> },
+    }
+}
+
+impl<F, E> Future for Asking<F>
+where
+    F: Future<Output = Result<Response<AnswerBody>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project() {
+            AskingProjection::Handler { future } => future.poll(cx),
+            AskingProjection::Refused { response } => {
+                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(*response)))
+            }
+        }
+    }
+}
 
 /// What has come from a client whose request is being answered.
 enum Came {
@@ -136,7 +163,8 @@ where
 
     /// Serves requests until either side closes, if HTTP/1 is spoken here.
     ///
-    /// Not an `async fn`, and requests boxed: an idle connection holds itself once, and no room for a request.
+    /// The future of a request is part of this one: a box for each would be filled by copying it, and it is large.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` keeps what it is given twice")]
     pub(super) fn serve(mut self) -> impl Future<Output = ()> + Send {
         async move {
             if !self.conn.settings().speaks(Protocol::Http1) {
@@ -150,7 +178,7 @@ where
                     Next::Fault(fault) => return self.refuse(fault).await,
                     Next::End => return self.close().await,
                 };
-                match Box::pin(self.exchange(head)).await {
+                match self.exchange(head).await {
                     Ended::Persists => {}
                     Ended::Closes => return self.close().await,
                     Ended::Tunnel(granted) => return Box::pin(granted.run(self.wire)).await,
@@ -211,16 +239,16 @@ where
         let asked = Asked::of(&head);
         let mut offer = None;
         let conn = Arc::clone(&self.conn);
-        let response = match self.request(*head, &mut offer).map(|request| conn.handle(request)) {
-            Err(refusal) => *refusal,
-            Ok(handled) => {
-                let mut handled = pin!(handled);
-                let Some(handled) = poll_fn(|cx| self.poll_handler(handled.as_mut(), cx)).await else {
-                    return Ended::Gone;
-                };
-                conn.settle(handled)
-            }
+        // In a block, so that what sends the answer takes the room of what made it.
+        let handled = {
+            let mut asking = pin!(match self.request(*head, &mut offer) {
+                Ok(request) => Asking::Handler { future: conn.handle(request) },
+                Err(refusal) => Asking::Refused { response: Some(refusal) },
+            });
+            poll_fn(|cx| self.poll_handler(asking.as_mut(), cx)).await
         };
+        let Some(handled) = handled else { return Ended::Gone };
+        let response = conn.settle(handled);
         if let Some(offer) = offer.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
             return self.grant(response, offer, busy).await;
         }

@@ -199,8 +199,8 @@ async fn an_idle_connection_is_small() {
     let conn = conn(&Arc::default(), &lane);
     let serving = async move { lane.run_until_cut(pin!(serve_plain(server, conn))).await };
     let bytes = size_of_val(&serving);
-    // Its timer comes on top, and while a request is handled its buffers and the future of the handler.
-    assert!(bytes <= 1408, "{bytes} bytes");
+    // Its timer comes on top, the future of the real handler, and while a request is handled its buffers.
+    assert!(bytes <= 2448, "{bytes} bytes");
 }
 
 /// Waits, without advancing a paused clock by more than `within`, until `condition` holds.

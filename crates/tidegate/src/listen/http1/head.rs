@@ -96,7 +96,7 @@ impl HeadReader {
                 Line::End => {
                     let bytes = if self.at == input.len() { std::mem::take(input) } else { input.split_to(self.at) };
                     let reader = std::mem::take(self);
-                    return reader.values(bytes.freeze()).map(Some);
+                    return reader.values(&bytes.freeze()).map(Some);
                 }
             }
         }
@@ -219,16 +219,16 @@ impl HeadReader {
     }
 
     /// The values of the head `bytes`, which has been read; they share its memory.
-    fn values(self, bytes: Bytes) -> Result<(Parts, Says), Fault> {
+    fn values(self, bytes: &Bytes) -> Result<(Parts, Says), Fault> {
         let line = self.request_line.ok_or(Fault::RequestLine)?;
         let mut parts = Request::new(()).into_parts().0;
-        parts.method = Method::from_bytes(part(&bytes, &line.method)).map_err(|_| Fault::RequestLine)?;
-        parts.uri = Uri::from_maybe_shared(shared(&bytes, &line.target)).map_err(|_| Fault::Target)?;
+        parts.method = Method::from_bytes(part(bytes, &line.method)).map_err(|_| Fault::RequestLine)?;
+        parts.uri = Uri::from_maybe_shared(shared(bytes, &line.target)).map_err(|_| Fault::Target)?;
         parts.version = if line.http_10 { Version::HTTP_10 } else { Version::HTTP_11 };
         let mut headers = HeaderMap::try_with_capacity(self.fields.len()).map_err(|_| Fault::TooManyFields)?;
         for (name, value) in &self.fields {
-            let name = HeaderName::from_bytes(part(&bytes, name)).map_err(|_| Fault::FieldName)?;
-            let value = HeaderValue::from_maybe_shared(shared(&bytes, value)).map_err(|_| Fault::FieldValue)?;
+            let name = HeaderName::from_bytes(part(bytes, name)).map_err(|_| Fault::FieldName)?;
+            let value = HeaderValue::from_maybe_shared(shared(bytes, value)).map_err(|_| Fault::FieldValue)?;
             headers.try_append(name, value).map_err(|_| Fault::TooManyFields)?;
         }
         parts.headers = headers;
