@@ -37,6 +37,10 @@ impl Fill {
             input.reserve(READ);
             let read = pin!(stream.read_buf(input)).poll(cx);
             self.large = matches!(read, Poll::Ready(Ok(bytes)) if bytes >= FIRST_READ);
+            if read.is_pending() && input.is_empty() {
+                // It may be long until something comes.
+                *input = BytesMut::new();
+            }
             return read;
         }
         let mut room = [MaybeUninit::uninit(); FIRST_READ];
@@ -45,5 +49,25 @@ impl Fill {
         input.extend_from_slice(room.filled());
         self.large = room.remaining() == 0;
         Poll::Ready(Ok(room.filled().len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_held_while_nothing_comes() {
+        let (mut writer, mut reader) = tokio::io::duplex(2 * FIRST_READ);
+        let (mut fill, mut input) = (Fill::default(), BytesMut::new());
+        writer.write_all(&[b'x'; FIRST_READ]).await.unwrap();
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(matches!(fill.poll(&mut reader, &mut input, cx), Poll::Ready(Ok(FIRST_READ))));
+        assert!(fill.large);
+        drop(std::mem::take(&mut input));
+        assert!(fill.poll(&mut reader, &mut input, cx).is_pending());
+        assert_eq!(input.capacity(), 0);
     }
 }

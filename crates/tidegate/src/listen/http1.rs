@@ -252,6 +252,8 @@ where
         if let Some(offer) = offer.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
             return self.grant(response, offer, busy).await;
         }
+        // It would stand in the middle of the answer.
+        self.awaits_100 = false;
         let asked = Asked { persists: asked.persists && self.may_persist(), ..asked };
         let answer = Answer::begin(response, asked, &mut self.out, &self.conn.lane.worker.date);
         self.send(answer, busy).await
@@ -387,7 +389,7 @@ where
     /// Whether another request may follow, as far as we are concerned.
     fn may_persist(&mut self) -> bool {
         let lane = &self.conn.lane;
-        if self.wire.clock.is_aged() || lane.is_draining() || lane.worker.overload.is_tight() {
+        if self.broken.is_some() || self.wire.clock.is_aged() || lane.is_draining() || lane.worker.overload.is_tight() {
             return false;
         }
         let is_read = self.feed.as_ref().is_some_and(|feed| !feed.is_abandoned());

@@ -79,6 +79,10 @@ impl Handle for Scripted {
                 }
             },
             "/ignore" => text("ignored".into()),
+            // Asks for nothing of the body before the head of the answer is out.
+            "/mirror" => answer(body),
+            // Keeps the connection, whatever becomes of the body.
+            "/count" => text(format!("{:?}", body.collect().await.map(|body| body.to_bytes().len()))),
             "/host" => text(format!("{} {}", parts.headers["host"].to_str().unwrap(), parts.uri)),
             "/slow" => std::future::pending().await,
             "/panic" => panic!("on purpose"),

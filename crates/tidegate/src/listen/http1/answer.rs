@@ -134,7 +134,12 @@ impl Answer {
             *left = rest;
         }
         out.data(data, chunked, last);
-        if last || matches!(self.framing, Framing::Sized(0)) {
+        let whole = matches!(self.framing, Framing::Sized(0));
+        if let Some(body) = self.body.as_mut().filter(|_| whole) {
+            // It need not know yet that this was the last piece.
+            body.sent(0, true);
+        }
+        if last || whole {
             self.body = None;
         }
     }

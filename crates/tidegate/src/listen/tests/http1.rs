@@ -137,6 +137,24 @@ async fn a_client_that_waits_for_100_is_asked_only_if_its_body_is_wanted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_interim_answer_stands_in_an_answer_that_has_begun() {
+    for framing in ["Content-Length: 3", "Transfer-Encoding: chunked"] {
+        let head = format!("POST /mirror HTTP/1.1\r\nHost: a\r\n{framing}\r\nExpect: 100-continue\r\n\r\n");
+        let body = if framing.starts_with('T') { "3\r\nabc\r\n0\r\n\r\n" } else { "abc" };
+        let reply = dribble(&[(0, &head), (1, body)]).await;
+        assert_eq!(reply.statuses(), [200], "{}", reply.text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_connection_is_promised_after_a_broken_body() {
+    let input = "POST /count HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX";
+    let reply = converse(input.as_bytes()).await;
+    assert_eq!(reply.statuses(), [200]);
+    assert!(reply.text.contains("connection: close"), "{}", reply.text);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_authority_of_the_target_wins() {
     let reply = converse(b"GET http://b.example:1/host HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(reply.text.ends_with("b.example:1 /host"), "{}", reply.text);
