@@ -48,10 +48,10 @@ raw_struct! {
         json: RawJson,
         /// Which headers of the handshake become metadata of its calls.
         metadata: RawMetadata,
-        /// Deadline of a request with one answer. A stream has none. `null`: none.
+        /// Deadline of a request; for a stream, of its first message. `null`: none.
         timeout: Time = "15s",
-        /// Longest silence of a stream. Without the key on the endpoint: no limit.
-        stream_idle_timeout: Time,
+        /// Longest silence between two messages of a stream. `null`: no limit.
+        stream_idle_timeout: Time = "60s",
         /// When a request with one answer is sent to the backend once more.
         retry: RawRetry,
     }

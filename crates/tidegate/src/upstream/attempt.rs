@@ -106,7 +106,8 @@ pub(super) struct Attempt {
     begun: Instant,
     /// Of the breaker.
     permit: Option<Permit>,
-    /// It ends when its client says so, which is no fault of the backend.
+    /// That its time is over is no fault of the backend: its client gives it less than the route, or its answer waits
+    /// here to be read.
     short: bool,
     /// What it counts as if nobody says a word.
     otherwise: Came,
@@ -197,6 +198,11 @@ impl Attempt {
             let took = now.saturating_duration_since(self.begun);
             self.endpoint.resilience().ended(self.endpoint.record(), self.permit.take(), outcome, took, now);
         }
+    }
+
+    /// Its time is over while its answer waits here to be read.
+    pub(super) fn cut_short(&mut self) {
+        self.short = true;
     }
 
     /// Keeps the request's place at the service until its answer begins.

@@ -290,6 +290,9 @@ impl Call {
             let Some(stream) = &mut self.stream else {
                 return Poll::Ready(Ok(None));
             };
+            if self.held.as_ref().is_some_and(held::Share::is_passed_over) {
+                return self.poll_deadline_unread(cx).map(Err);
+            }
             stream.release();
             match stream.poll_data(cx) {
                 Poll::Ready(Some(Ok(data))) => {
@@ -404,11 +407,20 @@ impl Call {
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
+        ready!(self.poll_timer(cx));
+        Poll::Ready(self.fail(CallError::DeadlineExceeded))
+    }
+
+    /// The same where the backend answers and is not read: that its time is over is no fault of its own.
+    fn poll_deadline_unread(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
+        ready!(self.poll_timer(cx));
+        self.attempt.cut_short();
+        Poll::Ready(self.fail(CallError::DeadlineExceeded))
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.timer {
-            Some(timer) => {
-                ready!(Pin::new(timer).poll(cx));
-                Poll::Ready(self.fail(CallError::DeadlineExceeded))
-            }
+            Some(timer) => Pin::new(timer).poll(cx),
             None => Poll::Pending,
         }
     }

@@ -14,8 +14,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tidegate_config::diag::Place;
 use tidegate_config::valid::{
-    BalancingPolicy, Connections, Descriptors, Endpoint as EndpointEntry, Keepalive, Resilience, Service,
-    ServiceProtocol,
+    BalancingPolicy, CircuitBreaker, Connections, Descriptors, Endpoint as EndpointEntry, Keepalive, Resilience,
+    Service, ServiceProtocol,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -405,6 +405,54 @@ async fn the_deadline_ends_the_call_and_cancels_it() {
     assert_eq!(soon(resets.recv()).await.unwrap(), Reason::CANCEL);
     let late = call(&cluster, CallDeadline::Total(now())).await.unwrap_err();
     assert!(matches!(late, CallError::DeadlineExceeded));
+}
+
+/// Once it is passed over no longer a call reads on. Its end says nothing against a backend that did answer.
+#[tokio::test]
+async fn a_call_that_is_passed_over_reads_nothing_and_ends_at_its_deadline() {
+    let (tell, mut told) = mpsc::channel(4);
+    let (address, _) = backend(usual(), move |(_, mut respond): Incoming| {
+        let tell = tell.clone();
+        async move {
+            let mut body = respond.send_response(grpc_head(), false).unwrap();
+            body.send_data(framed(b"first"), false).unwrap();
+            tell.send(None).await.unwrap();
+            tell.send(std::future::poll_fn(|cx| body.poll_reset(cx)).await.ok()).await.unwrap();
+        }
+    })
+    .await;
+    let mut service = service(&[address]);
+    service.resilience.breaker = Some(CircuitBreaker {
+        failure_ratio: 0.5,
+        min_requests: 20,
+        window: Duration::from_secs(10),
+        consecutive_failures: Some(1),
+        open_for: Duration::from_secs(5),
+        half_open_requests: 3,
+    });
+    let cluster = Cluster::new(&service, wheels(), series()).unwrap();
+    let held = Held::default();
+    let open = |deadline| {
+        let head = CallHead { held: Some(held.clone()), ..head() };
+        cluster.call(Caller::Gateway(WorkerId::new(WORKER)), head, framed(b"question"), true, deadline)
+    };
+    held.pass_over(true);
+    let late = soon(open(CallDeadline::Total(now() + Duration::from_secs(5)))).await.unwrap();
+    assert_eq!(soon(told.recv()).await.unwrap(), None);
+    // The head of the second answer comes behind the first answer, on the same connection.
+    let mut other = soon(open(CallDeadline::None)).await.unwrap();
+    assert_eq!(soon(told.recv()).await.unwrap(), None);
+    soon(other.head()).await.unwrap();
+    tokio::time::pause();
+    let error = late.unary().await.unwrap_err();
+    tokio::time::resume();
+    assert!(matches!(error, CallError::DeadlineExceeded), "{error}");
+    assert_eq!(soon(told.recv()).await.unwrap(), Some(Reason::CANCEL));
+    assert_eq!((held.bytes(), cluster.breaker()), (0, Some(BreakerState::Closed)));
+    let next = std::future::poll_fn(|cx| std::task::Poll::Ready(other.poll_message(cx))).await;
+    assert!(next.is_pending());
+    held.pass_over(false);
+    assert_eq!(soon(other.next_message()).await.unwrap().unwrap().as_ref(), b"first");
 }
 
 #[tokio::test]

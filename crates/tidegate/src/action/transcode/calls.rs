@@ -2,7 +2,8 @@
 //!
 //! A message of a backend is asked for only while the client takes what it was sent, so a slow client holds up its own
 //! streams. Of messages that have not come whole no more than [`MAX_HELD`] is read, beyond which only the call that has
-//! most is asked: it needs the least to be whole, and room comes of that.
+//! most reads on: it needs the least to be whole, and room comes of that. The others are passed over, and still end at
+//! their deadlines.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -47,8 +48,6 @@ pub struct SocketCalls {
     /// What an object must have, and the refusal if it has not.
     needs: Option<(FieldIndex, String)>,
     defaults: Vec<Default>,
-    /// The longest silence of a stream.
-    idle_timeout: Option<Duration>,
 }
 
 /// A field that an object has unless it says otherwise.
@@ -68,7 +67,6 @@ impl SocketCalls {
         request: &RealtimeRequest,
         transcode: Arc<Transcode>,
         failure: Arc<FailureStyle>,
-        idle_timeout: Option<Duration>,
     ) -> Result<Self, Diagnostic> {
         let (plan, method) = (&transcode.plan, transcode.plan.method());
         let wrong = |text: &str| Diagnostic::error(ProblemCode::Descriptors, text).at(&request.rpc_place);
@@ -98,7 +96,7 @@ impl SocketCalls {
             Ok(Default { field, json: written })
         };
         let defaults = request.defaults.iter().map(default).collect::<Result<_, Diagnostic>>()?;
-        Ok(Self { needs, defaults, failure, idle_timeout, transcode })
+        Ok(Self { needs, defaults, failure, transcode })
     }
 
     /// The call.
@@ -251,12 +249,14 @@ impl Calls {
     fn open(&self, frame: Bytes) -> State {
         let (transcode, exchange) = (Arc::clone(&self.plan.transcode), Arc::clone(&self.exchange));
         let head = self.head.clone();
+        let ends = transcode.timeout.map(|timeout| now() + timeout);
         if transcode.plan.method().is_server_streaming() {
+            let deadline = ends.map_or(CallDeadline::None, CallDeadline::FirstMessage);
             return State::Opening(Box::pin(async move {
-                transcode.cluster.call(Caller::Exchange(&exchange), head, frame, true, CallDeadline::None).await
+                transcode.cluster.call(Caller::Exchange(&exchange), head, frame, true, deadline).await
             }));
         }
-        let deadline = transcode.timeout.map_or(CallDeadline::None, |timeout| CallDeadline::Total(now() + timeout));
+        let deadline = CallDeadline::total(ends);
         State::Unary(Box::pin(async move {
             let retry = (&transcode.retry, transcode.idempotent);
             let called = transcode.cluster.unary(Caller::Exchange(&exchange), head, frame, deadline, retry).await;
@@ -264,7 +264,7 @@ impl Calls {
         }))
     }
 
-    /// Follows each call, or as long as too much is held the one that has most; whether any was passed over.
+    /// Follows each call; as long as too much is held only the one that has most reads on. Whether any was passed over.
     fn follow_all(&self, running: &mut Vec<Running>, cx: &mut Context<'_>, out: &mut Outbox) -> bool {
         let most = running.iter().map(|call| call.held).max().unwrap_or(0);
         // One of those that have most: messages of one size come in pieces of one size.
@@ -274,9 +274,10 @@ impl Calls {
             let is_too_much = self.held.bytes() > MAX_HELD;
             let waits = is_too_much && (call.held < most || !std::mem::take(&mut goes_on));
             is_passed_over |= waits;
-            if waits || out.is_full() {
+            if out.is_full() {
                 return true;
             }
+            self.held.pass_over(waits);
             // Nobody else has its turn meanwhile, so what is more or less then is its own.
             let others = self.held.bytes().saturating_sub(call.held);
             let ended = self.follow(call, cx, out);
@@ -289,7 +290,7 @@ impl Calls {
     /// Writes what has come of a call until it has no more, or `out` is full; whether it has ended.
     fn follow(&self, call: &mut Running, cx: &mut Context<'_>, out: &mut Outbox) -> bool {
         while !out.is_full() {
-            let Poll::Ready(next) = call.state.poll(self.plan.idle_timeout, cx) else { return false };
+            let Poll::Ready(next) = call.state.poll(self.plan.transcode.idle_timeout, cx) else { return false };
             let failed = match next {
                 Ok(Some(message)) => {
                     let since = if call.answered { now() } else { call.begun };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_config::valid::{Level, RealtimeAction, RealtimeRequest, Route, UnknownPolicy};
+use tidegate_config::valid::{RealtimeAction, RealtimeRequest, Route, UnknownPolicy};
 use tidegate_config::{Code, Diagnostic};
 use tidegate_route::Template;
 use tidegate_transcode::Schema;
@@ -91,9 +91,6 @@ impl Compiler<'_> {
             transcode.map_err(|error| vec![error.diagnostic(path, &request.rpc_place, &request.rpc_place)])?;
         let format = failure.map_or(Format::Problem, |shape| Format::Envelope(Arc::new(shape)));
         let failure = Arc::new(FailureStyle::grpc(&route.name, format, &route.policy));
-        let idle = &route.policy.stream_idle_timeout;
-        // What holds for answers of HTTP by default would end a stream that merely has nothing to say.
-        let idle = idle.value.filter(|_| idle.origin.level == Level::Route);
-        SocketCalls::compile(request, Arc::new(transcode), failure, idle).map_err(|problem| vec![problem])
+        SocketCalls::compile(request, Arc::new(transcode), failure).map_err(|problem| vec![problem])
     }
 }

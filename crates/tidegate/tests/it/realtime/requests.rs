@@ -1,9 +1,10 @@
 //! What clients say, and what they hear.
 
+use bytes::Bytes;
 use h2::Reason;
 use serde_json::json;
 use tidegate_testkit::websocket;
-use tidegate_testkit::{Gateway, Peer, Script, settled, shop};
+use tidegate_testkit::{Gateway, Peer, Script, eventually, settled, shop};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{both, closed, config, json, say, text};
@@ -190,12 +191,8 @@ async fn a_client_that_leaves_cancels_its_streams() {
 #[tokio::test]
 async fn unfinished_answers_of_one_client_are_bounded_together() {
     const LENGTH: usize = 700 * 1024;
-    let order = shop::message("Order", json!({"id": 7, "customerName": "x".repeat(LENGTH)}));
-    let mut framed = vec![0];
-    framed.extend(u32::try_from(order.len()).unwrap().to_be_bytes());
-    framed.extend_from_slice(&order);
-    let rest = framed.split_off(LENGTH);
-    let script = Script::new().head().bytes(framed).hold().bytes(rest).status(0, "");
+    let (part, rest) = large("Order", "customerName", LENGTH);
+    let script = Script::new().head().bytes(part).hold().bytes(rest).status(0, "");
     let mut peer = Peer::with("GetOrder", script).await;
     let gateway = Gateway::start(&config(peer.address(), "", "defaults: { timeout: null }"));
     let mut socket = websocket::http1(gateway.address(), "/ws/order").await;
@@ -218,4 +215,103 @@ async fn unfinished_answers_of_one_client_are_bounded_together() {
     assert_eq!(told, [("data".to_owned(), 32), ("end".to_owned(), 32)].into());
     drop(socket);
     gateway.stop().await;
+}
+
+/// A message in its frame, cut after `length` bytes, which is all but a little of it.
+fn large(message: &str, field: &str, length: usize) -> (Bytes, Bytes) {
+    let message = shop::message(message, json!({field: "x".repeat(length)}));
+    let mut framed = vec![0];
+    framed.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    framed.extend_from_slice(&message);
+    let rest = framed.split_off(length);
+    (framed.into(), rest.into())
+}
+
+/// While one call holds more than all may, the others are not read; each still ends at its own deadline.
+#[tokio::test]
+async fn a_request_that_is_passed_over_ends_at_its_deadline() {
+    // More than the bound and what may be on its way.
+    const LENGTH: usize = 1500 * 1024;
+    let (part, rest) = large("Event", "text", LENGTH);
+    let script = Script::new().message(shop::event(1)).bytes(part).hold().bytes(rest).hold();
+    let mut peer = Peer::with("WatchOrders", script).await;
+    let times = "defaults: { timeout: 3s, stream_idle_timeout: null }";
+    let gateway = Gateway::start(&config(peer.address(), "", times));
+    let mut socket = websocket::http1(gateway.address(), "/ws").await;
+    say(&mut socket, r#"{"topic":"a","id":"most"}"#).await;
+    assert_eq!(text(&mut socket).await, r#"{"type":"data","id":"most","data":{"sequence":"1"}}"#);
+    let most = peer.call().await;
+    eventually("the gateway has read more than it may", async || most.sent() > LENGTH).await;
+    peer.on("WatchOrders", Script::new().message(shop::event(2)).hold());
+    say(&mut socket, r#"{"topic":"a","id":"late"}"#).await;
+    let mut late = peer.call().await;
+    let error = json(&mut socket).await;
+    assert_eq!(
+        (&error["type"], &error["id"], &error["reason"], &error["status"]),
+        (&json!("error"), &json!("late"), &json!("upstream_timeout"), &json!(504)),
+        "{error}"
+    );
+    assert_eq!(late.reset().await, Reason::CANCEL);
+    // It goes on, and gives back what it held.
+    peer.release(1);
+    assert_eq!(json(&mut socket).await["id"], "most");
+    say(&mut socket, r#"{"topic":"a","id":"next"}"#).await;
+    assert_eq!(text(&mut socket).await, r#"{"type":"data","id":"next","data":{"sequence":"2"}}"#);
+    drop(socket);
+    gateway.stop().await;
+}
+
+/// Of two calls with one answer each, the one that came first ends first, though the other one holds more.
+#[tokio::test]
+async fn requests_with_one_answer_end_in_the_order_of_their_deadlines() {
+    let mut peer = Peer::start().await;
+    let gateway = Gateway::start(&config(peer.address(), "", "defaults: { timeout: 4s }"));
+    let mut socket = websocket::http1(gateway.address(), "/ws/order").await;
+    for (id, length) in [(1, 300 * 1024), (2, 1500 * 1024)] {
+        let (part, _) = large("Order", "customerName", length);
+        peer.on("GetOrder", Script::new().head().bytes(part).hold());
+        say(&mut socket, json!({"id": id}).to_string()).await;
+        let call = peer.call().await;
+        eventually("it is read", async || call.sent() >= length).await;
+    }
+    for id in [1, 2] {
+        let error = json(&mut socket).await;
+        assert_eq!((&error["id"], &error["reason"]), (&json!(id), &json!("upstream_timeout")), "{error}");
+    }
+    drop(socket);
+    gateway.stop().await;
+}
+
+/// As on routes: `timeout` until the first message of a stream, `stream_idle_timeout` from message to message.
+#[tokio::test]
+async fn a_stream_has_a_deadline_for_its_first_message_and_one_for_each_that_follows() {
+    let mut peer = Peer::start().await;
+    for (times, script, messages) in [
+        ("timeout: 1s, stream_idle_timeout: null", Script::new().hold(), 0),
+        ("timeout: 1s, stream_idle_timeout: null", Script::new().head().hold(), 0),
+        ("timeout: null, stream_idle_timeout: 200ms", Script::new().message(shop::event(1)).hold(), 1),
+    ] {
+        peer.on("WatchOrders", script);
+        let gateway = Gateway::start(&config(peer.address(), "", &format!("defaults: {{ {times} }}")));
+        let mut socket = websocket::http1(gateway.address(), "/ws").await;
+        say(&mut socket, r#"{"topic":"a","id":1}"#).await;
+        let mut call = peer.call().await;
+        // The backend is not told, or it would end the stream then.
+        assert!(!call.metadata.contains_key("grpc-timeout"));
+        for _ in 0..messages {
+            assert_eq!(json(&mut socket).await["type"], "data", "{times}");
+        }
+        let error = json(&mut socket).await;
+        assert_eq!(
+            (&error["type"], &error["id"], &error["reason"], &error["status"]),
+            (&json!("error"), &json!(1), &json!("upstream_timeout"), &json!(504)),
+            "{times}: {error}"
+        );
+        assert_eq!(call.reset().await, Reason::CANCEL, "{times}");
+        // The connection stays open.
+        say(&mut socket, r#"{"type":"ping"}"#).await;
+        assert_eq!(json(&mut socket).await["type"], "pong", "{times}");
+        drop(socket);
+        gateway.stop().await;
+    }
 }
