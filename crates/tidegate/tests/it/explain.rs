@@ -424,7 +424,7 @@ routes:
   - { name: fixed, path: /fixed, respond: { text: a } }
 "#;
     let folder = folder(YAML);
-    let of_proxies = vec![("transforms", r#"set ["content-type","x-edge"]"#)];
+    let of_proxies = vec![("transforms", r#"set ["x-edge","content-type"]"#)];
     let of_calls = vec![("transforms", r#"set ["x-edge"]"#)];
     let hints = |rest: &[(&'static str, &'static str)]| [&[("early_hints", "passed on")][..], rest].concat();
     for (method, path, expected) in [
