@@ -101,13 +101,14 @@ pub(crate) fn quote(text: &str) -> String {
 }
 
 impl Node {
-    /// Whether the value asks for nothing: null, `false`, an empty list or mapping.
+    /// Whether the value asks for nothing: null, `false`, an empty list. An empty mapping asks for a feature as it is by
+    /// itself.
     pub(crate) fn asks_for_nothing(&self) -> bool {
         match &self.value {
             Value::Null | Value::Broken => true,
             Value::Scalar(scalar) => !scalar.quoted && scalar.text() == "false",
             Value::List(items) => items.is_empty(),
-            Value::Map(entries) => entries.is_empty(),
+            Value::Map(_) => false,
         }
     }
 

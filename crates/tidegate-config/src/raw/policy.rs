@@ -49,7 +49,9 @@ raw_struct! {
         /// What is done to the headers of requests on their way to the backend. What only the gateway may say is taken
         /// from clients before and added after.
         request_headers: RawHeaders,
-        /// What is done to the headers of a backend's answers.
+        /// What is done to the headers of a backend's answers, and of `respond`; what `remove` and `set` name is taken out
+        /// of trailers, too. What the gateway says itself is written afterwards, and its refusals are left as they are.
+        /// Of answers to gRPC calls `content-type`, `content-encoding` and `grpc-*` cannot be changed.
         response_headers: RawHeaders,
         /// What a proxied route does with `%2F` and `%5C` in a path: `reject` (400) or `keep`. Servers read them in
         /// different ways.

@@ -158,6 +158,25 @@ impl Resolver<'_> {
         }
     }
 
+    /// Of an answer to a call the gateway writes the body or passes its messages on, so what says how they are to be read
+    /// is not for a rule. What `defaults` say is for other routes, too, and does nothing here.
+    pub(super) fn keep_off_calls(&mut self, rules: &mut HeaderRules) {
+        self.drop_of_calls(&mut rules.remove, String::as_str);
+        self.drop_of_calls(&mut rules.set, |(name, _)| name);
+        self.drop_of_calls(&mut rules.add, |(name, _)| name);
+    }
+
+    fn drop_of_calls<T>(&mut self, rules: &mut Setting<Vec<T>>, name: fn(&T) -> &str) {
+        let named = rules.value.iter().map(name).find(|name| is_of_calls(name)).map(str::to_owned);
+        let Some(named) = named else { return };
+        rules.value.retain(|rule| !is_of_calls(name(rule)));
+        if let (Level::Service | Level::Route, Some(place)) = (rules.origin.level, &rules.origin.place) {
+            let message = format!("\"{named}\" of an answer to a gRPC call cannot be changed");
+            let help = "it says how the answer is to be read, and the gateway or the service writes it";
+            self.error_with(Code::Conflict, place, message, help);
+        }
+    }
+
     /// A name that a rule may touch: the framing of messages and what belongs to one connection are the gateway's.
     fn check_header_name(&mut self, item: &Item<impl AsRef<str>>) {
         let name = item.value.as_ref().to_ascii_lowercase();
@@ -219,6 +238,11 @@ impl Resolver<'_> {
         let message = "\"errors.format\" is \"envelope\", but there is no envelope for failures";
         self.error_with(Code::Conflict, route, message, help);
     }
+}
+
+/// Headers that say how the answer to a call is to be read, and what came of the call.
+fn is_of_calls(name: &str) -> bool {
+    matches!(name, "content-type" | "content-encoding") || name.starts_with("grpc-")
 }
 
 fn texts(list: &[Item<Text>]) -> Vec<String> {

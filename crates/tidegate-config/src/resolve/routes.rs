@@ -71,6 +71,9 @@ impl Resolver<'_> {
         let template = path.as_ref().and_then(Option::as_ref).map(|path| &path.template);
         let backend = Backend { named: target.service, service, speaks: scope.services.speaks(service) };
         let action = self.action(item, &backend, template);
+        if matches!(action, Some(Action::Grpc(_) | Action::Native(_))) {
+            self.keep_off_calls(&mut policy.response_headers);
+        }
         let mirror = self.mirror(raw, action.as_ref(), scope.services);
         let hedge = self.hedge(raw, action.as_ref(), methods.as_ref());
         self.check_validate_route(raw, matches!(action, None | Some(Action::Proxy(_))));

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use tidegate_config::valid::{Policy, StatusOverride};
 use tidegate_transcode::plan::FieldIndex;
@@ -18,6 +18,7 @@ use super::envelope::{self, Facts, Shape, write_json_string};
 use crate::body::ResponseBody;
 use crate::exchange::Exchange;
 use crate::policy::decompress;
+use crate::policy::headers::HeaderRules;
 use crate::reject::{Reason, Reject};
 use crate::time;
 
@@ -35,6 +36,8 @@ pub struct FailureStyle {
     /// Whoever speaks gRPC is answered in gRPC: on routes that pass it through, and where there is no route. On others such
     /// a request is a mistake, which plain HTTP says best.
     pub speaks_grpc: bool,
+    /// What the route does to the headers of a backend's answers, of which a failure that the backend tells is one.
+    pub answer: HeaderRules,
 }
 
 /// The format of a failure's body.
@@ -88,6 +91,7 @@ impl FailureStyle {
             status_map: StatusMap::default(),
             grpc: false,
             speaks_grpc: route.is_empty(),
+            answer: HeaderRules::default(),
         }
     }
 
@@ -100,6 +104,7 @@ impl FailureStyle {
             status_map: StatusMap::compile(&policy.status_map),
             grpc: true,
             speaks_grpc: false,
+            answer: HeaderRules::compile(&policy.response_headers),
         }
     }
 
@@ -120,13 +125,16 @@ impl FailureStyle {
     #[must_use]
     pub fn respond(&self, exchange: &Exchange, reject: &Reject) -> Response<ResponseBody> {
         if self.speaks_grpc && exchange.wire.is_grpc() {
-            return wire::refused(exchange, reject);
+            let mut response = wire::refused(exchange, reject);
+            self.change(reject, response.headers_mut());
+            return response;
         }
         let status = self.status(reject);
         let (content_type, body) = self.body(exchange, reject, status);
         let mut response = Response::new(if exchange.head { ResponseBody::Empty } else { ResponseBody::full(body) });
         *response.status_mut() = status;
         let headers = response.headers_mut();
+        self.change(reject, headers);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(allow) = reject.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
@@ -152,6 +160,13 @@ impl FailureStyle {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+
+    /// The rules of the route, if the failure is an answer of its backend. What says that it is a failure goes over them.
+    fn change(&self, reject: &Reject, headers: &mut HeaderMap) {
+        if reject.backend.is_some() {
+            self.answer.apply(headers);
+        }
     }
 
     fn body(&self, exchange: &Exchange, reject: &Reject, status: StatusCode) -> (&'static str, Bytes) {

@@ -99,6 +99,12 @@ impl Proxy {
         self.websocket.is_some()
     }
 
+    /// Whether the backend's early hints reach clients.
+    #[must_use]
+    pub fn passes_hints(&self) -> bool {
+        self.hints
+    }
+
     /// Answers one request.
     ///
     /// # Errors

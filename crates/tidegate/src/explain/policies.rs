@@ -1,8 +1,10 @@
 //! The policies of one route, in the order in which they run.
 //!
-//! A new policy is a line in [`POLICIES`] and a function below that adds its settings.
+//! A new policy is a line in [`POLICIES`] and a function, below or in the file of its stage, that adds its settings.
 
 mod limits;
+mod response;
+mod upstream;
 mod websocket;
 
 use http::{HeaderMap, Method};
@@ -10,9 +12,8 @@ use serde_json::{Value, json};
 use tidegate_config::Valid;
 use tidegate_config::units::{bytes_text, duration_text};
 use tidegate_config::valid::{
-    Action as ConfigAction, Allow, BalancingPolicy, Compression, Descriptors, EnumFormat, ErrorFormat, EscapedSlashes,
-    FieldNames, GRPC_CODES, GrpcAction, HashOn, HeaderRules, HealthCheckType, Int64Format, MultiSegmentEscape, Policy,
-    ProxyAction, RetryOn, Route, Service, ServiceProtocol, Setting, UnknownPolicy,
+    Action as ConfigAction, Allow, Descriptors, EnumFormat, EscapedSlashes, FieldNames, GrpcAction, HeaderRules,
+    Int64Format, MultiSegmentEscape, Policy, ProxyAction, Route, Service, Setting, UnknownPolicy,
 };
 use tidegate_transcode::{Body, StreamFormat};
 
@@ -26,7 +27,7 @@ use crate::identity::Identity;
 use crate::ids::RequestId;
 use crate::policy::decompress;
 use crate::snapshot::CompiledRoute;
-use crate::upstream::{Cluster, Condition, EndpointView};
+use crate::upstream::Cluster;
 
 /// One policy: its name, when it runs, what it has to say, and the step of a request that it refuses at.
 struct Entry {
@@ -63,13 +64,14 @@ const POLICIES: &[Entry] = &[
     entry("transcode", Stage::Request, &[Step::Binding], transcode),
     entry("rewrite", Stage::Request, &[], rewrite),
     entry("request_headers", Stage::Request, &[], headers),
-    entry("breaker", Stage::Upstream, &[], circuit_breaker),
-    entry("retry", Stage::Upstream, &[], retry),
-    entry("hedge", Stage::Upstream, &[], hedge),
-    entry("service", Stage::Upstream, &[Step::Service], service),
-    entry("mirror", Stage::Upstream, &[], mirror),
-    entry("transforms", Stage::Response, &[], transforms),
-    entry("errors", Stage::Response, &[], errors),
+    entry("breaker", Stage::Upstream, &[], upstream::circuit_breaker),
+    entry("retry", Stage::Upstream, &[], upstream::retry),
+    entry("hedge", Stage::Upstream, &[], upstream::hedge),
+    entry("service", Stage::Upstream, &[Step::Service], upstream::service),
+    entry("mirror", Stage::Upstream, &[], upstream::mirror),
+    entry("early_hints", Stage::Response, &[], response::early_hints),
+    entry("transforms", Stage::Response, &[], response::transforms),
+    entry("errors", Stage::Response, &[], response::errors),
 ];
 
 /// What policies look at.
@@ -218,25 +220,6 @@ fn split(context: &Context<'_>, rows: &mut Rows) {
     let place = route.share.as_ref().map_or(&route.place, |share| &share.place);
     let note = format!("what follows is for requests that go to {}", context.compiled.service);
     rows.add_noted(Value::Object(weights), Origin::at(place), Some(note));
-}
-
-fn hedge(context: &Context<'_>, rows: &mut Rows) {
-    let hedge = table::route(context.valid, context.compiled).and_then(|route| route.hedge.as_ref());
-    let Some(hedge) = hedge else { return };
-    let marked = context.compiled.action.transcode().is_some_and(Transcode::is_idempotent);
-    let note =
-        (!marked && !context.method.is_idempotent()).then(|| "not this request: it may not be sent twice".to_owned());
-    let after = hedge.after.map(duration_text);
-    let value = json!({"after": after, "percentile": hedge.percentile, "max_hedges": hedge.max_hedges});
-    rows.add_noted(value, Origin::at(&hedge.place), note);
-}
-
-fn mirror(context: &Context<'_>, rows: &mut Rows) {
-    let mirror = table::route(context.valid, context.compiled).and_then(|route| route.mirror.as_ref());
-    let Some(mirror) = mirror else { return };
-    let service = context.valid.services.get(mirror.service).map(|service| &service.name);
-    let value = json!({"service": service, "ratio": mirror.ratio, "max_in_flight": mirror.max_in_flight});
-    rows.add(value, Origin::at(&mirror.place));
 }
 
 fn authentication(context: &Context<'_>, rows: &mut Rows) {
@@ -490,190 +473,6 @@ fn json_options(policy: &Policy, rows: &mut Rows) {
         };
         json!({"multi_segment_escape": word})
     });
-}
-
-fn service(context: &Context<'_>, rows: &mut Rows) {
-    let Some(Backend { service, cluster, .. }) = context.backend() else { return };
-    let origin = || Origin::of_service(&service.place);
-    let states = match (context.standpoint, cluster) {
-        (Standpoint::Running, Some(cluster)) => {
-            let views = cluster.endpoints();
-            let word = |view: &EndpointView| match view.condition {
-                Condition::Healthy => view.state.word().to_owned(),
-                other => format!("{} ({})", view.state.word(), other.word()),
-            };
-            Some(views.iter().map(word).collect::<Vec<_>>().join(", "))
-        }
-        (Standpoint::Running | Standpoint::Offline, _) => None,
-    };
-    rows.add(json!({"name": service.name}), origin());
-    let endpoints: Vec<String> = service.endpoints.iter().map(ToString::to_string).collect();
-    rows.add_noted(json!({"endpoints": endpoints}), origin(), states);
-    balancing(service, rows);
-    rows.add(json!({"connect_timeout": duration_text(service.connect_timeout)}), origin());
-    if service.protocol == ServiceProtocol::Grpc {
-        http2(service, rows);
-    }
-    if let Some(tls) = service.tls.as_ref().filter(|_| service.endpoints.iter().any(|endpoint| endpoint.tls)) {
-        let roots = tls.ca.as_ref().map_or_else(|| "the system's roots".to_owned(), |path| path.display().to_string());
-        let value =
-            json!({"tls": {"ca": roots, "client_certificate": tls.client.is_some(), "server_name": tls.server_name}});
-        rows.add(value, origin());
-    }
-}
-
-fn circuit_breaker(context: &Context<'_>, rows: &mut Rows) {
-    let Some(Backend { service, cluster, .. }) = context.backend() else { return };
-    let origin = || Origin::of_service(&service.place);
-    let settings = &service.resilience;
-    rows.add(json!({"max_concurrent": settings.max_concurrent, "max_pending": settings.max_pending}), origin());
-    let Some(breaker) = &settings.breaker else { return };
-    let state = cluster.filter(|_| context.standpoint == Standpoint::Running).and_then(Cluster::breaker);
-    let value = json!({
-        "failure_ratio": breaker.failure_ratio,
-        "min_requests": breaker.min_requests,
-        "window": duration_text(breaker.window),
-        "consecutive_failures": breaker.consecutive_failures,
-        "open_for": duration_text(breaker.open_for),
-        "half_open_requests": breaker.half_open_requests,
-    });
-    rows.add_noted(value, origin(), state.map(|state| state.word().to_owned()));
-}
-
-fn retry(context: &Context<'_>, rows: &mut Rows) {
-    let Some(Backend { route, service, .. }) = context.backend() else { return };
-    let retry = &route.policy.retry;
-    rows.add(json!({"max_retries": retry.max_retries.value}), &retry.max_retries.origin);
-    if retry.max_retries.value == 0 {
-        return;
-    }
-    let words: Vec<String> = retry.on.value.iter().map(|on| retry_word(*on)).collect();
-    rows.add(json!({"retry_on": words}), &retry.on.origin);
-    rows.add_if_set(&retry.backoff_base, |base| json!({"backoff.base": duration_text(*base)}));
-    rows.add_if_set(&retry.backoff_max, |max| json!({"backoff.max": duration_text(*max)}));
-    rows.add_if_set(&retry.per_try_timeout, |time| json!({"per_try_timeout": time.map(duration_text)}));
-    rows.add_if_set(&retry.non_idempotent, |on| json!({"non_idempotent": on}));
-    let (budget, origin) = match retry.budget {
-        Some(own) => (own, Origin::at(&route.place)),
-        None => (service.resilience.budget, Origin::of_service(&service.place)),
-    };
-    let text = format!("{} of the requests, and {} a second", budget.ratio, budget.min_per_second);
-    rows.add(json!({"budget": text}), origin);
-}
-
-fn retry_word(on: RetryOn) -> String {
-    match on {
-        RetryOn::ConnectFailure => "connect_failure".to_owned(),
-        RetryOn::Reset => "reset".to_owned(),
-        RetryOn::Timeout => "timeout".to_owned(),
-        RetryOn::Code(code) => {
-            GRPC_CODES.get(usize::from(code)).map_or_else(String::new, |name| name.to_ascii_lowercase())
-        }
-        RetryOn::Status(status) => status.to_string(),
-    }
-}
-
-fn balancing(service: &Service, rows: &mut Rows) {
-    let origin = || Origin::of_service(&service.place);
-    let settings = &service.resilience;
-    let policy = match settings.balancing.policy {
-        BalancingPolicy::LeastRequest => "least_request",
-        BalancingPolicy::RoundRobin => "round_robin",
-        BalancingPolicy::PeakEwma => "peak_ewma",
-        BalancingPolicy::RingHash => "ring_hash",
-        BalancingPolicy::Random => "random",
-    };
-    let hash_on = settings.balancing.hash_on.as_ref().map(|on| match on {
-        HashOn::Ip => "ip".to_owned(),
-        HashOn::Header(name) => format!("header:{name}"),
-    });
-    rows.add(json!({"load_balancing": policy}), origin());
-    if let Some(hash_on) = hash_on {
-        rows.add(json!({"hash_on": hash_on}), origin());
-    }
-    if let Some(check) = &settings.health_check {
-        let kind = match check.check {
-            HealthCheckType::Grpc => "grpc",
-            HealthCheckType::Http => "http",
-            HealthCheckType::Tcp => "tcp",
-        };
-        let every = duration_text(check.interval);
-        rows.add(json!({"health_check": {"type": kind, "interval": every}}), origin());
-    }
-    let outliers = settings.outlier_detection.map(|outliers| {
-        let (errors, time) = (outliers.consecutive_errors, duration_text(outliers.base_ejection_time));
-        format!("after {errors} errors for {time}, at most {} %", outliers.max_ejection_percent)
-    });
-    rows.add(json!({"outlier_detection": outliers}), origin());
-}
-
-/// What only connections of HTTP/2 have.
-fn http2(service: &Service, rows: &mut Rows) {
-    let origin = || Origin::of_service(&service.place);
-    let connections = &service.connections;
-    rows.add(json!({"connections": format!("{} to {}", connections.min, connections.max)}), origin());
-    let keepalive = connections
-        .keepalive
-        .map(|ping| format!("every {}, answer within {}", duration_text(ping.interval), duration_text(ping.timeout)));
-    rows.add(json!({"keepalive": keepalive}), origin());
-    rows.add(json!({"max_message": bytes_text(service.max_message)}), origin());
-}
-
-fn transforms(context: &Context<'_>, rows: &mut Rows) {
-    if let Some((route, _, _)) = context.proxied() {
-        header_rules(&route.policy.response_headers, rows);
-    }
-    if let Some(call) = context.call() {
-        conversions(context, &call, rows);
-    }
-    compression(context, rows);
-}
-
-/// What a gRPC status and a message become.
-fn conversions(context: &Context<'_>, call: &Call<'_>, rows: &mut Rows) {
-    let policy = &call.route.policy;
-    for status in &policy.status_map {
-        let code = GRPC_CODES.get(usize::from(status.code)).copied().unwrap_or("UNKNOWN");
-        rows.add(json!({"status_map": {code: status.status}}), &status.origin);
-    }
-    let envelope = policy.envelope.value.and_then(|index| context.valid.envelopes.get(index));
-    if let Some(envelope) = envelope.filter(|envelope| envelope.success.is_some()) {
-        rows.add(json!({"envelope": envelope.name}), &policy.envelope.origin);
-    }
-}
-
-/// Which answers are compressed, for routes that have any.
-fn compression(context: &Context<'_>, rows: &mut Rows) {
-    let Some(route) = table::route(context.valid, context.compiled) else { return };
-    let proxied = match &route.action {
-        ConfigAction::Native(_) | ConfigAction::Realtime(_) => return,
-        ConfigAction::Proxy(_) => true,
-        ConfigAction::Grpc(_) | ConfigAction::Respond(_) => false,
-    };
-    let word = route.policy.compression(proxied).map(|compression| match compression {
-        Compression::Whole => "whole",
-        Compression::Stream => "stream",
-    });
-    rows.add(json!({"compress": word}), &route.policy.compress.origin);
-}
-
-fn errors(context: &Context<'_>, rows: &mut Rows) {
-    let says = context.call().is_some() || context.compiled.action.realtime().is_some();
-    let Some(route) = table::route(context.valid, context.compiled).filter(|_| says) else {
-        rows.add(json!({"format": "problem"}), Origin::built_in());
-        return;
-    };
-    let format = &route.policy.error_format;
-    let word = match format.value {
-        ErrorFormat::Problem => "problem",
-        ErrorFormat::Status => "status",
-        ErrorFormat::Envelope => "envelope",
-    };
-    rows.add(json!({"format": word}), &format.origin);
-    let envelope = route.policy.envelope.value.and_then(|index| context.valid.envelopes.get(index));
-    if let Some(envelope) = envelope.filter(|_| format.value == ErrorFormat::Envelope) {
-        rows.add(json!({"envelope": envelope.name}), &route.policy.envelope.origin);
-    }
 }
 
 fn unknown_word(unknown: UnknownPolicy) -> &'static str {

@@ -30,6 +30,7 @@ use super::guard::{Guarded, Setup, Traffic};
 use super::http1::Wire;
 use super::listener::Live;
 use super::sniff::{self, Sniffed};
+use super::transport::Transport;
 use super::{Handle, Settings, http1, http2, proxy_protocol, tls};
 
 /// While draining, a connection that has not carried a request yet may still bring one within this time: a client has
@@ -104,7 +105,7 @@ fn serve_http1<Io, H>(
     conn: Arc<Conn<H>>,
 ) -> impl Future<Output = ()> + Send
 where
-    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    Io: Transport,
     H: Handle,
 {
     let wire = Wire::new(stream, read, Arc::clone(&conn.live), deadline, conn.close_at);
@@ -184,7 +185,7 @@ async fn serve_tls<H: Handle>(stream: TcpStream, conn: Arc<Conn<H>>) {
 /// Serves a connection in clear text.
 pub(super) async fn serve_plain<Io, H>(mut stream: Io, conn: Arc<Conn<H>>)
 where
-    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    Io: Transport,
     H: Handle,
 {
     let deadline = now() + conn.settings().timeouts.head;

@@ -30,10 +30,10 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tidegate_config::valid::Protocol;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 use crate::body::{BodyError, RequestBody, WriteTimeout};
+use crate::reject::{Reason, Reject};
 use crate::telemetry::answer::AnswerBody;
 use crate::telemetry::metrics::{ConnectionRefusal, ConnectionType};
 
@@ -41,6 +41,7 @@ use super::Handle;
 use super::connection::{Busy, Conn, UNUSED_GRACE};
 use super::date::DateCache;
 use super::guard::clock::Place;
+use super::transport::Transport;
 use super::vet::vet;
 
 use self::answer::{Answer, Asked, Loaded};
@@ -52,6 +53,10 @@ pub(super) use self::wire::Wire;
 
 /// Bytes that a client may send ahead of an answer; more are not read before that is out.
 const MAX_AHEAD: usize = 16 * 1024;
+
+/// What is left of a body that its handler has let go of is read and dropped up to this size, so that the connection can carry
+/// another request; a longer one ends it.
+const MAX_DISCARDED: u64 = 64 * 1024;
 
 /// While draining, a connection between two requests may bring one more within this time, which is then told to be the
 /// last. A client that is about to send would otherwise lose its request to a close on the way.
@@ -129,6 +134,8 @@ pub(super) struct Session<Io, H> {
     feed: Option<Feed>,
     /// The client waits for a 100 before it sends the body.
     awaits_100: bool,
+    /// The present request's answer has begun: nothing interim may stand in it.
+    answered: bool,
     /// Interim answers are on their way.
     interim: bool,
     /// Why the rest of the present request's body will never come: no other request can follow.
@@ -142,7 +149,7 @@ pub(super) struct Session<Io, H> {
 
 impl<Io, H> Session<Io, H>
 where
-    Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    Io: Transport,
     H: Handle,
 {
     pub(super) fn new(wire: Wire<Io>, conn: Arc<Conn<H>>) -> Self {
@@ -154,6 +161,7 @@ where
             conn,
             feed: None,
             awaits_100: false,
+            answered: false,
             interim: false,
             broken: None,
             used: false,
@@ -193,13 +201,16 @@ where
         self.asked = self.conn.lane.asked();
         poll_fn(|cx| {
             loop {
-                match self.framing.head(&mut self.wire.input) {
-                    Ok(Some(head)) => {
-                        self.wire.clock.head_done();
-                        return Poll::Ready(Next::Head(Box::new(head)));
+                // The rest of a body that nobody reads comes first.
+                if !self.framing.is_in_body() || self.framing.discard(&mut self.wire.input) {
+                    match self.framing.head(&mut self.wire.input) {
+                        Ok(Some(head)) => {
+                            self.wire.clock.head_done();
+                            return Poll::Ready(Next::Head(Box::new(head)));
+                        }
+                        Ok(None) => {}
+                        Err(fault) => return Poll::Ready(Next::Fault(fault)),
                     }
-                    Ok(None) => {}
-                    Err(fault) => return Poll::Ready(Next::Fault(fault)),
                 }
                 let place = self.framing.place(&self.wire.input);
                 match self.wire.poll_fill(Some(place), cx) {
@@ -236,6 +247,10 @@ where
     /// Answers one request.
     async fn exchange(&mut self, head: Box<Head>) -> Ended {
         let busy = Busy::begin(&self.conn.traffic, &self.conn.lane);
+        if self.conn.info.hints.any() {
+            // Too late: they were of the request before.
+            drop(self.conn.info.hints.take_all());
+        }
         let asked = Asked::of(&head);
         let mut offer = None;
         let conn = Arc::clone(&self.conn);
@@ -248,13 +263,15 @@ where
             poll_fn(|cx| self.poll_handler(asking.as_mut(), cx)).await
         };
         let Some(handled) = handled else { return Ended::Gone };
-        let response = conn.settle(handled);
-        if let Some(offer) = offer.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
-            return self.grant(response, offer, busy).await;
+        let mut response = conn.settle(handled);
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            match offer {
+                Some(offer) => return self.grant(response, offer, busy).await,
+                None => response = closing(conn.refuse(None, Reject::new(Reason::Internal))),
+            }
         }
-        // It would stand in the middle of the answer.
-        self.awaits_100 = false;
         let asked = Asked { persists: asked.persists && self.may_persist(), ..asked };
+        self.answered = true;
         let answer = Answer::begin(response, asked, &mut self.out, &self.conn.lane.worker.date);
         self.send(answer, busy).await
     }
@@ -271,6 +288,7 @@ where
         let Head { mut parts, says, body } = head;
         let is_11 = parts.version == Version::HTTP_11;
         self.used = true;
+        self.answered = false;
         self.awaits_100 = says.expects && is_11;
         if let Err(reject) = vet(&mut parts, &self.conn.settings().head) {
             return Err(Box::new(closing(self.conn.refuse(Some(parts), *reject))));
@@ -333,6 +351,11 @@ where
             None if self.framing.is_in_body() => return self.poll_body(cx),
             None => {}
         }
+        self.poll_ahead(cx)
+    }
+
+    /// Reads what nobody has asked for, which shows whether the client is still there.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Came {
         while self.wire.input.len() < MAX_AHEAD {
             match self.wire.poll_fill(None, cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Came::End,
@@ -345,10 +368,13 @@ where
 
     /// Hands over some of the request's body, if its handler asks for it.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Came {
-        let Some(feed) = self.feed.as_ref().filter(|feed| feed.is_asked(cx)) else { return Came::Nothing };
-        if std::mem::take(&mut self.awaits_100) && self.wire.input.is_empty() {
+        let Some(feed) = self.feed.as_ref().filter(|feed| feed.is_asked(cx)) else { return self.poll_ahead(cx) };
+        if !self.wire.input.is_empty() {
+            self.awaits_100 = false;
+        } else if self.awaits_100 && !self.answered {
+            self.awaits_100 = false;
             self.out.go_on();
-            // With all that waits, as long as there is no answer: an error is found by the next read as well.
+            // An error is found by the next read as well.
             self.interim = self.wire.poll_send(&mut self.out, cx).is_pending();
         }
         let mut gathered = Gathered::default();
@@ -393,23 +419,34 @@ where
             return false;
         }
         let is_read = self.feed.as_ref().is_some_and(|feed| !feed.is_abandoned());
-        is_read || self.is_read_to_end()
+        is_read || self.discard()
     }
 
-    /// Whether the request has been read to its end. What is at hand of a body that nobody reads is dropped.
-    fn is_read_to_end(&mut self) -> bool {
-        self.broken.is_none() && (!self.framing.is_in_body() || self.framing.discard(&mut self.wire.input))
+    /// Drops what is at hand of a body that nobody reads. Whether another request may follow: that was all of it, or the rest is
+    /// short and sure to come.
+    fn discard(&mut self) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
+        let ended = !self.framing.is_in_body() || self.framing.discard(&mut self.wire.input);
+        ended || (self.framing.left().is_some_and(|left| left <= MAX_DISCARDED) && !self.awaits_100)
     }
 
     /// Sends an answer to its end.
     async fn send(&mut self, mut answer: Answer, busy: Busy) -> Ended {
-        let mut latest = None;
+        let (mut latest, until_close) = (None, answer.ends_with_connection());
+        if until_close {
+            self.wire.breaks_on_close(true);
+        }
         let sent = poll_fn(|cx| self.poll_answer(&mut answer, &mut latest, cx)).await;
+        if until_close && sent.is_ok() {
+            self.wire.breaks_on_close(false);
+        }
         drop(busy);
         self.feed = None;
         match sent {
             Err(Gone) => Ended::Gone,
-            Ok(()) if answer.persists && self.is_read_to_end() => Ended::Persists,
+            Ok(()) if answer.persists && self.discard() => Ended::Persists,
             Ok(()) => Ended::Closes,
         }
     }
@@ -464,6 +501,8 @@ where
     /// Closes the connection. A client that is still sending is listened to for a while: a socket that is closed with unread
     /// bytes resets the connection, and could destroy the answer on its way.
     async fn close(&mut self) {
+        // It may have been sending while it was answered. An end, or an error, is found by the shutdown as well.
+        poll_fn(|cx| Poll::Ready(self.wire.poll_fill(None, cx).is_ready())).await;
         if self.framing.is_in_body() || !self.wire.input.is_empty() {
             return self.linger(Bytes::new()).await;
         }

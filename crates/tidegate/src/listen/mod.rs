@@ -21,6 +21,7 @@ pub mod proxy_protocol;
 mod settings;
 mod sniff;
 mod tls;
+mod transport;
 mod vet;
 mod worker;
 

@@ -41,6 +41,12 @@ impl HeaderRules {
         }
     }
 
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.put.is_empty()
+    }
+
     /// Whether there is a name that no trailer may have either.
     #[must_use]
     pub fn takes_away(&self) -> bool {

@@ -134,7 +134,7 @@ impl Compiler<'_> {
                         template,
                         "",
                         &target,
-                        Action::Respond(Respond::compile(respond)),
+                        Action::Respond(Respond::compile(respond, &route.policy)),
                         failure,
                     );
                 }

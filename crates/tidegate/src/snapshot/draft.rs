@@ -128,10 +128,11 @@ fn connect_anew(
     Ok(cluster)
 }
 
-/// Over all settings of the service but its descriptors, and over the content of its certificates. They are read
+/// Over all settings of the service but its descriptors and the weights of its endpoints, and over the content of its certificates. They are read
 /// before they are used: should one change in between, the next look sees another digest than this.
 fn fingerprint(service: &Service, recorder: &Recorder) -> Digest {
-    let connections = Service { descriptors: Descriptors::Reflection, ..service.clone() };
+    let mut connections = Service { descriptors: Descriptors::Reflection, ..service.clone() };
+    connections.endpoints.iter_mut().for_each(|endpoint| endpoint.weight = 1);
     // Without places: a service that moves to another line is the same.
     let mut parts = vec![format!("{connections:-?}").into_bytes()];
     if let Some(tls) = &service.tls {
@@ -217,6 +218,11 @@ mod tests {
         check(&mut bench, true, true, "nothing has changed");
         bench.services(&format!("{two}, {one}"));
         check(&mut bench, true, true, "its place has changed");
+        let weighed = one.replace("address: '127.0.0.1:9'", "endpoints: [{ address: '127.0.0.1:9', weight: 3 }]");
+        bench.services(&weighed);
+        check(&mut bench, true, true, "the weight of its endpoint has changed");
+        bench.services(one);
+        check(&mut bench, true, true, "the weight of its endpoint has changed again");
         bench.write("a.proto", &format!("{proto} message More {{}}"));
         check(&mut bench, true, false, "its descriptors have changed");
         bench.write("ca.crt", &certificate());

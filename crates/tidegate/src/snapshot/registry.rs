@@ -81,7 +81,8 @@ pub struct Running {
     /// Its connections.
     pub cluster: Arc<Cluster>,
     /// Over everything that shapes the connections, the content of certificates included: a service that keeps its
-    /// name and its fingerprint keeps its cluster.
+    /// name and its fingerprint keeps its cluster. The weights of its endpoints are put in force with the rest
+    /// ([`Registry::replace`]).
     pub fingerprint: Digest,
     /// Where the schema came from.
     pub origin: SchemaOrigin,
@@ -119,6 +120,10 @@ impl Registry {
 
     /// Puts `live` in force. Clusters that it does not have end with the last request that uses them.
     pub fn replace(&self, live: Live) {
+        for (running, service) in live.services.iter().zip(&live.valid.services) {
+            let weights: Vec<u32> = service.endpoints.iter().map(|endpoint| endpoint.weight).collect();
+            running.cluster.weigh(&weights);
+        }
         let before = std::mem::replace(&mut *self.live.lock(), Arc::new(live));
         // Outside of the lock: this may close connections.
         drop(before);

@@ -161,6 +161,13 @@ impl AnswerBody {
         }
     }
 
+    /// It is not as long as its head says, so the client does not get the whole of it.
+    pub fn misframed(&self) {
+        if let Some(running) = &self.running {
+            running.exchange.facts.failed(Reason::Internal);
+        }
+    }
+
     /// The connection has no room because the client takes nothing.
     pub fn held_up(&mut self) {
         if let Some(running) = &mut self.running

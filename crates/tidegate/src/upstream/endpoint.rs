@@ -86,7 +86,6 @@ impl EndpointView {
 pub(super) struct EndpointSettings {
     pub(super) resilience: Arc<Resilience>,
     pub(super) record: Arc<Record>,
-    pub(super) weight: u32,
     pub(super) speaks: ServiceProtocol,
     pub(super) reach: Reach,
     /// How it is called, whatever its addresses.
@@ -130,8 +129,6 @@ pub(super) struct Endpoint {
     name: Arc<str>,
     resilience: Arc<Resilience>,
     record: Arc<Record>,
-    /// Its part of the requests.
-    pub(super) weight: u32,
     reach: Reach,
     host: String,
     port: u16,
@@ -172,7 +169,6 @@ impl Endpoint {
         let EndpointSettings {
             resilience,
             record,
-            weight,
             speaks,
             reach,
             http2,
@@ -208,7 +204,6 @@ impl Endpoint {
             name: name.into(),
             resilience,
             record,
-            weight,
             reach,
             authority,
             tls,

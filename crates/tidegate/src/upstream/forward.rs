@@ -183,8 +183,7 @@ fn choose_again<'m>(
     let endpoints = members.endpoints();
     let reachable = |place: &usize| !tries.unreachable.contains(*place);
     let place = members.choose(key, &tries.tried, now).filter(reachable);
-    // One without weight is for nobody.
-    let listed = |place: &usize| reachable(place) && endpoints.get(*place).is_some_and(|endpoint| endpoint.weight > 0);
+    let listed = |place: &usize| reachable(place) && members.has_weight(*place);
     let place = place.or_else(|| (0..endpoints.len()).find(listed))?;
     Some((place, endpoints.get(place)?))
 }

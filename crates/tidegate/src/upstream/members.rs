@@ -2,54 +2,57 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use tidegate_config::valid::BalancingPolicy;
 use tidegate_resilience::{Balancer, BalancerSettings, Member, Policy, Query, TooManyEndpoints, Tried};
 
 use super::endpoint::Endpoint;
 use super::resilience::{Record, nanos};
 
-/// A value that is the same for as long as its owner lives, or one that the control thread replaces while others use it.
-/// The first kind costs nothing to read.
+/// A value that the control thread may replace while others use it. Until it does, reading it costs nothing but the look
+/// whether it has.
 #[derive(Debug)]
-pub(super) enum Swap<T> {
-    Fixed(T),
-    Changing(ArcSwap<T>),
+pub(super) struct Swap<T> {
+    first: T,
+    /// What has replaced it.
+    later: ArcSwapOption<T>,
+    is_replaced: AtomicBool,
 }
 
 /// The value of a [`Swap`] as it was when it was asked for.
 pub(super) enum Current<'a, T> {
-    Fixed(&'a T),
-    Changing(Arc<T>),
+    First(&'a T),
+    Later(Arc<T>),
 }
 
 impl<T> Swap<T> {
-    pub(super) fn new(value: T, changes: bool) -> Self {
-        if changes { Self::Changing(ArcSwap::from_pointee(value)) } else { Self::Fixed(value) }
+    pub(super) fn new(first: T) -> Self {
+        Self { first, later: ArcSwapOption::empty(), is_replaced: AtomicBool::new(false) }
     }
 
     pub(super) fn current(&self) -> Current<'_, T> {
-        match self {
-            Self::Fixed(value) => Current::Fixed(value),
-            Self::Changing(value) => Current::Changing(value.load_full()),
+        // Beside the value that it points to there is nothing that would have to be seen in order.
+        if !self.is_replaced.load(Ordering::Relaxed) {
+            return Current::First(&self.first);
         }
+        self.later.load_full().map_or(Current::First(&self.first), Current::Later)
     }
 
     /// Whether `current` has not been replaced since.
     pub(super) fn is_current(&self, current: &Current<'_, T>) -> bool {
-        match (self, current) {
-            (Self::Changing(now), Current::Changing(then)) => Arc::ptr_eq(&now.load(), then),
-            _ => true,
+        match current {
+            Current::First(_) => !self.is_replaced.load(Ordering::Relaxed),
+            Current::Later(then) => self.later.load().as_ref().is_some_and(|now| Arc::ptr_eq(now, then)),
         }
     }
 
-    /// Puts another value in its place, if it is of the kind that changes.
+    /// Puts another value in its place.
     pub(super) fn replace(&self, value: T) {
-        if let Self::Changing(current) = self {
-            current.store(Arc::new(value));
-        }
+        self.later.store(Some(Arc::new(value)));
+        self.is_replaced.store(true, Ordering::Relaxed);
     }
 }
 
@@ -58,8 +61,8 @@ impl<T> Deref for Current<'_, T> {
 
     fn deref(&self) -> &T {
         match self {
-            Self::Fixed(value) => value,
-            Self::Changing(value) => value,
+            Self::First(value) => value,
+            Self::Later(value) => value,
         }
     }
 }
@@ -67,15 +70,20 @@ impl<T> Deref for Current<'_, T> {
 /// See the module.
 pub(super) struct Members {
     endpoints: Box<[Arc<Endpoint>]>,
+    /// In the same order.
+    weights: Box<[u32]>,
     records: Box<[Arc<Record>]>,
     balancer: Balancer,
 }
 
 impl Members {
-    pub(super) fn new(policy: BalancingPolicy, endpoints: Vec<Arc<Endpoint>>) -> Result<Self, TooManyEndpoints> {
+    /// Of endpoints with their weights.
+    pub(super) fn new(policy: BalancingPolicy, weighed: Vec<(Arc<Endpoint>, u32)>) -> Result<Self, TooManyEndpoints> {
+        let (endpoints, weights): (Vec<_>, Vec<_>) = weighed.into_iter().unzip();
         let members: Vec<Member<'_>> = endpoints
             .iter()
-            .map(|endpoint| Member { weight: endpoint.weight, identity: endpoint.name().as_bytes() })
+            .zip(&weights)
+            .map(|(endpoint, weight)| Member { weight: *weight, identity: endpoint.name().as_bytes() })
             .collect();
         let policy = match policy {
             BalancingPolicy::LeastRequest => Policy::LeastRequest,
@@ -86,7 +94,7 @@ impl Members {
         };
         let balancer = Balancer::new(BalancerSettings { policy, ..BalancerSettings::default() }, &members)?;
         let records = endpoints.iter().map(|endpoint| Arc::clone(endpoint.shared_record())).collect();
-        Ok(Self { endpoints: endpoints.into(), records, balancer })
+        Ok(Self { endpoints: endpoints.into(), weights: weights.into(), records, balancer })
     }
 
     /// In the order of the configuration.
@@ -99,10 +107,15 @@ impl Members {
         &self.records
     }
 
+    /// Whether the endpoint at `place` is for anybody: one without weight is not.
+    pub(super) fn has_weight(&self, place: usize) -> bool {
+        self.weights.get(place).is_some_and(|weight| *weight > 0)
+    }
+
     /// An endpoint for an attempt, by its place in the list; `key` for rings.
     pub(super) fn choose(&self, key: Option<u64>, tried: &Tried, now: Instant) -> Option<usize> {
-        if let [only] = &*self.endpoints
-            && only.weight > 0
+        if let [weight] = *self.weights
+            && weight > 0
         {
             return Some(0);
         }

@@ -32,7 +32,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use tidegate_config::valid::{self, HashOn, HealthCheck, HostPort, Service, ServiceProtocol, Target};
+use parking_lot::Mutex;
+use tidegate_config::valid::{self, BalancingPolicy, HashOn, HealthCheck, HostPort, Service, ServiceProtocol, Target};
 use tidegate_resilience::{Tried, stable_hash};
 
 use self::attempt::Attempt;
@@ -89,6 +90,9 @@ pub struct Cluster {
     listed: Box<[Arc<Endpoint>]>,
     /// Those that there are, which are more if there are names.
     members: Swap<Members>,
+    policy: BalancingPolicy,
+    /// Of what stands in the configuration, in its order.
+    weights: Mutex<Box<[u32]>>,
     /// Names whose addresses are endpoints.
     names: Option<Names>,
     connect_timeout: Duration,
@@ -125,13 +129,12 @@ impl Cluster {
         let workers = slots.saturating_sub(1).max(1);
         let changes = service.endpoints.iter().any(|endpoint| matches!(endpoint.target, Target::Dns { .. }));
         let lasting = service.endpoints.iter().filter(|endpoint| !matches!(endpoint.target, Target::Dns { .. }));
-        let records: Vec<_> = lasting.map(|endpoint| Arc::new(Record::new(&endpoint.text))).collect();
-        let resilience = Arc::new(Resilience::new(service, &series, records.clone(), changes));
+        let records: Vec<_> = lasting.clone().map(|endpoint| Arc::new(Record::new(&endpoint.text))).collect();
+        let resilience = Arc::new(Resilience::new(service, &series, records.clone()));
         let settings =
             |endpoint: &valid::Endpoint, at: &HostPort, reach: Reach, record: Arc<Record>| EndpointSettings {
                 resilience: Arc::clone(&resilience),
                 record,
-                weight: endpoint.weight,
                 speaks: service.protocol,
                 reach,
                 http2: service.http2,
@@ -169,12 +172,16 @@ impl Cluster {
             listed.push(made);
         }
         let policy = service.resilience.balancing.policy;
-        let members = Members::new(policy, listed.clone()).map_err(|error| TlsError::Settings(error.to_string()))?;
+        let weights: Box<[u32]> = service.endpoints.iter().map(|endpoint| endpoint.weight).collect();
+        let weighed = listed.iter().cloned().zip(lasting.map(|endpoint| endpoint.weight)).collect();
+        let members = Members::new(policy, weighed).map_err(|error| TlsError::Settings(error.to_string()))?;
         Ok(Arc::new(Self {
             name: service.name.as_str().into(),
             listed: listed.into(),
-            members: Swap::new(members, changes),
-            names: changes.then(|| Names::new(entries, policy)),
+            members: Swap::new(members),
+            policy,
+            weights: Mutex::new(weights),
+            names: changes.then(|| Names::new(entries)),
             connect_timeout: service.connect_timeout,
             bulkhead: Bulkhead::new(service.resilience.max_concurrent, service.resilience.max_pending),
             health_check: service.resilience.health_check.clone(),
@@ -202,13 +209,41 @@ impl Cluster {
         }
     }
 
+    /// Gives what stands in the configuration, in its order, these parts of the requests; each address of a name has that of
+    /// its name. Nothing else changes: connections, breaker and all that is known of the endpoints stay, and whoever has
+    /// chosen has chosen. For the control thread.
+    pub fn weigh(&self, weights: &[u32]) {
+        {
+            let mut current = self.weights.lock();
+            if **current == *weights {
+                return;
+            }
+            *current = weights.into();
+        }
+        // They are as many as before, so there is no failure.
+        self.gather();
+    }
+
+    /// Publishes the endpoints that there are, with their weights. False if they are too many.
+    fn gather(&self) -> bool {
+        let weights = self.weights.lock().clone();
+        let weighed = match &self.names {
+            Some(names) => names.endpoints(&weights),
+            None => self.listed.iter().cloned().zip(weights).collect(),
+        };
+        let Ok(members) = Members::new(self.policy, weighed) else { return false };
+        if self.names.is_some() {
+            self.resilience.replace(members.records());
+        }
+        self.members.replace(members);
+        true
+    }
+
     /// The name at `place` among the names has these addresses.
     fn named(&self, place: usize, ips: &[IpAddr]) {
-        let Some(names) = &self.names else { return };
-        names.found(place, ips, |members| {
-            self.resilience.replace(members.records());
-            self.members.replace(members);
-        });
+        if let Some(names) = &self.names {
+            names.found(place, ips, || self.gather());
+        }
     }
 
     /// The endpoints of this moment. A service whose names have no address yet is waited for, as a connection would be.

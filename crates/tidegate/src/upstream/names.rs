@@ -8,11 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidegate_config::valid::{BalancingPolicy, HostPort};
+use tidegate_config::valid::HostPort;
 use tokio::sync::watch;
 
 use super::endpoint::{Endpoint, EndpointSettings, Reach};
-use super::members::Members;
 use super::resilience::Record;
 use crate::dial::TlsError;
 
@@ -89,14 +88,13 @@ impl Name {
 /// The endpoints of a service that has names among them.
 pub(super) struct Names {
     entries: Vec<Entry>,
-    policy: BalancingPolicy,
     /// How often they have changed.
     version: watch::Sender<u64>,
 }
 
 impl Names {
-    pub(super) fn new(entries: Vec<Entry>, policy: BalancingPolicy) -> Self {
-        Self { entries, policy, version: watch::Sender::new(0) }
+    pub(super) fn new(entries: Vec<Entry>) -> Self {
+        Self { entries, version: watch::Sender::new(0) }
     }
 
     /// The names, in the order of the configuration.
@@ -107,29 +105,30 @@ impl Names {
         })
     }
 
-    /// All endpoints that are known, in the order of the configuration.
-    pub(super) fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+    /// All endpoints that are known, in the order of the configuration, with the weight of their entry in it.
+    pub(super) fn endpoints(&self, weights: &[u32]) -> Vec<(Arc<Endpoint>, u32)> {
         let mut endpoints = Vec::new();
-        for entry in &self.entries {
+        for (entry, weight) in self.entries.iter().zip(weights) {
             match entry {
-                Entry::Endpoint(endpoint) => endpoints.push(Arc::clone(endpoint)),
+                Entry::Endpoint(endpoint) => endpoints.push((Arc::clone(endpoint), *weight)),
                 Entry::Name(name) => {
-                    endpoints.extend(name.known.lock().iter().map(|(_, endpoint)| Arc::clone(endpoint)));
+                    endpoints.extend(name.known.lock().iter().map(|(_, endpoint)| (Arc::clone(endpoint), *weight)));
                 }
             }
         }
         endpoints
     }
 
-    /// The name at `place` among the names has these addresses. `publish` is given the new members; then those that are
-    /// gone end.
-    pub(super) fn found(&self, place: usize, ips: &[IpAddr], publish: impl FnOnce(Members)) {
+    /// The name at `place` among the names has these addresses. `publish` makes the new endpoints known, or says that they
+    /// are too many; then those that are gone end.
+    pub(super) fn found(&self, place: usize, ips: &[IpAddr], publish: impl FnOnce() -> bool) {
         let Some(name) = self.iter().nth(place) else { return };
         let Some(gone) = name.found(ips) else { return };
-        let Ok(members) = Members::new(self.policy, self.endpoints()) else { return };
+        if !publish() {
+            return;
+        }
         let known = name.ips();
         tracing::info!(name = %name.at.host, addresses = known.len(), gone = gone.len(), "the addresses of a name have changed");
-        publish(members);
         for endpoint in gone {
             endpoint.shutdown();
         }

@@ -114,13 +114,8 @@ pub(super) struct Refused {
 }
 
 impl Resilience {
-    /// For endpoints with these records. With `changes` others may come and go.
-    pub(super) fn new(
-        service: &valid::Service,
-        series: &Arc<ServiceSeries>,
-        records: Vec<Arc<Record>>,
-        changes: bool,
-    ) -> Self {
+    /// For endpoints with these records.
+    pub(super) fn new(service: &valid::Service, series: &Arc<ServiceSeries>, records: Vec<Arc<Record>>) -> Self {
         let settings = &service.resilience;
         Self {
             service: service.name.as_str().into(),
@@ -140,7 +135,7 @@ impl Resilience {
                 healthy_threshold: check.healthy_threshold,
                 unhealthy_threshold: check.unhealthy_threshold,
             }),
-            records: Swap::new(records.into(), changes),
+            records: Swap::new(records.into()),
             series: Arc::clone(series),
         }
     }

@@ -204,6 +204,27 @@ async fn a_reload_keeps_what_is_known_of_a_name() {
 }
 
 #[tokio::test]
+async fn the_weight_of_a_name_may_change_while_its_addresses_do() {
+    let (one, two) = both().await;
+    let dns = Dns::start().await;
+    dns.set("web.test", &[ONE], 0);
+    let name = dns_endpoint(&dns, one.address().port());
+    let weighed =
+        |weight: u32| config(&format!("{{ address: {name}, weight: {weight} }}, \"http://{}\"", two.address()), "");
+    let gateway = Gateway::start(&weighed(1));
+    eventually("the name is known", || async { gateway.get("/").await.text() == "one" }).await;
+    assert_eq!(answers(&gateway, 4).await, counts(&[("one", 2), ("two", 2)]));
+    gateway.apply(&weighed(3)).await;
+    assert_eq!(answers(&gateway, 8).await, counts(&[("one", 6), ("two", 2)]));
+    dns.set("web.test", &[TWO], 0);
+    eventually("the name is followed", || async { answers(&gateway, 4).await == counts(&[("two", 4)]) }).await;
+    dns.set("web.test", &[ONE], 0);
+    let parts = counts(&[("one", 6), ("two", 2)]);
+    eventually("with its weight", || async { answers(&gateway, 8).await == parts }).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn health_of_addresses_that_come_is_checked() {
     let one = named_at((ONE, 0).into(), "one").await;
     let dead = (TWO, one.address().port());

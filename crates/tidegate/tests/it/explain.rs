@@ -406,3 +406,54 @@ async fn the_running_gateway_is_asked_over_its_admin_address() {
     program.terminate();
     assert_eq!(program.code().await, 0, "{}", program.log());
 }
+
+#[tokio::test]
+async fn what_routes_do_to_answers_is_told_of_every_kind() {
+    const YAML: &str = r#"version: 1
+listeners: [{ name: main, address: "127.0.0.1:0" }]
+services:
+  shop: { address: "127.0.0.1:9", descriptors: shop.pb }
+  web: { address: "http://127.0.0.1:9" }
+defaults: { response_headers: { set: { x-edge: "1", content-type: text/html } } }
+routes:
+  - { name: hints, path: /hints, service: web, early_hints: true }
+  - { name: no-hints, path: /no-hints, service: web, early_hints: true, response_headers: { remove: [link] } }
+  - { name: plain, path: /plain, service: web }
+  - { name: call, path: /call, service: shop, grpc: OrderService/GetOrder }
+  - { name: native, path: "/shop.v1.OrderService/{method}", service: shop, protocol: grpc }
+  - { name: fixed, path: /fixed, respond: { text: a } }
+"#;
+    let folder = folder(YAML);
+    let of_proxies = vec![("transforms", r#"set ["x-edge","content-type"]"#)];
+    let of_calls = vec![("transforms", r#"set ["x-edge"]"#)];
+    let hints = |rest: &[(&'static str, &'static str)]| [&[("early_hints", "passed on")][..], rest].concat();
+    for (method, path, expected) in [
+        ("GET", "/hints", hints(&of_proxies)),
+        ("GET", "/no-hints", hints(&[&[("transforms", r#"remove ["link"]"#)][..], &of_proxies].concat())),
+        ("GET", "/plain", of_proxies.clone()),
+        ("GET", "/call", of_calls.clone()),
+        ("POST", "/shop.v1.OrderService/GetOrder", of_calls),
+        ("GET", "/fixed", of_proxies),
+    ] {
+        let said = explain(folder.path(), &[method, path, "-c", "tidegate.yaml", "--format", "json"]).await;
+        let all: Value = serde_json::from_str(&said.stdout).unwrap();
+        let policies = all["policies"].as_array().unwrap();
+        let seen: Vec<(&str, String)> = policies
+            .iter()
+            .filter(|policy| policy["name"] == "early_hints" || policy["name"] == "transforms")
+            .filter_map(|policy| match &policy["value"] {
+                Value::String(text) => Some((policy["name"].as_str()?, text.clone())),
+                Value::Object(one) => {
+                    let (key, value) = one.iter().next()?;
+                    (key != "compress").then_some((policy["name"].as_str()?, format!("{key} {value}")))
+                }
+                _ => None,
+            })
+            .collect();
+        let expected: Vec<(&str, String)> = expected.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+        assert_eq!(seen, expected, "{path}");
+        let note =
+            policies.iter().find(|policy| policy["name"] == "early_hints").map(|policy| policy["note"].is_string());
+        assert_eq!(note.unwrap_or(false), path == "/no-hints", "{path}");
+    }
+}

@@ -41,6 +41,7 @@ mod proxy_protocol;
 mod realtime;
 mod refusals;
 mod reload;
+mod response_headers;
 mod routing;
 mod service_manager;
 mod shop_front;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tidegate_testkit::client::{End, Http1};
 use tidegate_testkit::web::{bytes, ok};
-use tidegate_testkit::{Gateway, Heard, Part, Request, Web, delete, eventually, get, post};
+use tidegate_testkit::{Gateway, Heard, Part, Request, Web, delete, eventually, get, post, soon};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// A gateway in front of `addresses`, with `policy` on its one service.
 fn config(addresses: &[std::net::SocketAddr], policy: &str) -> String {
@@ -376,6 +378,28 @@ async fn expectations_are_met_by_the_gateway() {
     let mut http1 = gateway.http1().await;
     http1.write("POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 3000\r\n\r\n").await;
     assert_eq!(http1.any_head().await.0, 413);
+    gateway.stop().await;
+}
+
+/// For a client of HTTP/1.0 an answer of unknown length ends with its connection, so one that is broken off must not end the
+/// connection as usual.
+#[tokio::test]
+async fn a_part_of_an_answer_is_not_the_whole_for_old_clients() {
+    let web = Web::start(|heard| {
+        let whole = heard.line().contains("/whole");
+        let end = if whole { bytes("0\r\n\r\n") } else { Part::Close };
+        vec![bytes("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"), end]
+    })
+    .await;
+    let gateway = gateway(&web, "").await;
+    for (path, whole) in [("/whole", true), ("/part", false), ("/whole", true)] {
+        let mut client = TcpStream::connect(gateway.address()).await.unwrap();
+        client.write_all(format!("GET {path} HTTP/1.0\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let end = soon(client.read_to_end(&mut answer)).await;
+        assert_eq!(end.is_ok(), whole, "{path}: {end:?}");
+        assert!(!whole || answer.ends_with(b"\r\n\r\nabc"), "{}", String::from_utf8_lossy(&answer));
+    }
     gateway.stop().await;
 }
 

@@ -322,6 +322,71 @@ async fn a_reload_forgets_nothing_of_a_service_that_stays() {
     gateway.stop().await;
 }
 
+/// Three backends with these weights, each of whose requests is answered with its number.
+fn weighed(webs: &[&Web; 3], weights: [u32; 3], settings: &str) -> String {
+    let endpoint =
+        |(web, weight): (&&Web, u32)| format!("{{ address: \"http://{}\", weight: {weight} }}", web.address());
+    let endpoints: Vec<String> = webs.iter().zip(weights).map(endpoint).collect();
+    config(&[], settings).replace("endpoints: []", &format!("endpoints: [{}]", endpoints.join(", ")))
+}
+
+#[tokio::test]
+async fn a_change_of_weights_keeps_connections_and_ejections_and_holds_for_new_requests() {
+    let ((one, bad), (two, _), (three, _)) = (switched("1").await, switched("2").await, switched("3").await);
+    let webs = [&one, &two, &three];
+    let settings = "outlier_detection: { consecutive_errors: 3, base_ejection_time: 5m }, load_balancing: { policy: round_robin }, circuit_breaker: null";
+    let gateway = Gateway::start(&weighed(&webs, [1, 1, 1], settings));
+    let mut http1 = gateway.http1().await;
+    bad.store(true, Ordering::SeqCst);
+    let mut ask = async |count: usize| {
+        let mut answers = [0; 4];
+        for _ in 0..count {
+            let answer = http1.send(&get("/once/a")).await;
+            answers[answer.text().parse().unwrap_or(0)] += 1;
+        }
+        answers
+    };
+    assert_eq!(ask(30).await[0], 3, "after three errors nobody is sent there");
+    let connections = webs.map(Web::connections);
+    let ejected = async || {
+        let services = gateway.ask_admin(&get("/api/services")).await.json();
+        services.to_string().matches("\"condition\":\"ejected\"").count()
+    };
+    assert_eq!(ejected().await, 1);
+    gateway.apply(&weighed(&webs, [5, 3, 1], settings)).await;
+    assert_eq!(ejected().await, 1, "it is the same endpoint, whatever its weight");
+    // Some policies choose anew among those that are not left out, so parts are not exact.
+    let answers = ask(80).await;
+    assert!(answers[0] == 0 && answers[2] > 2 * answers[3] && answers[3] > 0, "{answers:?}");
+    gateway.apply(&weighed(&webs, [1, 0, 1], settings)).await;
+    assert_eq!(ask(20).await, [0, 0, 0, 20], "one without weight is for nobody");
+    gateway.apply(&weighed(&webs, [1, 1, 0], settings)).await;
+    assert_eq!(ask(20).await, [0, 0, 20, 0]);
+    assert_eq!(webs.map(Web::connections), connections, "no connection was made anew");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_of_weights_closes_no_breaker() {
+    let ((one, bad), (two, worse), (three, worst)) = (switched("1").await, switched("2").await, switched("3").await);
+    let webs = [&one, &two, &three];
+    let settings = "circuit_breaker: { consecutive_failures: 2, open_for: 5m }, outlier_detection: null";
+    let gateway = Gateway::start(&weighed(&webs, [1, 1, 1], settings));
+    for switch in [bad, worse, worst] {
+        switch.store(true, Ordering::SeqCst);
+    }
+    for _ in 0..2 {
+        assert_eq!(gateway.get("/once/a").await.status, 500);
+    }
+    assert_eq!(gateway.get("/once/a").await.reason(), "breaker_open");
+    gateway.apply(&weighed(&webs, [1, 2, 3], settings)).await;
+    assert_eq!(gateway.get("/once/a").await.reason(), "breaker_open");
+    // What shapes connections makes another service of it.
+    gateway.apply(&weighed(&webs, [1, 2, 3], &format!("{settings}, connect_timeout: 7s"))).await;
+    assert_eq!(gateway.get("/once/a").await.status, 500);
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn a_probe_does_not_wait_for_the_end_of_its_answer() {
     let bad = Arc::new(AtomicBool::new(true));

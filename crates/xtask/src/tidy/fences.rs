@@ -32,7 +32,11 @@ pub(crate) const FENCES: &[Fence] = &[
     fence("futures_util", &["tidegate/src/admin/tap"], "the live view as a stream of events"),
     fence("h2", &["tidegate/src/listen/http2", "tidegate/src/upstream/"], "HTTP/2 of clients and of backends"),
     fence("rustls", &["tidegate/src/dial", "tidegate/src/listen/tls", "tidegate/src/listen/devcert"], "TLS"),
-    fence("tokio_rustls", &["tidegate/src/dial", "tidegate/src/listen/tls"], "TLS on sockets"),
+    fence(
+        "tokio_rustls",
+        &["tidegate/src/dial", "tidegate/src/listen/tls", "tidegate/src/listen/transport"],
+        "TLS on sockets",
+    ),
     fence("webpki", &["tidegate/src/listen/tls"], "names of clients' certificates"),
     fence("rustls_native_certs", &["tidegate/src/dial"], "root certificates of the system"),
     fence(
@@ -70,7 +74,12 @@ pub(crate) const FENCES: &[Fence] = &[
     fence("brotli", &["tidegate/src/policy/compress"], "Brotli: answers"),
     fence(
         "socket2",
-        &["tidegate/src/dial", "tidegate/src/listen/accept", "tidegate/src/listen/inherit"],
+        &[
+            "tidegate/src/dial",
+            "tidegate/src/listen/accept",
+            "tidegate/src/listen/inherit",
+            "tidegate/src/listen/transport",
+        ],
         "options of sockets",
     ),
     fence(

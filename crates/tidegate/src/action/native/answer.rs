@@ -15,6 +15,7 @@ use crate::action::failure::wire;
 use crate::body::BodyError;
 use crate::ending::leave::Leave;
 use crate::exchange::{Exchange, Wire};
+use crate::policy::headers::HeaderRules;
 use crate::reject::{Reason, Reject};
 use crate::time::{Wheel, now};
 use crate::upstream::{Call, CallError, PassError, Passed, Upload};
@@ -26,6 +27,8 @@ pub(super) struct Passing {
     meter: FrameMeter,
     exchange: Arc<Exchange>,
     leave: Leave,
+    /// What the route takes out of trailers, too.
+    rules: Option<Arc<HeaderRules>>,
     /// Longest silence of both sides, once the answer has begun.
     idle: Option<Duration>,
     /// Of the whole call.
@@ -50,6 +53,7 @@ impl Passing {
         wheel: &Arc<Wheel>,
         max_message: usize,
         (idle, ends): (Option<Duration>, Option<Instant>),
+        rules: Option<Arc<HeaderRules>>,
     ) -> Self {
         Self {
             call: passed.call,
@@ -58,6 +62,7 @@ impl Passing {
             exchange: Arc::clone(exchange),
             // Its clients do not come back by themselves, as those of NDJSON.
             leave: Leave::new(&exchange.conn.ending, wheel, StreamFormat::Ndjson),
+            rules,
             idle,
             ends,
             begun: false,
@@ -91,8 +96,18 @@ impl Passing {
 
     fn fail_call(&mut self, error: PassError) {
         noted(&self.exchange, &error);
-        let (reject, said) = failed(error);
+        let (reject, mut said) = failed(error);
+        if let Some(trailers) = &mut said {
+            self.take_away(trailers);
+        }
         self.fail(&reject, said);
+    }
+
+    /// A backend cannot get past the rules of the head by what it sends behind the messages.
+    fn take_away(&self, trailers: &mut HeaderMap) {
+        if let Some(rules) = &self.rules {
+            rules.take_away(trailers);
+        }
     }
 
     /// The client's side goes on beside the answer.
@@ -129,6 +144,7 @@ impl Passing {
                 self.upload = None;
                 let mut trailers = self.call.trailers().cloned().unwrap_or_default();
                 clean(&mut trailers);
+                self.take_away(&mut trailers);
                 self.state = State::Trailers(trailers);
             }
             Poll::Ready(Err(error)) => self.fail_call(PassError::Call(error)),

@@ -48,6 +48,8 @@ const OF_THE_CALL: [HeaderName; 3] = [
 pub struct Native {
     cluster: Arc<Cluster>,
     metadata: MetadataRules,
+    /// What the route does to the headers of answers, if it does.
+    answer: Option<Arc<HeaderRules>>,
     escape: MultiEscape,
     timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
@@ -61,8 +63,10 @@ impl Native {
     pub fn compile(route: &Route, template: &Template, cluster: Arc<Cluster>, mirror: Option<Arc<Mirror>>) -> Self {
         let policy = &route.policy;
         let variables: Vec<String> = template.variables().iter().map(|v| v.field_path.clone()).collect();
+        let answer = HeaderRules::compile(&policy.response_headers);
         Self {
             cluster,
+            answer: (!answer.is_empty()).then(|| Arc::new(answer)),
             metadata: MetadataRules::compile(&policy.metadata, &variables)
                 .with_headers(HeaderRules::compile(&policy.request_headers))
                 .with_binary(),
@@ -115,11 +119,14 @@ impl Native {
         };
         let mut passed = match self.cluster.pass(exchange, head, body, deadline, &self.retry).await {
             Ok(passed) => passed,
-            Err(error) => return refused(exchange, error),
+            Err(error) => return self.refused(exchange, error),
         };
         let mut headers = passed.call.take_head();
         clean(&mut headers);
         headers.remove(&GRPC_STATUS);
+        if let Some(rules) = &self.answer {
+            rules.apply(&mut headers);
+        }
         if exchange.wire.is_web() {
             web_content_type(exchange.wire, &mut headers);
         }
@@ -129,9 +136,25 @@ impl Native {
         };
         let wheel = self.cluster.wheel(exchange.worker());
         let times = (self.idle_timeout, ends);
-        let passing = Passing::new(passed, exchange, wheel, self.cluster.max_message(), times);
+        let rules = self.answer.clone();
+        let passing = Passing::new(passed, exchange, wheel, self.cluster.max_message(), times, rules);
         let mut response = Response::new(ResponseBody::stream(passing));
         *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// An answer without messages: the backend's own status passes as it is.
+    fn refused(&self, exchange: &Exchange, error: PassError) -> Result<Response<ResponseBody>, Reject> {
+        exchange.facts.answered(exchange.elapsed());
+        noted(exchange, &error);
+        let (reject, said) = failed(error);
+        let Some(mut trailers) = said else { return Err(reject) };
+        exchange.facts.failed(reject.reason);
+        let Some(rules) = &self.answer else { return Ok(wire::without_messages(exchange.wire, trailers)) };
+        // Of gRPC-Web they are no part of the head.
+        rules.take_away(&mut trailers);
+        let mut response = wire::without_messages(exchange.wire, trailers);
+        rules.apply(response.headers_mut());
         Ok(response)
     }
 
@@ -210,16 +233,6 @@ fn clean(metadata: &mut HeaderMap) {
     while let Some(name) = metadata.keys().find(ours).cloned() {
         metadata.remove(name);
     }
-}
-
-/// An answer without messages: the backend's own status passes as it is.
-fn refused(exchange: &Exchange, error: PassError) -> Result<Response<ResponseBody>, Reject> {
-    exchange.facts.answered(exchange.elapsed());
-    noted(exchange, &error);
-    let (reject, said) = failed(error);
-    let Some(trailers) = said else { return Err(reject) };
-    exchange.facts.failed(reject.reason);
-    Ok(wire::without_messages(exchange.wire, trailers))
 }
 
 /// Tells telemetry who was asked, and what came of it.

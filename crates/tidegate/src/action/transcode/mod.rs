@@ -43,7 +43,7 @@ use super::mirror::Mirror;
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::policy::headers::HeaderRules;
-use crate::policy::metadata::MetadataRules;
+use crate::policy::metadata::{MetadataRules, to_response_headers};
 use crate::reject::{Reason, Reject};
 use crate::telemetry::metrics::{Direction, RouteSeries, Stage, samples_transcoding};
 use crate::time;
@@ -64,6 +64,8 @@ pub struct Transcode {
     cluster: Arc<Cluster>,
     path: PathAndQuery,
     metadata: MetadataRules,
+    /// What the route does to the headers of answers, before the gateway says what it has written.
+    answer: HeaderRules,
     escape: MultiEscape,
     timeout: Option<Duration>,
     idle_timeout: Option<Duration>,
@@ -142,6 +144,7 @@ impl Transcode {
             cluster,
             metadata: MetadataRules::compile(&policy.metadata, &variables)
                 .with_headers(HeaderRules::compile(&policy.request_headers)),
+            answer: HeaderRules::compile(&policy.response_headers),
             escape: match policy.multi_segment_escape.value {
                 MultiSegmentEscape::KeepSlash => MultiEscape::KeepSlash,
                 MultiSegmentEscape::Reserved => MultiEscape::Reserved,
@@ -252,6 +255,13 @@ impl Transcode {
         let head = CallHead { ring_key, waits_less, ..CallHead::new(self.path.clone(), sorted.metadata) };
         let deadline = timeout.map(|timeout| exchange.started + timeout);
         Ok(Asked { content_type, format, head, deadline, measured: samples_transcoding() })
+    }
+
+    /// The headers of an answer but for those that say what the gateway has written: what the backend may tell a client,
+    /// as the route changes it.
+    fn tell(&self, metadata: &HeaderMap, headers: &mut HeaderMap) {
+        to_response_headers(metadata, headers);
+        self.answer.apply(headers);
     }
 
     /// Notes who was asked, or what became of it.

@@ -23,7 +23,6 @@ use super::{Asked, IGNORED, Transcode};
 use crate::body::{BodyError, RequestBody, ResponseBody};
 use crate::ending::leave::{self, Leave};
 use crate::exchange::Exchange;
-use crate::policy::metadata::to_response_headers;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::metrics::Direction;
 use crate::time::{self, Deadline};
@@ -109,7 +108,7 @@ impl Transcode {
         exchange.facts.answered(exchange.elapsed());
         let mut response = Response::new(ResponseBody::Empty);
         let headers = response.headers_mut();
-        to_response_headers(call.head().await.map_err(|error| self.failed(exchange, error))?, headers);
+        self.tell(call.head().await.map_err(|error| self.failed(exchange, error))?, headers);
         let encoder = self.start(exchange, format, first.as_ref(), headers)?;
         headers.extend(ignored.map(|ignored| (IGNORED, ignored)));
         if exchange.takes_trailers {

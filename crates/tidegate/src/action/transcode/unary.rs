@@ -14,7 +14,6 @@ use crate::action::envelope::{self, Facts, RenderError, Shape};
 use crate::action::failure::milliseconds;
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
-use crate::policy::metadata::to_response_headers;
 use crate::reject::{Reason, Reject};
 use crate::telemetry::metrics::Direction;
 use crate::time;
@@ -70,7 +69,7 @@ impl Transcode {
         let (content_type, body) = self.timed(exchange, measured, Direction::Response, print)?;
         let mut response = Response::new(ResponseBody::full(body));
         let headers = response.headers_mut();
-        to_response_headers(&answer.metadata, headers);
+        self.tell(&answer.metadata, headers);
         headers.insert(header::CONTENT_TYPE, content_type);
         if let Some(ignored) = ignored {
             headers.insert(IGNORED, ignored);

@@ -5,6 +5,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap};
 use http::response::Parts;
 use http::{Method, Response, StatusCode, Version};
@@ -45,20 +46,24 @@ impl Asked {
 pub(super) struct Answer {
     /// `None` once all of it has been handed over, or cannot be.
     body: Option<AnswerBody>,
-    framing: Framing,
+    rest: Rest,
     takes_trailers: bool,
     /// The connection carries another request afterwards.
     pub(super) persists: bool,
 }
 
+/// What is still to be handed over.
 #[derive(Clone, Copy, Debug)]
-enum Framing {
+enum Rest {
     /// There is no body, whatever the handler gave.
     None,
     /// So many bytes are left.
     Sized(u64),
     Chunked,
+    /// The client takes the end of the connection for the end of the answer.
     UntilClose,
+    /// It will never come.
+    Broken,
 }
 
 /// How far an answer has been handed over.
@@ -78,33 +83,38 @@ impl Answer {
     /// Hands the head over to `out`.
     pub(super) fn begin(response: Response<AnswerBody>, asked: Asked, out: &mut Outgoing, date: &DateCache) -> Self {
         let (parts, mut body) = response.into_parts();
-        let (framing, length) = frame(&parts, &body, asked);
+        let (rest, length) = frame(&parts, &body, asked);
         let says_close = says_close(&parts.headers);
-        let persists = asked.persists && !says_close && !matches!(framing, Framing::UntilClose);
+        let persists = asked.persists && !says_close && !matches!(rest, Rest::UntilClose);
         let persistence = match (persists, says_close, asked.http_10) {
             (true, _, false) | (false, true, _) => Persistence::Untold,
             (true, _, true) => Persistence::KeepAlive,
             (false, false, _) => Persistence::Close,
         };
         out.head(&parts, length, persistence, date);
-        let has_body = !matches!(framing, Framing::None | Framing::Sized(0));
+        let has_body = !matches!(rest, Rest::None | Rest::Sized(0));
         if !has_body {
             body.sent(0, true);
         }
         let body = has_body.then_some(body);
-        Self { body, framing, takes_trailers: asked.takes_trailers, persists }
+        Self { body, rest, takes_trailers: asked.takes_trailers, persists }
     }
 
     /// Hands over what there is.
     pub(super) fn load(&mut self, out: &mut Outgoing, cx: &mut Context<'_>) -> Loaded {
         loop {
             let Some(body) = &mut self.body else {
-                return if self.is_broken() { Loaded::Broken } else { Loaded::Whole };
+                return if matches!(self.rest, Rest::Broken) { Loaded::Broken } else { Loaded::Whole };
             };
             if out.is_full() {
                 return Loaded::Full;
             }
             match Pin::new(&mut *body).poll_frame(cx) {
+                // All that was announced has come: nobody waits for the word that this is the end.
+                Poll::Pending if matches!(self.rest, Rest::Sized(0)) => {
+                    body.sent(0, true);
+                    self.body = None;
+                }
                 Poll::Pending => return Loaded::More,
                 Poll::Ready(Some(Ok(frame))) => {
                     let last = body.is_end_stream();
@@ -126,61 +136,73 @@ impl Answer {
         }
     }
 
-    fn data(&mut self, data: bytes::Bytes, last: bool, out: &mut Outgoing) {
-        let chunked = matches!(self.framing, Framing::Chunked);
-        if let Framing::Sized(left) = &mut self.framing {
+    fn data(&mut self, data: Bytes, last: bool, out: &mut Outgoing) {
+        let chunked = matches!(self.rest, Rest::Chunked);
+        if let Rest::Sized(left) = &mut self.rest {
             // More than the head announced would be read as the next answer.
-            let Some(rest) = left.checked_sub(data.len() as u64) else { return self.break_off() };
+            let Some(rest) = left.checked_sub(data.len() as u64) else { return self.misframed() };
             *left = rest;
         }
         out.data(data, chunked, last);
-        let whole = matches!(self.framing, Framing::Sized(0));
-        if let Some(body) = self.body.as_mut().filter(|_| whole) {
-            // It need not know yet that this was the last piece.
-            body.sent(0, true);
-        }
-        if last || whole {
-            self.body = None;
+        if last {
+            self.finish();
         }
     }
 
     fn end(&mut self, trailers: Option<HeaderMap>, out: &mut Outgoing) {
-        self.body = None;
-        if let Framing::Chunked = self.framing {
+        if matches!(self.rest, Rest::Chunked) {
             match trailers.filter(|_| self.takes_trailers) {
                 Some(trailers) => out.trailers(&trailers),
-                None => out.data(bytes::Bytes::new(), true, true),
+                None => out.data(Bytes::new(), true, true),
             }
         }
+        self.finish();
+    }
+
+    /// The body has ended.
+    fn finish(&mut self) {
+        match self.rest {
+            // With less than the head announced.
+            Rest::Sized(left) if left > 0 => self.misframed(),
+            Rest::None | Rest::Sized(_) | Rest::Chunked | Rest::UntilClose | Rest::Broken => self.body = None,
+        }
+    }
+
+    /// The body is not what the head said.
+    fn misframed(&mut self) {
+        if let Some(body) = &self.body {
+            body.misframed();
+        }
+        self.break_off();
     }
 
     fn break_off(&mut self) {
         self.body = None;
-        self.framing = Framing::Sized(u64::MAX);
+        self.rest = Rest::Broken;
     }
 
-    /// The body has ended before what the head announced.
-    fn is_broken(&self) -> bool {
-        matches!(self.framing, Framing::Sized(left) if left > 0)
+    /// Whether the client takes the end of the connection for the end of the answer.
+    pub(super) fn ends_with_connection(&self) -> bool {
+        matches!(self.rest, Rest::UntilClose)
     }
 }
 
 /// How a body is framed, and how the head says it.
-fn frame(parts: &Parts, body: &AnswerBody, asked: Asked) -> (Framing, Length) {
+fn frame(parts: &Parts, body: &AnswerBody, asked: Asked) -> (Rest, Length) {
     let told = parts.headers.get(CONTENT_LENGTH).and_then(|length| line::content_length(length.as_bytes()).ok());
     let exact = body.size_hint().exact();
     if parts.status.is_informational() || parts.status == StatusCode::NO_CONTENT {
-        return (Framing::None, Length::Untold);
+        return (Rest::None, Length::Untold);
     }
     if asked.is_head || parts.status == StatusCode::NOT_MODIFIED {
         // What a GET would get, if that is known.
         let length = told.or(exact.filter(|length| *length > 0));
-        return (Framing::None, length.map_or(Length::Untold, Length::Told));
+        return (Rest::None, length.map_or(Length::Untold, Length::Told));
     }
     match told.or(exact) {
-        Some(length) => (Framing::Sized(length), Length::Told(length)),
-        None if asked.http_10 => (Framing::UntilClose, Length::Untold),
-        None => (Framing::Chunked, Length::Chunked),
+        Some(length) => (Rest::Sized(length), Length::Told(length)),
+        None if asked.http_10 => (Rest::UntilClose, Length::Untold),
+        None => (Rest::Chunked, Length::Chunked),
     }
 }
 

@@ -295,6 +295,14 @@ impl Framing {
         }
     }
 
+    /// How much of a body is still to come, if that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        match self.state {
+            State::Sized { left } => Some(left),
+            State::Head | State::Chunked { .. } | State::Trailers(_) => None,
+        }
+    }
+
     /// Drops what has come of a body that nobody reads; whether that was the rest of it.
     pub(super) fn discard(&mut self, input: &mut BytesMut) -> bool {
         loop {

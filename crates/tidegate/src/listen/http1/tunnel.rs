@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::oneshot;
 
 use crate::body::{BodyError, WriteTimeout};
@@ -24,6 +24,7 @@ use crate::listen::connection::Busy;
 use crate::telemetry::answer::AnswerBody;
 
 use super::wire::Wire;
+use crate::listen::transport::Transport;
 
 /// Bytes of one read. They stand on the stack, so that a tunnel at rest holds no buffer.
 const READ: usize = 16 * 1024;
@@ -107,7 +108,7 @@ impl Granted {
     /// Serves the tunnel to its end.
     pub(super) async fn run<Io>(self: Box<Self>, wire: Wire<Io>)
     where
-        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        Io: Transport,
     {
         let Self { reader, left, mut body, busy: _busy, write_timeout } = *self;
         let raw = wire.into_raw(write_timeout.as_ref().map(|own| own.wait));

@@ -14,6 +14,7 @@ use crate::fill::Fill;
 use crate::listen::guard::clock::{Clock, Place};
 use crate::listen::guard::farewell::Farewell;
 use crate::listen::listener::Live;
+use crate::listen::transport::Transport;
 use crate::time::now;
 
 /// See the module.
@@ -28,7 +29,7 @@ pub(in crate::listen) struct Wire<Io> {
     write: Duration,
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
+impl<Io: Transport> Wire<Io> {
     /// `read` has been read already. The first head must be complete by `deadline`; at `close_at` the connection is old.
     pub(in crate::listen) fn new(
         io: Io,
@@ -63,6 +64,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
                 self.clock.poll(deadline, cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
             }
         }
+    }
+
+    /// See [`Transport::breaks_on_close`].
+    pub(super) fn breaks_on_close(&self, breaks: bool) {
+        self.io.breaks_on_close(breaks);
     }
 
     /// Writes all of `out`.
@@ -117,7 +123,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
 /// for writing.
 pub(super) struct Raw<Io>(Wire<Io>);
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Raw<Io> {
+impl<Io: Transport> AsyncRead for Raw<Io> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let wire = &mut self.get_mut().0;
         if wire.input.is_empty() {
@@ -132,7 +138,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Raw<Io> {
     }
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Raw<Io> {
+impl<Io: Transport> AsyncWrite for Raw<Io> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wire = &mut self.get_mut().0;
         let poll = Pin::new(&mut wire.io).poll_write(cx, bytes);

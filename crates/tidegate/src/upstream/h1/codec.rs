@@ -184,8 +184,8 @@ pub(in crate::upstream) enum Chunk {
     Data(u64),
     /// Before the line end behind a chunk.
     DataEnd,
-    /// Before the trailers.
-    Trailers,
+    /// Before the trailers, whose end was sought so far.
+    Trailers(usize),
 }
 
 /// What a decoder found.
@@ -220,7 +220,7 @@ impl Decoder {
                 Self::Chunked(chunk, extensions) => match chunk {
                     Chunk::Size => {
                         let Some(size) = take_size(input, extensions)? else { return Ok(Step::More) };
-                        *chunk = if size == 0 { Chunk::Trailers } else { Chunk::Data(size) };
+                        *chunk = if size == 0 { Chunk::Trailers(0) } else { Chunk::Data(size) };
                     }
                     Chunk::Data(left) => {
                         let Some(data) = take(input, left) else { return Ok(Step::More) };
@@ -237,8 +237,8 @@ impl Decoder {
                         }
                         [..] => return Err(Fault("a chunk is longer than its size")),
                     },
-                    Chunk::Trailers => {
-                        let Some(trailers) = take_trailers(input)? else { return Ok(Step::More) };
+                    Chunk::Trailers(scanned) => {
+                        let Some(trailers) = take_trailers(input, scanned)? else { return Ok(Step::More) };
                         *self = Self::Done;
                         return Ok(Step::End((!trailers.is_empty()).then_some(trailers)));
                     }
@@ -289,7 +289,7 @@ fn hexadecimal(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |number, digit| Some(number << 4 | u64::from(char::from(*digit).to_digit(16)?)))
 }
 
-fn take_trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Fault> {
+fn take_trailers(input: &mut BytesMut, scanned: &mut usize) -> Result<Option<HeaderMap>, Fault> {
     match input.get(..2) {
         None => return Ok(None),
         Some(b"\r\n") => {
@@ -298,9 +298,8 @@ fn take_trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Fault> {
         }
         Some(_) => {}
     }
-    let searched = input.get(..MAX_TRAILERS).unwrap_or(input);
-    let Some(end) = memchr::memmem::find(searched, b"\r\n\r\n").map(|at| at + 4) else {
-        return if searched.len() < MAX_TRAILERS { Ok(None) } else { Err(Fault("the trailers are too large")) };
+    let Some(end) = find_end(input, scanned).filter(|end| *end <= MAX_TRAILERS) else {
+        return if input.len() < MAX_TRAILERS { Ok(None) } else { Err(Fault("the trailers are too large")) };
     };
     let bytes = input.split_to(end).freeze();
     let mut trailers = header_map(&bytes, &bytes)?;
