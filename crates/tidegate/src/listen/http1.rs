@@ -22,7 +22,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,10 +45,10 @@ use super::transport::Transport;
 use super::vet::vet;
 
 use self::answer::{Answer, Asked, Loaded};
-use self::framing::{BodyLength, Fault, Framing, Head, Part};
+use self::framing::{BodyLength, Fault, Framing, Head};
 use self::outgoing::{Length, Outgoing, Persistence};
 use self::tunnel::{Granted, Offer};
-use self::upload::{Feed, Gathered};
+use self::upload::{Feed, Piece};
 pub(super) use self::wire::Wire;
 
 /// Bytes that a client may send ahead of an answer; more are not read before that is out.
@@ -298,20 +298,35 @@ where
             *offer = Some(granter);
             return Ok(Request::from_parts(parts, RequestBody::socket(socket)));
         }
-        Ok(Request::from_parts(parts, self.body(body)))
+        match self.body(body) {
+            Ok(body) => Ok(Request::from_parts(parts, body)),
+            Err(fault) => Err(Box::new(closing(self.conn.refuse(Some(parts), fault.reject())))),
+        }
     }
 
     /// The body of a request: at once if it is at hand, else as it comes.
-    fn body(&mut self, length: BodyLength) -> RequestBody {
+    ///
+    /// # Errors
+    /// What is at hand of it is broken already. Then nobody gets any of the request.
+    fn body(&mut self, length: BodyLength) -> Result<RequestBody, Fault> {
         if length == BodyLength::None {
-            return RequestBody::Empty;
+            return Ok(RequestBody::Empty);
         }
         if let Some(bytes) = self.framing.at_hand(&mut self.wire.input) {
-            return RequestBody::full(bytes);
+            return Ok(RequestBody::full(bytes));
         }
         let (feed, upload) = upload::body(length);
+        let mut piece = Piece::default();
+        if let Err(fault) = piece.take(&mut self.framing, &mut self.wire.input) {
+            self.broken = Some(BodyError::Malformed);
+            return Err(fault);
+        }
+        if piece.any() {
+            self.awaits_100 = false;
+            feed.hand_over(piece, &Context::from_waker(Waker::noop()));
+        }
         self.feed = Some(feed);
-        RequestBody::stream(upload)
+        Ok(RequestBody::stream(upload))
     }
 
     /// Ready when the handler is, or with `None` when the client has gone.
@@ -377,38 +392,22 @@ where
             // An error is found by the next read as well.
             self.interim = self.wire.poll_send(&mut self.out, cx).is_pending();
         }
-        let mut gathered = Gathered::default();
-        let broken = loop {
-            match self.framing.body(&mut self.wire.input) {
-                Ok(Part::Data(data)) => {
-                    if gathered.add(data) {
-                        break None;
-                    }
-                    continue;
-                }
-                Ok(Part::End(trailers)) => {
-                    feed.end(trailers, cx);
-                    break None;
-                }
-                Ok(Part::More) if gathered.any() => break None,
-                Ok(Part::More) => {}
-                Err(_) => break Some(BodyError::Malformed),
-            }
-            match self.wire.poll_fill(Some(Place::Body), cx) {
-                Poll::Pending => return Came::Nothing,
-                Poll::Ready(Ok(0)) => break Some(BodyError::Closed),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => break Some(BodyError::Stalled),
-                Poll::Ready(Err(_)) => break Some(BodyError::Closed),
-            }
-        };
-        if let Some(error) = broken {
-            feed.fail(error, cx);
+        let mut piece = Piece::default();
+        while !piece.any() {
+            let error = match piece.take(&mut self.framing, &mut self.wire.input) {
+                Err(_) => BodyError::Malformed,
+                Ok(()) if piece.any() => break,
+                Ok(()) => match self.wire.poll_fill(Some(Place::Body), cx) {
+                    Poll::Pending => return Came::Nothing,
+                    Poll::Ready(Ok(bytes)) if bytes > 0 => continue,
+                    Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut => BodyError::Stalled,
+                    Poll::Ready(Ok(_) | Err(_)) => BodyError::Closed,
+                },
+            };
             self.broken = Some(error);
+            piece.breaks(error);
         }
-        if gathered.any() {
-            feed.data(gathered.into_bytes(), cx);
-        }
+        feed.hand_over(piece, cx);
         Came::Part
     }
 
@@ -438,7 +437,8 @@ where
         if until_close {
             self.wire.breaks_on_close(true);
         }
-        let sent = poll_fn(|cx| self.poll_answer(&mut answer, &mut latest, cx)).await;
+        let mut busy = Some(busy);
+        let sent = poll_fn(|cx| self.poll_answer(&mut answer, &mut busy, &mut latest, cx)).await;
         if until_close && sent.is_ok() {
             self.wire.breaks_on_close(false);
         }
@@ -451,15 +451,20 @@ where
         }
     }
 
-    /// `latest`: until when an answer that is broken off waits for the client to take what came before.
+    /// `busy` ends when the last of the answer is handed over: a client that has got all of it must not be told that something
+    /// was cut. `latest`: until when an answer that is broken off waits for the client to take what came before.
     fn poll_answer(
         &mut self,
         answer: &mut Answer,
+        busy: &mut Option<Busy>,
         latest: &mut Option<Pin<Box<Sleep>>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Gone>> {
         loop {
             let loaded = answer.load(&mut self.out, cx);
+            if loaded == Loaded::Whole {
+                *busy = None;
+            }
             match (self.wire.poll_send(&mut self.out, cx), loaded) {
                 (Poll::Ready(Err(_)), _) | (Poll::Ready(Ok(())), Loaded::Broken) => return Poll::Ready(Err(Gone)),
                 (Poll::Ready(Ok(())), Loaded::Whole) => return Poll::Ready(Ok(())),

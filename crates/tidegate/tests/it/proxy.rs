@@ -381,6 +381,21 @@ async fn expectations_are_met_by_the_gateway() {
     gateway.stop().await;
 }
 
+#[tokio::test]
+async fn a_body_that_is_broken_where_it_begins_reaches_no_backend() {
+    let web = Web::start(|_| ok("hello")).await;
+    let gateway = gateway(&web, "").await;
+    for chunks in ["+3\r\nabc\r\n0\r\n\r\n", "3\nabc\r\n0\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n", "3 \r\nabc\r\n0\r\n\r\n"]
+    {
+        let mut http1 = gateway.http1().await;
+        http1.write(format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{chunks}")).await;
+        let answer = http1.answer().await;
+        assert_eq!((answer.status, answer.reason().as_str()), (400, "bad_request"), "{chunks:?}");
+    }
+    assert_eq!(web.connections(), 0);
+    gateway.stop().await;
+}
+
 /// For a client of HTTP/1.0 an answer of unknown length ends with its connection, so one that is broken off must not end the
 /// connection as usual.
 #[tokio::test]

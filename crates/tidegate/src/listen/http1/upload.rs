@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use crate::body::BodyError;
 
-use super::framing::BodyLength;
+use super::framing::{BodyLength, Fault, Framing, Part};
 
 /// The connection's end of a body.
 pub(super) struct Feed(Arc<Mutex<Between>>);
@@ -74,33 +74,54 @@ pub(super) fn body(length: BodyLength) -> (Feed, Upload) {
 /// each of them; a piece that is as large by itself is handed over as it is.
 const JOINED: usize = 4 * 1024;
 
-/// Pieces that have come together.
+/// What has come of a body, to be handed over together.
 #[derive(Default)]
-pub(super) struct Gathered {
+pub(super) struct Piece {
     first: Bytes,
     joined: BytesMut,
+    end: Option<End>,
 }
 
-impl Gathered {
-    /// Adds a piece; whether that is enough.
-    pub(super) fn add(&mut self, data: Bytes) -> bool {
+impl Piece {
+    /// Adds what is at hand, up to a bound.
+    ///
+    /// # Errors
+    /// Something is wrong with it; what was added before is sound.
+    pub(super) fn take(&mut self, framing: &mut Framing, input: &mut BytesMut) -> Result<(), Fault> {
+        while self.end.is_none() && self.first.len() < JOINED && self.joined.len() < JOINED {
+            match framing.body(input)? {
+                Part::Data(data) => self.add(data),
+                Part::End(trailers) => self.end = Some(End::Good(trailers)),
+                Part::More => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, data: Bytes) {
         if self.first.is_empty() {
             self.first = data;
-            return self.first.len() >= JOINED;
+            return;
         }
         if self.joined.is_empty() {
             self.joined.extend_from_slice(&self.first);
         }
         self.joined.extend_from_slice(&data);
-        self.joined.len() >= JOINED
     }
 
+    /// There is something to hand over.
     pub(super) fn any(&self) -> bool {
-        !self.first.is_empty()
+        !self.first.is_empty() || self.end.is_some()
     }
 
-    pub(super) fn into_bytes(self) -> Bytes {
-        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
+    /// The rest will never come.
+    pub(super) fn breaks(&mut self, error: BodyError) {
+        self.end = Some(End::Broken(error));
+    }
+
+    fn data(&mut self) -> Bytes {
+        let joined = std::mem::take(&mut self.joined);
+        if joined.is_empty() { std::mem::take(&mut self.first) } else { joined.freeze() }
     }
 }
 
@@ -114,32 +135,22 @@ impl Feed {
         between.asked
     }
 
-    /// Hands over what was asked for. As with the others, a handler in the task of `cx` is not woken: its connection polls it.
-    pub(super) fn data(&self, data: Bytes, cx: &Context<'_>) {
+    /// Hands over what has come. A handler in the task of `cx` is not woken: its connection polls it.
+    pub(super) fn hand_over(&self, mut piece: Piece, cx: &Context<'_>) {
         let mut between = self.0.lock();
+        let data = piece.data();
         if let Some(left) = &mut between.left {
             *left = left.saturating_sub(data.len() as u64);
-            if *left == 0 && between.end.is_none() {
-                between.end = Some(End::Good(None));
+            if *left == 0 {
+                piece.end.get_or_insert(End::Good(None));
             }
         }
-        between.data = Some(data);
-        between.hand_over(cx);
-    }
-
-    /// There is nothing more but `trailers`.
-    pub(super) fn end(&self, trailers: Option<HeaderMap>, cx: &Context<'_>) {
-        let mut between = self.0.lock();
-        between.left = Some(0);
-        between.end = Some(End::Good(trailers));
-        between.hand_over(cx);
-    }
-
-    /// The rest will never come.
-    pub(super) fn fail(&self, error: BodyError, cx: &Context<'_>) {
-        let mut between = self.0.lock();
-        between.end = Some(End::Broken(error));
-        between.hand_over(cx);
+        between.end = piece.end;
+        between.data = (!data.is_empty()).then_some(data);
+        between.asked = false;
+        if let Some(handler) = between.handler.take_if(|handler| !handler.will_wake(cx.waker())) {
+            handler.wake();
+        }
     }
 
     /// Whether the handler has let go of it before its end.
@@ -158,15 +169,6 @@ impl Drop for Feed {
             if let Some(handler) = between.handler.take() {
                 handler.wake();
             }
-        }
-    }
-}
-
-impl Between {
-    fn hand_over(&mut self, cx: &Context<'_>) {
-        self.asked = false;
-        if let Some(handler) = self.handler.take_if(|handler| !handler.will_wake(cx.waker())) {
-            handler.wake();
         }
     }
 }
@@ -242,6 +244,10 @@ mod tests {
         }
     }
 
+    fn piece(data: &'static [u8], end: Option<End>) -> Piece {
+        Piece { first: Bytes::from_static(data), end, ..Piece::default() }
+    }
+
     fn poll(upload: &mut Upload, waker: &Waker) -> Option<Option<Result<Bytes, BodyError>>> {
         match Pin::new(upload).poll_frame(&mut Context::from_waker(waker)) {
             Poll::Pending => None,
@@ -259,7 +265,7 @@ mod tests {
         assert_eq!(poll(&mut upload, &own), None);
         assert!(feed.is_asked(&cx));
         assert_eq!(task.0.load(Ordering::SeqCst), 0, "who polls the handler looks afterwards");
-        feed.data(Bytes::from_static(b"abc"), &cx);
+        feed.hand_over(piece(b"abc", None), &cx);
         assert_eq!(task.0.load(Ordering::SeqCst), 0);
         assert!(!feed.is_asked(&cx));
         assert_eq!((upload.size_hint().exact(), upload.is_end_stream()), (Some(5), false));
@@ -268,7 +274,7 @@ mod tests {
         // Another task asks.
         assert_eq!(poll(&mut upload, &others), None);
         assert_eq!(task.0.load(Ordering::SeqCst), 1);
-        feed.data(Bytes::from_static(b"de"), &cx);
+        feed.hand_over(piece(b"de", None), &cx);
         assert_eq!(other.0.load(Ordering::SeqCst), 1);
         assert_eq!(poll(&mut upload, &others), Some(Some(Ok(Bytes::from_static(b"de")))));
         assert!(upload.is_end_stream());
@@ -283,19 +289,18 @@ mod tests {
         let (feed, mut upload) = body(BodyLength::Chunked);
         assert_eq!((poll(&mut upload, waker), upload.size_hint().exact()), (None, None));
         let cx = Context::from_waker(waker);
-        feed.end(None, &cx);
+        feed.hand_over(piece(b"", Some(End::Good(None))), &cx);
         assert_eq!(poll(&mut upload, waker), Some(None));
         let (feed, mut upload) = body(BodyLength::Chunked);
-        feed.end(Some([(http::header::ETAG, "a".parse().unwrap())].into_iter().collect()), &cx);
-        feed.data(Bytes::from_static(b"a"), &cx);
+        let trailers = [(http::header::ETAG, "a".parse().unwrap())].into_iter().collect();
+        feed.hand_over(piece(b"a", Some(End::Good(Some(trailers)))), &cx);
         assert_eq!(poll(&mut upload, waker), Some(Some(Ok(Bytes::from_static(b"a")))));
         assert!(!upload.is_end_stream());
         let frame = Pin::new(&mut upload).poll_frame(&mut Context::from_waker(waker));
         assert!(matches!(frame, Poll::Ready(Some(Ok(frame))) if frame.is_trailers()));
         assert!(upload.is_end_stream());
         let (feed, mut upload) = body(BodyLength::Chunked);
-        feed.fail(BodyError::Stalled, &cx);
-        feed.data(Bytes::from_static(b"a"), &cx);
+        feed.hand_over(piece(b"a", Some(End::Broken(BodyError::Stalled))), &cx);
         assert_eq!(poll(&mut upload, waker), Some(Some(Ok(Bytes::from_static(b"a")))), "what has come goes first");
         assert_eq!(poll(&mut upload, waker), Some(Some(Err(BodyError::Stalled))));
         assert_eq!(poll(&mut upload, waker), Some(None));
