@@ -17,6 +17,7 @@ pub use standing::{LimitLabel, Standing, Standings};
 pub use wire::Wire;
 
 use crate::ids::{ConnInfo, RequestId, WorkerId};
+use crate::lines;
 use crate::time;
 use crate::trace::{Record, Sampler, TraceContext};
 
@@ -217,8 +218,5 @@ fn authority(uri: &Uri) -> Option<HeaderValue> {
 }
 
 fn asks_for_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(header::TE).iter().any(|value| {
-        let parts = value.as_bytes().split(|byte| *byte == b',');
-        parts.map(<[u8]>::trim_ascii).any(|part| part.eq_ignore_ascii_case(b"trailers"))
-    })
+    headers.get_all(header::TE).iter().any(|value| lines::names(value.as_bytes(), b"trailers"))
 }

@@ -104,6 +104,18 @@ fn first_control(bytes: &[u8]) -> Option<usize> {
     Some(words.len() * 8 + tail)
 }
 
+/// A number of decimal digits and nothing else, if it fits.
+#[must_use]
+pub fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
 /// Whether a list names `option`. What an element says behind a semicolon does not matter.
 #[must_use]
 pub fn names(list: &[u8], option: &[u8]) -> bool {

@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -41,6 +40,7 @@ pub(super) const UNUSED_GRACE: Duration = Duration::from_secs(1);
 pub(super) struct Conn<H> {
     handler: Arc<H>,
     pub(super) info: Arc<ConnInfo>,
+    /// Of HTTP/2.
     pub(super) traffic: Arc<Traffic>,
     pub(super) lane: Arc<Lane>,
     live: Arc<Live>,
@@ -236,24 +236,20 @@ fn spread(age: Duration, peer: SocketAddr) -> Duration {
 
 /// A request is being answered, until this is dropped.
 pub(super) struct Busy {
-    traffic: Arc<Traffic>,
     lane: Arc<Lane>,
     _in_flight: Gauged,
 }
 
 impl Busy {
-    pub(super) fn begin(traffic: &Arc<Traffic>, lane: &Arc<Lane>) -> Self {
-        traffic.used.store(true, Ordering::Relaxed);
-        traffic.answering.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn begin(lane: &Arc<Lane>) -> Self {
         lane.request_begun();
         let in_flight = lane.listener.series.request(lane.worker.id);
-        Self { traffic: Arc::clone(traffic), lane: Arc::clone(lane), _in_flight: in_flight }
+        Self { lane: Arc::clone(lane), _in_flight: in_flight }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.traffic.answering.fetch_sub(1, Ordering::Relaxed);
         self.lane.request_ended();
     }
 }

@@ -246,7 +246,7 @@ where
 
     /// Answers one request.
     async fn exchange(&mut self, head: Box<Head>) -> Ended {
-        let busy = Busy::begin(&self.conn.traffic, &self.conn.lane);
+        let busy = Busy::begin(&self.conn.lane);
         if self.conn.info.hints.any() {
             // Too late: they were of the request before.
             drop(self.conn.info.hints.take_all());
@@ -442,7 +442,6 @@ where
         if until_close && sent.is_ok() {
             self.wire.breaks_on_close(false);
         }
-        drop(busy);
         self.feed = None;
         match sent {
             Err(Gone) => Ended::Gone,

@@ -31,6 +31,7 @@ use crate::telemetry::answer::AnswerBody;
 
 use super::Handle;
 use super::connection::{Busy, Conn};
+use super::drain::Lane;
 use super::guard::clock::{Patience, Timeouts};
 use super::guard::frames::MAX_FRAMES_PER_WINDOW;
 use super::guard::{Guarded, Traffic};
@@ -189,7 +190,7 @@ impl<H: Handle> Server<H> {
             return;
         }
         let conn = Arc::clone(&self.conn);
-        let open = Open { busy: Some(Busy::begin(&conn.traffic, &conn.lane)), streams: Arc::clone(&self.streams) };
+        let open = Open::begin(&conn.traffic, &conn.lane, &self.streams);
         // Boxed: a spawned future is moved, and stands in its task more than once.
         let serving = Box::pin(async move {
             stream(&conn, request, respond).await;
@@ -334,12 +335,22 @@ impl Streams {
 /// One stream is being served.
 struct Open {
     busy: Option<Busy>,
+    traffic: Arc<Traffic>,
     streams: Arc<Streams>,
+}
+
+impl Open {
+    fn begin(traffic: &Arc<Traffic>, lane: &Arc<Lane>, streams: &Arc<Streams>) -> Self {
+        traffic.used.store(true, Ordering::Relaxed);
+        traffic.answering.fetch_add(1, Ordering::Relaxed);
+        Self { busy: Some(Busy::begin(lane)), traffic: Arc::clone(traffic), streams: Arc::clone(streams) }
+    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         drop(self.busy.take());
+        self.traffic.answering.fetch_sub(1, Ordering::Relaxed);
         let since = now().saturating_duration_since(self.streams.begun);
         self.streams.idle_since_ms.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }

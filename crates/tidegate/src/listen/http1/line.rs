@@ -4,7 +4,7 @@
 //! the careful [`request_line`], which names the fault. `crate::lines` does the same for fields.
 
 use super::framing::Fault;
-use crate::lines::{is_plain_target_byte, is_target_byte, is_token_byte, is_value_byte};
+use crate::lines::{self, is_plain_target_byte, is_target_byte, is_token_byte, is_value_byte};
 
 /// What a request line holds beside its target: a method, two spaces and the version.
 pub(super) const REQUEST_LINE_EXTRA: usize = MAX_METHOD_LEN + " HTTP/1.1".len() + 2;
@@ -132,21 +132,7 @@ pub(super) fn special(name: &[u8]) -> Option<Special> {
 
 /// The value of `Content-Length`: digits, below 2^63.
 pub(super) fn content_length(value: &[u8]) -> Result<u64, Fault> {
-    if value.is_empty() {
-        return Err(Fault::Length);
-    }
-    let mut length = 0_u64;
-    for byte in value {
-        if !byte.is_ascii_digit() {
-            return Err(Fault::Length);
-        }
-        length = length
-            .checked_mul(10)
-            .and_then(|tens| tens.checked_add(u64::from(byte - b'0')))
-            .filter(|length| i64::try_from(*length).is_ok())
-            .ok_or(Fault::Length)?;
-    }
-    Ok(length)
+    lines::decimal(value).filter(|length| i64::try_from(*length).is_ok()).ok_or(Fault::Length)
 }
 
 /// Accepts exactly `chunked`. Every other spelling is where two parsers may part.

@@ -89,7 +89,8 @@ fn status_line(bytes: &[u8]) -> Option<(u16, Version, &[u8])> {
         _ => return None,
     };
     let (code, rest) = rest.split_first_chunk::<3>()?;
-    let status = number(code).and_then(|code| u16::try_from(code).ok()).filter(|code| (100..=599).contains(code))?;
+    let status =
+        lines::decimal(code).and_then(|code| u16::try_from(code).ok()).filter(|code| (100..=599).contains(code))?;
     // A reason may be missing, and the space before it.
     let end = memchr::memchr(b'\n', rest)?;
     let (reason, fields) = rest.split_at_checked(end + 1)?;
@@ -139,22 +140,13 @@ fn framing(status: StatusCode, version: Version, headers: &HeaderMap, is_head: b
             Decoder::Chunked(Chunk::Size, 0)
         }
         (Some(_), _) => return Err(Fault("the body has an unknown transfer coding")),
-        (None, Some(length)) => Decoder::Length(number(length.as_bytes()).ok_or(Fault("a broken content-length"))?),
+        (None, Some(length)) => {
+            Decoder::Length(lines::decimal(length.as_bytes()).ok_or(Fault("a broken content-length"))?)
+        }
         (None, None) => Decoder::UntilClose,
     };
     let bodiless = is_head || status.is_informational() || matches!(status.as_u16(), 204 | 304);
     Ok(if bodiless || matches!(framed, Decoder::Length(0)) { Decoder::Done } else { framed })
-}
-
-/// Decimal digits and nothing else.
-fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |number, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
 }
 
 fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
