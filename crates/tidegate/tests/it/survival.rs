@@ -291,16 +291,20 @@ async fn a_ring_sends_the_same_key_to_the_same_endpoint() {
     let addresses: Vec<_> = webs.iter().map(Web::address).collect();
     let settings = "load_balancing: { policy: ring_hash, hash_on: \"header:x-tenant\" }";
     let gateway = Gateway::start(&config(&addresses, settings));
-    let used = AtomicUsize::new(0);
-    for tenant in 0..20 {
+    // The addresses are new each time, and twenty tenants leave one of three without any once in a thousand runs.
+    let mut used = 0;
+    for tenant in 0..200 {
+        if tenant >= 20 && used == 0b111 {
+            break;
+        }
         let request = get("/a").header("x-tenant", &format!("tenant-{tenant}"));
         let first = gateway.send(&request).await.text().to_owned();
         for answer in gateway.send_both(&request).await {
             assert_eq!(answer.text(), first);
         }
-        used.fetch_or(1 << first.parse::<usize>().unwrap(), Ordering::SeqCst);
+        used |= 1 << first.parse::<usize>().unwrap();
     }
-    assert_eq!(used.load(Ordering::SeqCst), 0b111, "all three have tenants");
+    assert_eq!(used, 0b111, "all three have tenants");
     gateway.stop().await;
 }
 
