@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Request, Uri, Version};
+use http::request::Parts;
+use http::{Method, Uri, Version};
 
 pub use client::{Client, TrustedProxies, write_address};
 pub use facts::{Facts, SocketEnd};
@@ -74,21 +75,21 @@ pub struct Intake {
 impl Exchange {
     /// Starts the clock, settles the request id and the client's address, and decides whether it is traced.
     #[must_use]
-    pub fn begin<B>(conn: &Arc<ConnInfo>, request: &Request<B>, intake: &Intake) -> Arc<Self> {
-        let headers = request.headers();
+    pub fn begin(conn: &Arc<ConnInfo>, head: &Parts, intake: &Intake) -> Arc<Self> {
+        let headers = &head.headers;
         Arc::new(Self {
             conn: Arc::clone(conn),
             client: intake.trusted_proxies.client(conn.peer.ip(), headers),
             request_id: request_id(headers),
             started: time::now(),
             is_parsed: true,
-            head: request.method() == Method::HEAD,
-            takes_trailers: request.version() == Version::HTTP_2 || asks_for_trailers(headers),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            wire: Wire::of(request.method(), request.version(), headers),
-            host: headers.get(header::HOST).cloned().or_else(|| authority(request.uri())),
+            head: head.method == Method::HEAD,
+            takes_trailers: head.version == Version::HTTP_2 || asks_for_trailers(headers),
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            version: head.version,
+            wire: Wire::of(&head.method, head.version, headers),
+            host: headers.get(header::HOST).cloned().or_else(|| authority(&head.uri)),
             user_agent: headers.get(header::USER_AGENT).cloned(),
             trace: TraceContext::begin(headers, intake.sampler, || fastrand::u128(..)),
             facts: Facts::default(),
@@ -159,11 +160,11 @@ impl Exchange {
 
     /// `endpoint` (as written in the configuration) is about to be asked with `metadata`: counts an attempt, and if the
     /// exchange is recorded begins its span and tells the backend of it.
-    pub fn attempt(&self, endpoint: &Arc<str>, now: Instant, metadata: &mut HeaderMap) {
+    pub fn attempt<'m>(&self, endpoint: &Arc<str>, now: Instant, metadata: impl FnOnce() -> &'m mut HeaderMap) {
         self.facts.asked(now.saturating_duration_since(self.started));
         let Some(trace) = &self.trace else { return };
         let Some(record) = trace.record() else { return };
-        trace.attempt(record, now, || fastrand::u64(..), metadata);
+        trace.attempt(record, now, || fastrand::u64(..), metadata());
         record.reached(endpoint, None);
     }
 

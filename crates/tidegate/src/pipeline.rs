@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{Response, Version};
 use tidegate_route::{CanonicalOptions, Captures, canonicalize};
 
 use crate::body::{RequestBody, ResponseBody};
@@ -20,11 +20,11 @@ use crate::snapshot::{CompiledRoute, Snapshot};
 pub async fn run<'s>(
     snapshot: &'s Arc<Snapshot>,
     exchange: &Arc<Exchange>,
-    request: Request<RequestBody>,
+    mut parts: Box<Parts>,
+    body: RequestBody,
     on_route: impl FnOnce(&'s CompiledRoute, &Parts),
 ) -> Result<Response<ResponseBody>, Reject> {
-    let (mut parts, body) = request.into_parts();
-    let uri = parts.uri.clone();
+    let uri = &exchange.uri;
     let path = match canonicalize(uri.path().as_bytes(), CanonicalOptions::default()) {
         Ok(path) => path,
         Err(error) => return unrouted(snapshot, exchange, &parts.headers, Reject::bad_path(&error)).await,

@@ -39,6 +39,14 @@ where
 /// A future among others that are not of its kind.
 pub type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Boxes the future that `make` makes, in memory that is there before it: a future that stands somewhere and is then boxed is
+/// copied, with all the room that it has for what comes later.
+#[inline]
+pub fn boxed<F>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    let room = Box::new_uninit();
+    Box::into_pin(Box::write(room, make()))
+}
+
 /// Runs `running` beside each other, in the task of whoever asks.
 pub async fn all(mut running: Vec<Boxed>) {
     poll_fn(|cx| {

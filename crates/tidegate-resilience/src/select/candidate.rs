@@ -44,15 +44,15 @@ const REMEMBERED: usize = 8;
 /// The endpoints that one request has been sent to, by their places in the list: the last eight.
 #[derive(Debug, Clone, Default)]
 pub struct Tried {
-    places: [usize; REMEMBERED],
-    count: usize,
+    places: [u32; REMEMBERED],
+    count: u32,
 }
 
 impl Tried {
     /// Remembers one more, instead of the oldest if there are eight.
     pub fn push(&mut self, place: usize) {
-        if let Some(slot) = self.places.get_mut(self.count % REMEMBERED) {
-            *slot = place;
+        if let Some(slot) = self.places.get_mut(self.count as usize % REMEMBERED) {
+            *slot = u32::try_from(place).unwrap_or(u32::MAX);
         }
         self.count = self.count.saturating_add(1);
     }
@@ -60,7 +60,7 @@ impl Tried {
     /// Whether that one is remembered.
     #[must_use]
     pub fn contains(&self, place: usize) -> bool {
-        self.places.iter().take(self.count).any(|tried| *tried == place)
+        self.places.iter().take(self.count as usize).any(|tried| *tried as usize == place)
     }
 
     /// Whether this is the first attempt.

@@ -14,7 +14,7 @@
 //! - The copy says that it is one, in a field that no client may send. The host stays what it was: an invented one would
 //!   not be found by whoever goes by hosts.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
@@ -230,7 +230,7 @@ impl Drop for Stock {
 
 /// What a copy begins with.
 enum Copied {
-    Request { method: Method, head: Vec<u8>, trace: HeaderMap },
+    Request { method: Method, head: Vec<u8>, trace: Option<Box<HeaderMap>> },
     Call(Box<CallHead>),
 }
 
@@ -336,13 +336,13 @@ impl Mirror {
     /// than the copy may take.
     async fn ask(&self, exchange: &Arc<Exchange>, outgoing: Outgoing<'_>, body: Bytes) -> bool {
         let deadline = CallDeadline::total(outgoing.deadline);
-        let Ok(response) = self.cluster.forward(exchange, outgoing, RequestBody::full(body)).await else {
+        let Ok(response) = self.cluster.forward(exchange, &outgoing, RequestBody::full(body)).await else {
             return false;
         };
         let mut answer = response.into_body();
-        let read = async {
+        let read = pin!(async {
             while let Some(Ok(_thrown_away)) = std::future::poll_fn(|cx| Pin::new(&mut answer).poll_frame(cx)).await {}
-        };
+        });
         let _in_time = deadline.within(self.cluster.wheel(exchange.worker()), read).await;
         true
     }

@@ -22,6 +22,7 @@ use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
 use crate::policy::authz::Pass;
 use crate::reject::{Reason, Reject};
+use crate::tasks;
 
 /// The action of a compiled route.
 #[derive(Debug)]
@@ -99,20 +100,20 @@ impl Action {
         &self,
         _pass: Pass,
         exchange: &std::sync::Arc<Exchange>,
-        parts: Parts,
+        parts: Box<Parts>,
         body: RequestBody,
         path: &str,
         captures: &Captures,
     ) -> Result<Response<ResponseBody>, Reject> {
         match self {
-            Self::Transcode(transcode) => transcode.run(exchange, parts, body, path, captures).await,
-            Self::Proxy(proxy) => Box::pin(proxy.run(exchange, parts, body, path, captures)).await,
-            Self::Native(native) => Box::pin(native.run(exchange, parts, body, path, captures)).await,
+            Self::Transcode(transcode) => tasks::boxed(|| transcode.run(exchange, parts, body, path, captures)).await,
+            Self::Proxy(proxy) => tasks::boxed(|| proxy.run(exchange, parts, body, path, captures)).await,
+            Self::Native(native) => tasks::boxed(|| native.run(exchange, parts, body, path, captures)).await,
             Self::Realtime(realtime) => realtime.open(exchange, parts, body, path, captures),
             Self::Respond(respond) => Ok(respond.run()),
             Self::System(system) => Ok(system.run()),
             Self::Metrics(page) => page.answer(&parts.headers).await,
-            Self::GrpcHealth(health) => Box::pin(health.run(exchange, &parts, body)).await,
+            Self::GrpcHealth(health) => tasks::boxed(|| health.run(exchange, &parts, body)).await,
             Self::Pending => Err(Reject::new(Reason::NoHealthyEndpoint).detail("the service is not known yet")),
         }
     }

@@ -112,7 +112,7 @@ impl Proxy {
     pub async fn run(
         &self,
         exchange: &Arc<Exchange>,
-        parts: Parts,
+        parts: Box<Parts>,
         body: RequestBody,
         path: &str,
         captures: &Captures,
@@ -127,7 +127,7 @@ impl Proxy {
             Some(mirror) => mirror.request(exchange, &outgoing, body),
             None => body,
         };
-        let answered = self.cluster.forward(exchange, outgoing, body).await;
+        let answered = self.cluster.forward(exchange, &outgoing, body).await;
         let mut response = answered.map_err(|error| failed(exchange, error))?;
         clean_answer(response.headers_mut(), &self.answer);
         Ok(self.endless(exchange, response))
@@ -137,7 +137,7 @@ impl Proxy {
     async fn open(
         &self,
         exchange: &Arc<Exchange>,
-        (mut parts, mut body, idle): (Parts, RequestBody, Option<Duration>),
+        (mut parts, mut body, idle): (Box<Parts>, RequestBody, Option<Duration>),
         path: &str,
         captures: &Captures,
     ) -> Result<Response<ResponseBody>, Reject> {
@@ -148,7 +148,7 @@ impl Proxy {
         handshake.write(&mut outgoing.head);
         outgoing.accept = Some(handshake.accept.clone());
         outgoing.idle_timeout = idle;
-        let upgraded = self.cluster.upgrade(exchange, outgoing, client).await;
+        let upgraded = self.cluster.upgrade(exchange, &outgoing, client).await;
         match upgraded.map_err(|error| failed(exchange, error))? {
             // The client would take any success for an open WebSocket.
             Upgraded::Answer(response) if exchange.version == Version::HTTP_2 && response.status().is_success() => {
@@ -190,7 +190,7 @@ impl Proxy {
     fn outgoing(
         &self,
         exchange: &Exchange,
-        parts: Parts,
+        parts: Box<Parts>,
         body: &RequestBody,
         path: &str,
         captures: &Captures,

@@ -48,7 +48,7 @@ impl Realtime {
     pub fn open(
         &self,
         exchange: &Arc<Exchange>,
-        mut parts: Parts,
+        mut parts: Box<Parts>,
         mut body: RequestBody,
         path: &str,
         captures: &Captures,

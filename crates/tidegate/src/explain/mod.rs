@@ -17,7 +17,6 @@ mod text;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::Request;
 use http::request::Parts;
 use tidegate_config::Valid;
 use tidegate_config::valid::{Action as ConfigAction, Descriptors};
@@ -119,13 +118,13 @@ pub fn policies(snapshot: &Snapshot, compiled: &CompiledRoute) -> Vec<Policy> {
 }
 
 /// The head as a listener leaves it, with a path that has a canonical form.
-fn vetted(question: &Question, malformed: Option<&PathError>) -> Result<Parts, Box<Reject>> {
+fn vetted(question: &Question, malformed: Option<&PathError>) -> Result<Box<Parts>, Box<Reject>> {
     let request = question.request().ok_or_else(|| head::bad("malformed request target"))?;
     let mut parts = request.into_parts().0;
     head::vet(&mut parts)?;
     match malformed {
         Some(error) => Err(Box::new(Reject::bad_path(error))),
-        None => Ok(parts),
+        None => Ok(Box::new(parts)),
     }
 }
 
@@ -136,8 +135,7 @@ fn admitted(
     parts: &Parts,
     standpoint: Standpoint,
 ) -> Result<Option<Arc<Identity>>, (Step, Box<Reject>)> {
-    let request = Request::from_parts(parts.clone(), ());
-    let exchange = Exchange::begin(&nobody(question.tls), &request, &Intake::default());
+    let exchange = Exchange::begin(&nobody(question.tls), parts, &Intake::default());
     route.access.judge(&exchange, parts).or_else(|reject| match reject.reason {
         // Nobody has fetched any keys.
         Reason::ConnectFailed if standpoint == Standpoint::Offline => Ok(None),
@@ -150,7 +148,7 @@ fn admitted(
 fn fly(
     route: &CompiledRoute,
     question: &Question,
-    parts: Parts,
+    parts: Box<Parts>,
     path: &str,
     captures: &Captures,
     standpoint: Standpoint,
@@ -163,8 +161,7 @@ fn fly(
         return Some(Preflight { refusal: Some((Step::Validation, Box::new(reject))), ..Preflight::default() });
     }
     if let Some(transcode) = route.action.transcode() {
-        let exchange =
-            Exchange::begin(&nobody(question.tls), &Request::from_parts(parts.clone(), ()), &Intake::default());
+        let exchange = Exchange::begin(&nobody(question.tls), &parts, &Intake::default());
         return Some(transcode.preflight(&exchange, parts, path, captures));
     }
     if !matches!(route.action, Action::Pending) || standpoint == Standpoint::Offline {

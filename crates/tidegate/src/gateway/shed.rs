@@ -1,22 +1,22 @@
 //! Requests that are refused before anything is done for them, because the process has too much to do.
 
+use http::header;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap};
-use http::{Request, header};
+use http::request::Parts;
 use tidegate_config::valid::{Auth, CredentialSource};
 use tidegate_route::{CanonicalOptions, Captures, canonicalize};
 
 use crate::action::Action;
-use crate::body::RequestBody;
 use crate::overload::Cause;
 use crate::reject::{Reason, Reject};
 use crate::snapshot::{CompiledRoute, Snapshot};
 
 /// The route that a request would have; `None` if none.
-pub(super) fn route<'s>(snapshot: &'s Snapshot, request: &Request<RequestBody>) -> Option<&'s CompiledRoute> {
-    let path = canonicalize(request.uri().path().as_bytes(), CanonicalOptions::default()).ok()?;
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = request.uri().host().or(host).unwrap_or("");
-    snapshot.choose(host, request.method().as_str(), path.as_str(), &mut Captures::new()).ok()
+pub(super) fn route<'s>(snapshot: &'s Snapshot, head: &Parts) -> Option<&'s CompiledRoute> {
+    let path = canonicalize(head.uri.path().as_bytes(), CanonicalOptions::default()).ok()?;
+    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = head.uri.host().or(host).unwrap_or("");
+    snapshot.choose(host, head.method.as_str(), path.as_str(), &mut Captures::new()).ok()
 }
 
 /// What operators and balancers ask for is answered in any case: it is cheap, and says what is wrong.

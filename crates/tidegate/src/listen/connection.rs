@@ -8,8 +8,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use http::Response;
 use http::request::Parts;
-use http::{Request, Response};
 use tidegate_config::valid::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -62,9 +62,10 @@ impl<H: Handle> Conn<H> {
     /// the handler's is one more copy of it.
     pub(super) fn handle(
         &self,
-        request: Request<RequestBody>,
+        head: Box<Parts>,
+        body: RequestBody,
     ) -> tasks::Guarded<impl Future<Output = Response<AnswerBody>> + Send> {
-        tasks::guard("request", self.handler.handle(&self.info, request))
+        tasks::guard("request", self.handler.handle(&self.info, head, body))
     }
 
     /// The answer, also after a panic in the handler: that is a 500.
@@ -72,7 +73,7 @@ impl<H: Handle> Conn<H> {
         handled.unwrap_or_else(|tasks::Panicked| self.refuse(None, Reject::new(Reason::Internal)))
     }
 
-    pub(super) fn refuse(&self, request: Option<Parts>, reject: Reject) -> Response<AnswerBody> {
+    pub(super) fn refuse(&self, request: Option<Box<Parts>>, reject: Reject) -> Response<AnswerBody> {
         self.handler.refuse(&self.info, request, reject)
     }
 

@@ -22,12 +22,13 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
+use http::request::Parts;
+use http::{Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tidegate_config::valid::Protocol;
 use tokio::time::Sleep;
@@ -67,8 +68,7 @@ const FLUSH_BEFORE_CLOSE: Duration = Duration::from_millis(100);
 
 /// What a connection brings next.
 enum Next {
-    /// Boxed: it would be held by the future of every connection.
-    Head(Box<Head>),
+    Head(Head),
     Fault(Fault),
     End,
 }
@@ -83,6 +83,16 @@ enum Ended {
     Tunnel(Box<Granted>),
     /// There is nobody to be told anything.
     Gone,
+}
+
+/// How the answer to a request has begun.
+enum Begun {
+    /// It has ended, too.
+    Over(Ended),
+    /// This is left of it.
+    Rest(Answer),
+    /// What follows is no HTTP, once the client is told.
+    Grant(Box<(Response<AnswerBody>, Offer, Busy)>),
 }
 
 /// The client has gone, or must not be told more.
@@ -206,7 +216,7 @@ where
                     match self.framing.head(&mut self.wire.input) {
                         Ok(Some(head)) => {
                             self.wire.clock.head_done();
-                            return Poll::Ready(Next::Head(Box::new(head)));
+                            return Poll::Ready(Next::Head(head));
                         }
                         Ok(None) => {}
                         Err(fault) => return Poll::Ready(Next::Fault(fault)),
@@ -245,7 +255,7 @@ where
     }
 
     /// Answers one request.
-    async fn exchange(&mut self, head: Box<Head>) -> Ended {
+    async fn exchange(&mut self, head: Head) -> Ended {
         let busy = Busy::begin(&self.conn.lane);
         if self.conn.info.hints.any() {
             // Too late: they were of the request before.
@@ -253,27 +263,54 @@ where
         }
         let asked = Asked::of(&head);
         let mut offer = None;
+        let mut busy = Some(busy);
         let conn = Arc::clone(&self.conn);
         // In a block, so that what sends the answer takes the room of what made it.
-        let handled = {
-            let mut asking = pin!(match self.request(*head, &mut offer) {
-                Ok(request) => Asking::Handler { future: conn.handle(request) },
+        let begun = {
+            let mut asking = pin!(match self.request(head, &mut offer) {
+                Ok((head, body)) => Asking::Handler { future: conn.handle(head, body) },
                 Err(refusal) => Asking::Refused { response: Some(refusal) },
             });
-            poll_fn(|cx| self.poll_handler(asking.as_mut(), cx)).await
+            poll_fn(|cx| {
+                let handled = ready!(self.poll_handler(asking.as_mut(), cx));
+                Poll::Ready(handled.map(|handled| self.begin(conn.settle(handled), asked, &mut offer, &mut busy, cx)))
+            })
+            .await
         };
-        let Some(handled) = handled else { return Ended::Gone };
-        let mut response = conn.settle(handled);
+        match begun {
+            None => Ended::Gone,
+            Some(Begun::Over(ended)) => ended,
+            Some(Begun::Rest(answer)) => self.send(answer, busy).await,
+            Some(Begun::Grant(grant)) => self.grant(grant).await,
+        }
+    }
+
+    /// Begins the answer in the step that has made it: nearly every one is whole and leaves at once, so that it never stands
+    /// in the future of the connection, whose memory is cold.
+    fn begin(
+        &mut self,
+        mut response: Response<AnswerBody>,
+        asked: Asked,
+        offer: &mut Option<Offer>,
+        busy: &mut Option<Busy>,
+        cx: &mut Context<'_>,
+    ) -> Begun {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            match offer {
-                Some(offer) => return self.grant(response, offer, busy).await,
-                None => response = closing(conn.refuse(None, Reject::new(Reason::Internal))),
+            if let (Some(offer), Some(busy)) = (offer.take(), busy.take()) {
+                return Begun::Grant(Box::new((response, offer, busy)));
             }
+            response = closing(self.conn.refuse(None, Reject::new(Reason::Internal)));
         }
         let asked = Asked { persists: asked.persists && self.may_persist(), ..asked };
         self.answered = true;
-        let answer = Answer::begin(response, asked, &mut self.out, &self.conn.lane.worker.date);
-        self.send(answer, busy).await
+        let mut answer = Answer::begin(response, asked, &mut self.out, &self.conn.lane.worker.date);
+        if answer.ends_with_connection() {
+            self.wire.breaks_on_close(true);
+        }
+        match self.poll_answer(&mut answer, busy, &mut None, cx) {
+            Poll::Ready(sent) => Begun::Over(self.ended(&answer, &sent)),
+            Poll::Pending => Begun::Rest(answer),
+        }
     }
 
     /// The request that the handler gets.
@@ -284,7 +321,7 @@ where
         &mut self,
         head: Head,
         offer: &mut Option<Offer>,
-    ) -> Result<Request<RequestBody>, Box<Response<AnswerBody>>> {
+    ) -> Result<(Box<Parts>, RequestBody), Box<Response<AnswerBody>>> {
         let Head { mut parts, says, body } = head;
         let is_11 = parts.version == Version::HTTP_11;
         self.used = true;
@@ -296,10 +333,10 @@ where
         if says.websocket && is_11 && body == BodyLength::None {
             let (granter, socket) = Offer::new();
             *offer = Some(granter);
-            return Ok(Request::from_parts(parts, RequestBody::socket(socket)));
+            return Ok((parts, RequestBody::socket(socket)));
         }
         match self.body(body) {
-            Ok(body) => Ok(Request::from_parts(parts, body)),
+            Ok(body) => Ok((parts, body)),
             Err(fault) => Err(Box::new(closing(self.conn.refuse(Some(parts), fault.reject())))),
         }
     }
@@ -431,15 +468,16 @@ where
         ended || (self.framing.left().is_some_and(|left| left <= MAX_DISCARDED) && !self.awaits_100)
     }
 
-    /// Sends an answer to its end.
-    async fn send(&mut self, mut answer: Answer, busy: Busy) -> Ended {
-        let (mut latest, until_close) = (None, answer.ends_with_connection());
-        if until_close {
-            self.wire.breaks_on_close(true);
-        }
-        let mut busy = Some(busy);
+    /// Sends an answer that has begun to its end.
+    async fn send(&mut self, mut answer: Answer, mut busy: Option<Busy>) -> Ended {
+        let mut latest = None;
         let sent = poll_fn(|cx| self.poll_answer(&mut answer, &mut busy, &mut latest, cx)).await;
-        if until_close && sent.is_ok() {
+        self.ended(&answer, &sent)
+    }
+
+    /// What follows an answer that has been sent, or cannot be.
+    fn ended(&mut self, answer: &Answer, sent: &Result<(), Gone>) -> Ended {
+        if answer.ends_with_connection() && sent.is_ok() {
             self.wire.breaks_on_close(false);
         }
         self.feed = None;
@@ -486,7 +524,8 @@ where
     }
 
     /// Sends the head of a 101; what follows is up to the tunnel.
-    async fn grant(&mut self, response: Response<AnswerBody>, offer: Offer, busy: Busy) -> Ended {
+    async fn grant(&mut self, grant: Box<(Response<AnswerBody>, Offer, Busy)>) -> Ended {
+        let (response, offer, busy) = *grant;
         let (mut parts, body) = response.into_parts();
         let write_timeout = parts.extensions.remove::<WriteTimeout>();
         self.out.head(&parts, Length::Untold, Persistence::Untold, &self.conn.lane.worker.date);

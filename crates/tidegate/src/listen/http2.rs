@@ -358,7 +358,8 @@ impl Drop for Open {
 
 /// Runs one request and sends its answer.
 async fn stream<H: Handle>(conn: &Conn<H>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    let mut parts = Box::new(parts);
     let head_only = parts.method == Method::HEAD;
     let socket = socket::take_protocol(&mut parts);
     let vetted = socket.and_then(|socket| vet(&mut parts, &conn.settings().head).map(|()| socket));
@@ -370,10 +371,11 @@ async fn stream<H: Handle>(conn: &Conn<H>, request: Request<RecvStream>, mut res
             } else {
                 upload(body, &parts.headers, conn.settings().timeouts)
             };
-            let handled = conn.handle(Request::from_parts(parts, body));
-            let Some(handled) = unless_reset(&mut respond, &conn.info.hints, handled).await else {
-                return;
+            let handled = {
+                let handled = pin!(conn.handle(parts, body));
+                unless_reset(&mut respond, &conn.info.hints, handled).await
             };
+            let Some(handled) = handled else { return };
             conn.settle(handled)
         }
     };
@@ -385,8 +387,11 @@ async fn stream<H: Handle>(conn: &Conn<H>, request: Request<RecvStream>, mut res
 /// The output of `future`, or `None` as soon as the client has given the stream up. That is looked at first: a request that
 /// came together with its reset, or with the end of its connection, costs the backend nothing. The client gets the hints that
 /// come meanwhile.
-async fn unless_reset<F: Future>(respond: &mut SendResponse<Bytes>, hints: &Hints, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
+async fn unless_reset<F: Future>(
+    respond: &mut SendResponse<Bytes>,
+    hints: &Hints,
+    mut future: Pin<&mut F>,
+) -> Option<F::Output> {
     poll_fn(|cx| {
         if respond.poll_reset(cx).is_ready() {
             return Poll::Ready(None);

@@ -30,8 +30,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use http::Response;
 use http::request::Parts;
-use http::{Request, Response};
 
 use crate::body::RequestBody;
 use crate::gateway::Gateway;
@@ -61,23 +61,25 @@ pub trait Handle: Send + Sync + 'static {
     fn handle(
         &self,
         conn: &Arc<ConnInfo>,
-        request: Request<RequestBody>,
+        head: Box<Parts>,
+        body: RequestBody,
     ) -> impl Future<Output = Response<AnswerBody>> + Send;
 
     /// Renders a refusal of what is no request, or of a `request` that was not vetted.
-    fn refuse(&self, conn: &Arc<ConnInfo>, request: Option<Parts>, reject: Reject) -> Response<AnswerBody>;
+    fn refuse(&self, conn: &Arc<ConnInfo>, request: Option<Box<Parts>>, reject: Reject) -> Response<AnswerBody>;
 }
 
 impl Handle for Gateway {
     fn handle(
         &self,
         conn: &Arc<ConnInfo>,
-        request: Request<RequestBody>,
+        head: Box<Parts>,
+        body: RequestBody,
     ) -> impl Future<Output = Response<AnswerBody>> + Send {
-        Gateway::handle(self, conn, request)
+        Gateway::handle(self, conn, head, body)
     }
 
-    fn refuse(&self, conn: &Arc<ConnInfo>, request: Option<Parts>, reject: Reject) -> Response<AnswerBody> {
+    fn refuse(&self, conn: &Arc<ConnInfo>, request: Option<Box<Parts>>, reject: Reject) -> Response<AnswerBody> {
         Gateway::refuse(self, conn, request, reject)
     }
 }

@@ -114,7 +114,12 @@ impl Reserved {
 
 /// Writes the fields of a request for an HTTP/1.1 backend to `out`, each with its line end, and gives the trace context
 /// that each attempt sends. The framing and the empty line are whoever's who knows the body.
-pub fn write_request(exchange: &Exchange, parts: &Parts, rules: &HeaderRules, out: &mut Vec<u8>) -> HeaderMap {
+pub fn write_request(
+    exchange: &Exchange,
+    parts: &Parts,
+    rules: &HeaderRules,
+    out: &mut Vec<u8>,
+) -> Option<Box<HeaderMap>> {
     let headers = &parts.headers;
     let dropped = if headers.contains_key(CONNECTION) { connection_names(headers) } else { Vec::new() };
     let mut trace = Sent::default();
@@ -155,7 +160,7 @@ pub fn write_request(exchange: &Exchange, parts: &Parts, rules: &HeaderRules, ou
     field(&X_FORWARDED_PROTO, if exchange.conn.tls { b"https" } else { b"http" }, out);
     let mut context = HeaderMap::new();
     trace.forward(exchange.trace.as_ref(), &mut context);
-    context
+    (!context.is_empty()).then(|| Box::new(context))
 }
 
 fn pass(name: &HeaderName, value: &HeaderValue, rules: &HeaderRules, out: &mut Vec<u8>) {
@@ -244,10 +249,10 @@ mod tests {
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        let request = request.body(()).unwrap();
-        let exchange = Exchange::begin(&conn(), &request, &Intake::default());
+        let parts = request.body(()).unwrap().into_parts().0;
+        let exchange = Exchange::begin(&conn(), &parts, &Intake::default());
         let mut out = Vec::new();
-        write_request(&exchange, &request.into_parts().0, rules, &mut out);
+        write_request(&exchange, &parts, rules, &mut out);
         let text = String::from_utf8(out).unwrap();
         let ours = ["host: ", "x-request-id: ", "x-forwarded-"];
         text.lines()

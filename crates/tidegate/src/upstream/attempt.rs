@@ -36,8 +36,8 @@ impl Caller<'_> {
         }
     }
 
-    /// `endpoint` is about to be asked with `metadata`.
-    pub(super) fn attempts(self, endpoint: &Endpoint, now: Instant, metadata: &mut HeaderMap) {
+    /// `endpoint` is about to be asked with `metadata`, which is asked for if there is something to say in it.
+    pub(super) fn attempts<'m>(self, endpoint: &Endpoint, now: Instant, metadata: impl FnOnce() -> &'m mut HeaderMap) {
         if let Self::Exchange(exchange) = self {
             exchange.attempt(endpoint.name(), now, metadata);
         }

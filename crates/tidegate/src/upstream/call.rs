@@ -17,7 +17,7 @@ mod sender;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -121,8 +121,9 @@ impl CallDeadline {
     }
 
     /// What `future` gives, or `None` at the deadline. Arms nothing if the future is ready at once.
-    pub async fn within<F: Future>(self, wheel: &Arc<Wheel>, future: F) -> Option<F::Output> {
-        let mut future = pin!(future);
+    ///
+    /// It is pinned by whoever asks, because to move one here means to copy all the room that it has.
+    pub async fn within<F: Future>(self, wheel: &Arc<Wheel>, mut future: Pin<&mut F>) -> Option<F::Output> {
         let mut timer = self.at().map(|at| wheel.at(at));
         poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {

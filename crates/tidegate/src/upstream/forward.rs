@@ -8,6 +8,7 @@ mod raced;
 mod tries;
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,7 @@ use crate::dial::DialError;
 use crate::exchange::Exchange;
 use crate::ids::WorkerId;
 use crate::reject::{Reason, Reject};
+use crate::tasks;
 use crate::time::now;
 
 /// A body that is known to be no longer than this must have come before its request takes a place among those of its
@@ -45,7 +47,7 @@ pub struct Outgoing<'a> {
     /// Request line and fields, each with its line end. `content-length` and `transfer-encoding` are not among them.
     pub head: Vec<u8>,
     /// Trace context of the client; an attempt puts its own in the place of it.
-    pub trace: HeaderMap,
+    pub trace: Option<Box<HeaderMap>>,
     /// The length of the body, if the client told it.
     pub length: Option<u64>,
     /// Bytes that the body may have.
@@ -200,11 +202,11 @@ impl Cluster {
     pub async fn forward(
         &self,
         exchange: &Arc<Exchange>,
-        outgoing: Outgoing<'_>,
+        outgoing: &Outgoing<'_>,
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, ForwardError> {
-        let (begun, attempt, body) = self.ask(exchange, &outgoing, body).await?;
-        Ok(self.respond(exchange, &outgoing, begun, body, attempt))
+        let (begun, attempt, body) = self.ask(exchange, outgoing, body).await?;
+        Ok(self.respond(exchange, outgoing, begun, body, attempt))
     }
 
     /// The same for a request that asks for a tunnel. `client` is what the client sends through it; no byte of that is
@@ -215,16 +217,16 @@ impl Cluster {
     pub async fn upgrade(
         &self,
         exchange: &Arc<Exchange>,
-        outgoing: Outgoing<'_>,
+        outgoing: &Outgoing<'_>,
         client: BodyStream,
     ) -> Result<Upgraded, ForwardError> {
-        let (begun, mut attempt, body) = self.ask(exchange, &outgoing, RequestBody::Empty).await?;
+        let (begun, mut attempt, body) = self.ask(exchange, outgoing, RequestBody::Empty).await?;
         let begun = match begun {
             Answered::Http1(begun) if begun.head.status == StatusCode::SWITCHING_PROTOCOLS => begun,
-            other => return Ok(Upgraded::Answer(self.respond(exchange, &outgoing, other, body, attempt))),
+            other => return Ok(Upgraded::Answer(self.respond(exchange, outgoing, other, body, attempt))),
         };
         attempt.came(Came::Http(101));
-        let watch = self.watch(exchange, &outgoing, 101, attempt);
+        let watch = self.watch(exchange, outgoing, 101, attempt);
         Ok(Upgraded::Tunnel(begun.head.headers, Box::new(Tunnel::open(begun.answer, client, watch))))
     }
 
@@ -322,7 +324,7 @@ impl Cluster {
     ) -> Result<(), ForwardError> {
         let length = outgoing.length.and_then(|length| usize::try_from(length).ok());
         let Some(ahead) = length.filter(|length| *length <= MAX_AHEAD && !body.is_end()) else { return Ok(()) };
-        let come = poll_fn(|cx| body.poll_ahead(cx, exchange, ahead));
+        let come = pin!(poll_fn(|cx| body.poll_ahead(cx, exchange, ahead)));
         let deadline = outgoing.deadline.map_or(CallDeadline::None, CallDeadline::Total);
         let come = deadline.within(self.wheels.get(exchange.worker()), come).await;
         come.unwrap_or(Err(BadBody::Broken(BodyError::Stalled))).map_err(ForwardError::Body)
@@ -343,12 +345,12 @@ impl Cluster {
         let permit =
             admitted.map_err(|refused| Stop::Over(ForwardError::BreakerOpen { retry_after: refused.retry_after }))?;
         let mut more = outgoing.trace.clone();
-        Caller::Exchange(exchange).attempts(endpoint, begun, &mut more);
+        Caller::Exchange(exchange).attempts(endpoint, begun, || more.get_or_insert_default());
         exchange.facts.endpoint_is(endpoint.name());
         let mut attempt = Attempt::new(endpoint, worker, begun, permit, false).at(place);
         let sent = Sent {
             head: &outgoing.head,
-            more: &more,
+            more: more.as_deref(),
             length: outgoing.length,
             is_head: outgoing.method == Method::HEAD,
             accept: outgoing.accept.as_deref(),
@@ -357,9 +359,12 @@ impl Cluster {
         };
         let ends = outgoing.retry.attempt_ends(begun, outgoing.deadline);
         let deadline = ends.map_or(CallDeadline::None, CallDeadline::Total);
-        let asked = answered(endpoint, worker, sent, body, exchange);
+        let answered = {
+            let asked = pin!(answered(endpoint, worker, &sent, body, exchange));
+            deadline.within(self.wheels.get(worker), asked).await
+        };
         let name = || Arc::clone(endpoint.name());
-        let outcome = match deadline.within(self.wheels.get(worker), asked).await {
+        let outcome = match answered {
             Some(Ok(begun)) => {
                 exchange.facts.answered(exchange.elapsed());
                 return Ok((begun, attempt));
@@ -492,13 +497,13 @@ impl Answered {
 async fn answered(
     endpoint: &Arc<Endpoint>,
     worker: WorkerId,
-    sent: Sent<'_>,
+    sent: &Sent<'_>,
     body: &mut Replay,
     exchange: &Arc<Exchange>,
 ) -> Result<Answered, Outcome> {
     if endpoint.speaks_http2() && sent.accept.is_none() {
         // Boxed, so that the future of every request stays small.
-        let asked = Box::pin(h2_exchange::exchange(endpoint, worker, sent, body, exchange));
+        let asked = tasks::boxed(|| h2_exchange::exchange(endpoint, worker, sent, body, exchange));
         if let Some(begun) = asked.await? {
             return Ok(Answered::Http2(Box::new(begun)));
         }

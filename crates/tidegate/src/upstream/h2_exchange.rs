@@ -52,7 +52,7 @@ impl Begun {
 pub(super) async fn exchange(
     endpoint: &Arc<Endpoint>,
     worker: WorkerId,
-    sent: Sent<'_>,
+    sent: &Sent<'_>,
     body: &mut Replay,
     exchange: &Arc<Exchange>,
 ) -> Result<Option<Begun>, Outcome> {
@@ -100,7 +100,7 @@ pub(super) async fn exchange(
 }
 
 /// The request of `sent`, whose head has been written for HTTP/1.1. `None` for what HTTP/2 has no form for.
-fn request(sent: Sent<'_>, endpoint: &Endpoint) -> Option<Request<()>> {
+fn request(sent: &Sent<'_>, endpoint: &Endpoint) -> Option<Request<()>> {
     let mut lines = sent.head.split(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\r"));
     let mut words = lines.next()?.split(|byte| *byte == b' ');
     let (method, target) = (words.next()?, words.next()?);
@@ -118,7 +118,7 @@ fn request(sent: Sent<'_>, endpoint: &Endpoint) -> Option<Request<()>> {
             headers.append(name, value);
         }
     }
-    for (name, value) in sent.more {
+    for (name, value) in sent.more.into_iter().flatten() {
         headers.append(name, value.clone());
     }
     if let Some(length) = sent.length {

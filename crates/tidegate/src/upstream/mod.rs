@@ -27,6 +27,7 @@ mod stream;
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -329,11 +330,14 @@ impl Cluster {
                 };
                 if let Some(request) = &mut request {
                     call::address(request, endpoint, &path, authority.as_ref())?;
-                    caller.attempts(endpoint, begun, request.headers_mut());
+                    caller.attempts(endpoint, begun, || request.headers_mut());
                 }
                 let mut attempt = Attempt::new(endpoint, worker, begun, permit, waits_less).at(place);
-                let opening = h2_pool::open(endpoint, worker, &mut request, end && first.is_empty());
-                let Some(opened) = deadline.within(wheel, opening).await else {
+                let opened = {
+                    let opening = pin!(h2_pool::open(endpoint, worker, &mut request, end && first.is_empty()));
+                    deadline.within(wheel, opening).await
+                };
+                let Some(opened) = opened else {
                     return Err(attempt.failed(CallError::DeadlineExceeded));
                 };
                 failure = match opened {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidegate_testkit::web::{bytes, ok};
 use tidegate_testkit::{Gateway, Heard, Part, Peer, Script, Web, eventually, get, post, shop};

@@ -101,7 +101,7 @@ impl Native {
     pub async fn run(
         &self,
         exchange: &Arc<Exchange>,
-        mut parts: Parts,
+        mut parts: Box<Parts>,
         body: RequestBody,
         path: &str,
         captures: &Captures,

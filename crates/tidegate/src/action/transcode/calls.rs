@@ -112,7 +112,7 @@ impl SocketCalls {
     pub fn ready(
         self: &Arc<Self>,
         exchange: &Arc<Exchange>,
-        mut parts: Parts,
+        mut parts: Box<Parts>,
         path: &str,
         captures: &Captures,
     ) -> Result<Calls, Reject> {

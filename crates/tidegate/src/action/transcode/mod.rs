@@ -45,6 +45,7 @@ use crate::exchange::Exchange;
 use crate::policy::headers::HeaderRules;
 use crate::policy::metadata::{MetadataRules, to_response_headers};
 use crate::reject::{Reason, Reject};
+use crate::tasks;
 use crate::telemetry::metrics::{Direction, RouteSeries, Stage, samples_transcoding};
 use crate::time;
 use crate::trace::Attribute;
@@ -213,7 +214,7 @@ impl Transcode {
     pub async fn run(
         self: &Arc<Self>,
         exchange: &Arc<Exchange>,
-        mut parts: Parts,
+        mut parts: Box<Parts>,
         body: RequestBody,
         path: &str,
         captures: &Captures,
@@ -226,8 +227,8 @@ impl Transcode {
         let query = parts.uri.query();
         match (self.plan.method().is_client_streaming(), self.plan.method().is_server_streaming()) {
             (false, false) => self.unary(exchange, asked, &values, query, body).await,
-            (false, true) => Box::pin(self.server_stream(exchange, asked, &values, query, body)).await,
-            (true, _) => Box::pin(self.upload(exchange, asked, &values, query, body)).await,
+            (false, true) => tasks::boxed(|| self.server_stream(exchange, asked, &values, query, body)).await,
+            (true, _) => tasks::boxed(|| self.upload(exchange, asked, &values, query, body)).await,
         }
     }
 

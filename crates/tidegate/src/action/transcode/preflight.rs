@@ -67,7 +67,7 @@ impl Transcode {
     /// Does with the head of a request what [`run`](Self::run) would do before it sends anything. `path` is the
     /// canonical path that `captures` point into.
     #[must_use]
-    pub fn preflight(&self, exchange: &Exchange, parts: Parts, path: &str, captures: &Captures) -> Preflight {
+    pub fn preflight(&self, exchange: &Exchange, parts: Box<Parts>, path: &str, captures: &Captures) -> Preflight {
         let mut flight = Preflight::default();
         flight.refusal = self.fly(exchange, parts, path, captures, &mut flight).err();
         flight
@@ -76,7 +76,7 @@ impl Transcode {
     fn fly(
         &self,
         exchange: &Exchange,
-        mut parts: Parts,
+        mut parts: Box<Parts>,
         path: &str,
         captures: &Captures,
         flight: &mut Preflight,

@@ -124,7 +124,7 @@ impl Fault {
 /// One head.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) parts: Parts,
+    pub(super) parts: Box<Parts>,
     pub(super) says: Says,
     pub(super) body: BodyLength,
 }
@@ -156,7 +156,8 @@ pub(super) enum Part {
 pub(super) struct Framing {
     limits: HeadLimits,
     state: State,
-    reader: HeadReader,
+    /// Of a head that has not come as a whole. Most do, so that no connection holds the room for one.
+    reader: Option<Box<HeadReader>>,
 }
 
 #[derive(Debug)]
@@ -164,7 +165,7 @@ enum State {
     Head,
     Sized { left: u64 },
     Chunked { part: ChunkPart, extension_bytes: u32 },
-    Trailers(Trailers),
+    Trailers(Box<Trailers>),
 }
 
 /// The trailers of a body, as far as they have come.
@@ -218,7 +219,7 @@ enum ChunkPart {
 
 impl Framing {
     pub(super) fn new(limits: HeadLimits) -> Self {
-        Self { limits, state: State::Head, reader: HeadReader::default() }
+        Self { limits, state: State::Head, reader: None }
     }
 
     /// Where the next byte stands, if `input` is what has come and was not taken.
@@ -240,7 +241,7 @@ impl Framing {
     /// # Errors
     /// Nothing that follows can be understood.
     pub(super) fn head(&mut self, input: &mut BytesMut) -> Result<Option<Head>, Fault> {
-        let Some((parts, says)) = self.reader.take(input, self.limits)? else { return Ok(None) };
+        let Some((parts, says)) = self.read_head(input)? else { return Ok(None) };
         let body = body_length(&parts, &says)?;
         self.state = match body {
             BodyLength::None => State::Head,
@@ -248,6 +249,25 @@ impl Framing {
             BodyLength::Chunked => State::Chunked { part: ChunkPart::Size { size: 0, digits: 0 }, extension_bytes: 0 },
         };
         Ok(Some(Head { parts, says, body }))
+    }
+
+    fn read_head(&mut self, input: &mut BytesMut) -> Result<Option<(Box<Parts>, Says)>, Fault> {
+        if input.is_empty() {
+            return Ok(None);
+        }
+        if let Some(reader) = &mut self.reader {
+            let head = reader.take(input, self.limits)?;
+            if head.is_some() {
+                self.reader = None;
+            }
+            return Ok(head);
+        }
+        let mut reader = HeadReader::default();
+        let head = reader.take(input, self.limits)?;
+        if head.is_none() {
+            self.reader = Some(Box::new(reader));
+        }
+        Ok(head)
     }
 
     /// The whole of a body whose length is known, if it has come.
@@ -281,7 +301,7 @@ impl Framing {
                 State::Chunked { part, extension_bytes } => match chunk(input, part, extension_bytes)? {
                     Chunk::More => return Ok(Part::More),
                     Chunk::Data => {}
-                    Chunk::Last => self.state = State::Trailers(Trailers::default()),
+                    Chunk::Last => self.state = State::Trailers(Box::default()),
                 },
                 State::Trailers(trailers) => {
                     if !trailers.read(input, self.limits)? {

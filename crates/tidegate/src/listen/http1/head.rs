@@ -26,7 +26,7 @@ const USUAL_FIELDS: usize = 16;
 /// Where some bytes of a head stand.
 type Span = std::ops::Range<u32>;
 
-/// Reads one head after the other.
+/// Reads one head.
 #[derive(Debug, Default)]
 pub(super) struct HeadReader {
     /// Where the line begins that comes next.
@@ -76,12 +76,16 @@ enum Line {
 }
 
 impl HeadReader {
-    /// Reads on in `input`, whose first byte is that of the head. The head is taken out of it when it is complete; until then
-    /// the caller adds to the end of `input` only.
+    /// Reads on in `input`, whose first byte is that of the head. The head is taken out of it when it is complete, and then the
+    /// reader has done its work; until then the caller adds to the end of `input` only.
     ///
     /// # Errors
     /// Nothing that follows can be understood.
-    pub(super) fn take(&mut self, input: &mut BytesMut, limits: HeadLimits) -> Result<Option<(Parts, Says)>, Fault> {
+    pub(super) fn take(
+        &mut self,
+        input: &mut BytesMut,
+        limits: HeadLimits,
+    ) -> Result<Option<(Box<Parts>, Says)>, Fault> {
         loop {
             let line = match self.request_line {
                 None => self.first_line(input, limits)?,
@@ -95,8 +99,7 @@ impl HeadReader {
                 Line::Read => {}
                 Line::End => {
                     let bytes = if self.at == input.len() { std::mem::take(input) } else { input.split_to(self.at) };
-                    let reader = std::mem::take(self);
-                    return reader.values(&bytes.freeze()).map(Some);
+                    return self.values(&bytes.freeze()).map(Some);
                 }
             }
         }
@@ -219,9 +222,9 @@ impl HeadReader {
     }
 
     /// The values of the head `bytes`, which has been read; they share its memory.
-    fn values(self, bytes: &Bytes) -> Result<(Parts, Says), Fault> {
-        let line = self.request_line.ok_or(Fault::RequestLine)?;
-        let mut parts = Request::new(()).into_parts().0;
+    fn values(&self, bytes: &Bytes) -> Result<(Box<Parts>, Says), Fault> {
+        let line = self.request_line.as_ref().ok_or(Fault::RequestLine)?;
+        let mut parts = Box::new(Request::new(()).into_parts().0);
         parts.method = Method::from_bytes(part(bytes, &line.method)).map_err(|_| Fault::RequestLine)?;
         parts.uri = Uri::from_maybe_shared(shared(bytes, &line.target)).map_err(|_| Fault::Target)?;
         parts.version = if line.http_10 { Version::HTTP_10 } else { Version::HTTP_11 };

@@ -1,6 +1,7 @@
 //! Bytes on their way to a client: heads and small pieces are gathered, a large piece goes as it is, and all leaves by one
 //! system call.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -19,12 +20,21 @@ const COPIED: usize = 4 * 1024;
 /// What waits is written when it is as large as this, before more is asked for.
 const GATHERED: usize = 16 * 1024;
 
+/// A buffer that has grown beyond this is not kept for the next answer.
+const SPARED: usize = 2 * GATHERED;
+
 /// Room for a usual head with a small body.
 const ROOM: usize = 1024;
 
 const END_OF_CHUNK: &[u8] = b"\r\n";
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const END_AND_LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+
+thread_local! {
+    /// Where the next answer of this worker is gathered: most are written at once, so that one place serves them all, and stays
+    /// in the processor's cache.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -77,6 +87,9 @@ impl Outgoing {
         persistence: Persistence,
         date: &DateCache,
     ) {
+        if self.gathered.capacity() == 0 {
+            self.gathered = SPARE.take();
+        }
         self.gathered.reserve(ROOM);
         self.status_line(response.status);
         let mut dated = false;
@@ -199,8 +212,12 @@ impl Outgoing {
         self.from += share(self.gathered.len() - self.from);
         if self.from == self.gathered.len() {
             // An idle connection holds no buffer.
-            self.gathered = Vec::new();
+            let mut written = std::mem::take(&mut self.gathered);
             self.from = 0;
+            if written.capacity() <= SPARED {
+                written.clear();
+                SPARE.set(written);
+            }
         }
         let part = share(self.piece.len());
         self.piece.advance(part);

@@ -61,7 +61,8 @@ fn exchange(ip: &str, headers: &[(&str, &str)]) -> (Arc<Exchange>, HeaderMap) {
     for (name, value) in headers {
         request.headers_mut().append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
     }
-    (Exchange::begin(&conn, &request, &Intake::default()), request.headers().clone())
+    let parts = request.into_parts().0;
+    (Exchange::begin(&conn, &parts, &Intake::default()), parts.headers)
 }
 
 fn identity(provider: &str, kind: CredentialKind, subject: &str, claims: &serde_json::Value) -> Identity {

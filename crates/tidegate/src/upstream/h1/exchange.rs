@@ -21,12 +21,12 @@ use crate::upstream::endpoint::Endpoint;
 pub(in crate::upstream) const MAX_INTERIM: u32 = 8;
 
 /// A request without its body.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(in crate::upstream) struct Sent<'a> {
     /// Request line and fields, each with its line end; what this module adds is the framing and the end.
     pub(in crate::upstream) head: &'a [u8],
     /// Fields of this attempt.
-    pub(in crate::upstream) more: &'a HeaderMap,
+    pub(in crate::upstream) more: Option<&'a HeaderMap>,
     /// The length that the head tells; without it a body is sent in chunks.
     pub(in crate::upstream) length: Option<u64>,
     /// Its answer has no body.
@@ -68,7 +68,7 @@ pub(in crate::upstream) struct Begun {
 pub(in crate::upstream) async fn exchange(
     endpoint: &Arc<Endpoint>,
     worker: WorkerId,
-    sent: Sent<'_>,
+    sent: &Sent<'_>,
     body: &mut Replay,
     exchange: &Arc<Exchange>,
 ) -> Result<Begun, Outcome> {
@@ -86,11 +86,11 @@ pub(in crate::upstream) async fn exchange(
     Ok(Begun { answer: Answer::new(lease, keep, upload), head })
 }
 
-fn whole_head(sent: Sent<'_>, framing: Framing) -> Bytes {
-    let more: usize = sent.more.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+fn whole_head(sent: &Sent<'_>, framing: Framing) -> Bytes {
+    let more: usize = sent.more.into_iter().flatten().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let mut head = BytesMut::with_capacity(sent.head.len() + more + 64);
     head.extend_from_slice(sent.head);
-    for (name, value) in sent.more {
+    for (name, value) in sent.more.into_iter().flatten() {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             head.extend_from_slice(part);
         }
@@ -126,7 +126,7 @@ impl Running {
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        sent: Sent<'_>,
+        sent: &Sent<'_>,
         body: &mut Replay,
         exchange: &Exchange,
     ) -> Poll<Result<Head, Outcome>> {
