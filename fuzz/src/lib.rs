@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod config;
+pub mod http1;
 pub mod jwt;
 pub mod market;
 pub mod news;

@@ -64,37 +64,44 @@ impl Gateway {
     /// Answers one request. Cannot fail: every refusal is rendered here. Dropping the future cancels the request.
     ///
     /// `head` has been vetted: one authority, known framing. Its URI holds the path as it was sent.
-    pub async fn handle(&self, conn: &Arc<ConnInfo>, head: Box<Parts>, body: RequestBody) -> Response<AnswerBody> {
-        let snapshot = self.snapshot.load_full();
-        let exchange = Exchange::begin(conn, &head, &snapshot.intake);
-        let mut running = Running::begin(&exchange, &self.telemetry);
-        let mut style = &snapshot.unrouted.failure;
-        let has_credential = || shed::has_credential(&head.headers, &snapshot.valid.auth);
-        if let Some(cause) = self.overload.sheds(conn.worker, has_credential, || fastrand::u32(..)) {
-            let route = shed::route(&snapshot, &head);
-            if !shed::is_spared(route) {
-                self.overload.refused(conn.worker, cause);
-                running.routed(route.map_or(&snapshot.unrouted.telemetry, |route| &route.telemetry));
-                let style = route.map_or(style, |route| &*route.failure);
-                let cors = route.map_or(snapshot.unrouted.cors.as_ref(), |route| route.cors.as_deref());
-                let origin = cors.map(|cors| cors.asked(&head.method, &head.headers));
-                return answer(running, style, &exchange, origin.as_ref(), Err(shed::reject(cause)));
+    pub fn handle(
+        &self,
+        conn: &Arc<ConnInfo>,
+        head: Box<Parts>,
+        body: RequestBody,
+    ) -> impl Future<Output = Response<AnswerBody>> + Send {
+        async move {
+            let snapshot = self.snapshot.load_full();
+            let exchange = Exchange::begin(conn, &head, &snapshot.intake);
+            let mut running = Running::begin(&exchange, &self.telemetry);
+            let mut style = &snapshot.unrouted.failure;
+            let has_credential = || shed::has_credential(&head.headers, &snapshot.valid.auth);
+            if let Some(cause) = self.overload.sheds(conn.worker, has_credential, || fastrand::u32(..)) {
+                let route = shed::route(&snapshot, &head);
+                if !shed::is_spared(route) {
+                    self.overload.refused(conn.worker, cause);
+                    running.routed(route.map_or(&snapshot.unrouted.telemetry, |route| &route.telemetry));
+                    let style = route.map_or(style, |route| &*route.failure);
+                    let cors = route.map_or(snapshot.unrouted.cors.as_ref(), |route| route.cors.as_deref());
+                    let origin = cors.map(|cors| cors.asked(&head.method, &head.headers));
+                    return answer(running, style, &exchange, origin.as_ref(), Err(shed::reject(cause)));
+                }
             }
+            let mut origin = snapshot.unrouted.cors.as_ref().map(|cors| cors.asked(&head.method, &head.headers));
+            let run = pipeline::run(&snapshot, &exchange, head, body, |route, head| {
+                // Now and not at the end: a client that does not wait for it has asked this route, too.
+                running.routed(&route.telemetry);
+                style = &*route.failure;
+                origin = route.cors.as_ref().map(|cors| cors.asked(&head.method, &head.headers));
+            });
+            let ran = tasks::guard("request", run).await;
+            running.routed_or(&snapshot.unrouted.telemetry);
+            let result = ran.unwrap_or_else(|tasks::Panicked| Err(Reject::new(Reason::Internal)));
+            if matches!(&result, Err(reject) if reject.reason == Reason::Overloaded) {
+                self.overload.refused(conn.worker, Cause::Pending);
+            }
+            answer(running, style, &exchange, origin.as_ref(), result)
         }
-        let mut origin = snapshot.unrouted.cors.as_ref().map(|cors| cors.asked(&head.method, &head.headers));
-        let run = pipeline::run(&snapshot, &exchange, head, body, |route, head| {
-            // Now and not at the end: a client that does not wait for it has asked this route, too.
-            running.routed(&route.telemetry);
-            style = &*route.failure;
-            origin = route.cors.as_ref().map(|cors| cors.asked(&head.method, &head.headers));
-        });
-        let ran = tasks::guard("request", run).await;
-        running.routed_or(&snapshot.unrouted.telemetry);
-        let result = ran.unwrap_or_else(|tasks::Panicked| Err(Reject::new(Reason::Internal)));
-        if matches!(&result, Err(reject) if reject.reason == Reason::Overloaded) {
-            self.overload.refused(conn.worker, Cause::Pending);
-        }
-        answer(running, style, &exchange, origin.as_ref(), result)
     }
 
     /// Renders a refusal that was made before there was a request that could be routed; `request` is its head, if it
@@ -168,7 +175,7 @@ mod tests {
     use tidegate_config::source::Memory;
 
     use super::*;
-    use crate::ids::{ListenerId, WorkerId};
+    use crate::ids::WorkerId;
 
     const CONFIG: &str = "version: 1\n\
         listeners: [{ name: a, address: '127.0.0.1:0' }]\n\
@@ -180,19 +187,7 @@ mod tests {
         let source = Memory { files: [("a.yaml".into(), CONFIG.into())].into(), ..Memory::default() };
         let valid = tidegate_config::load(&source, Path::new("a.yaml")).unwrap().valid;
         let gateway = Gateway::new(crate::app::draft(&Arc::new(valid)).unwrap(), Arc::default());
-        let address = "127.0.0.1:1".parse().unwrap();
-        let conn = ConnInfo {
-            worker: WorkerId::new(0),
-            peer: address,
-            local: address,
-            listener: "a".into(),
-            listener_id: ListenerId::default(),
-            tls: false,
-            certificate: std::sync::OnceLock::new(),
-            ending: Arc::default(),
-            hints: Arc::default(),
-        };
-        let conn = Arc::new(conn);
+        let conn = Arc::new(ConnInfo::new(WorkerId::new(0), "a".into(), "127.0.0.1:1".parse().unwrap()));
         let size = size_of_val(&gateway.handle(&conn, Box::new(Request::new(()).into_parts().0), RequestBody::Empty));
         assert!(size <= 1_152, "{size} bytes");
     }

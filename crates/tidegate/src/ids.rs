@@ -93,6 +93,24 @@ pub struct ConnInfo {
     pub hints: Arc<Hints>,
 }
 
+impl ConnInfo {
+    /// A connection in clear text from `peer`, to an address and a listener of which no more than the name is known.
+    #[must_use]
+    pub fn new(worker: WorkerId, listener: Arc<str>, peer: SocketAddr) -> Self {
+        Self {
+            worker,
+            peer,
+            local: peer,
+            listener,
+            listener_id: ListenerId::default(),
+            tls: false,
+            certificate: OnceLock::new(),
+            ending: Arc::default(),
+            hints: Arc::default(),
+        }
+    }
+}
+
 /// The longest request id that is taken over from a client, in bytes.
 pub const MAX_REQUEST_ID_LEN: usize = 128;
 

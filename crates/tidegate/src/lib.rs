@@ -54,3 +54,5 @@ pub mod scrape;
 // Row 9: the process.
 pub mod app;
 pub mod cli;
+#[doc(hidden)]
+pub mod fuzzing;

@@ -96,7 +96,7 @@ impl Action {
     ///
     /// # Errors
     /// The refusal; nothing was sent to the client.
-    pub async fn run(
+    pub fn run(
         &self,
         _pass: Pass,
         exchange: &std::sync::Arc<Exchange>,
@@ -104,17 +104,21 @@ impl Action {
         body: RequestBody,
         path: &str,
         captures: &Captures,
-    ) -> Result<Response<ResponseBody>, Reject> {
-        match self {
-            Self::Transcode(transcode) => tasks::boxed(|| transcode.run(exchange, parts, body, path, captures)).await,
-            Self::Proxy(proxy) => tasks::boxed(|| proxy.run(exchange, parts, body, path, captures)).await,
-            Self::Native(native) => tasks::boxed(|| native.run(exchange, parts, body, path, captures)).await,
-            Self::Realtime(realtime) => realtime.open(exchange, parts, body, path, captures),
-            Self::Respond(respond) => Ok(respond.run()),
-            Self::System(system) => Ok(system.run()),
-            Self::Metrics(page) => page.answer(&parts.headers).await,
-            Self::GrpcHealth(health) => tasks::boxed(|| health.run(exchange, &parts, body)).await,
-            Self::Pending => Err(Reject::new(Reason::NoHealthyEndpoint).detail("the service is not known yet")),
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Reject>> + Send {
+        async move {
+            match self {
+                Self::Transcode(transcode) => {
+                    tasks::boxed(|| transcode.run(exchange, parts, body, path, captures)).await
+                }
+                Self::Proxy(proxy) => tasks::boxed(|| proxy.run(exchange, parts, body, path, captures)).await,
+                Self::Native(native) => tasks::boxed(|| native.run(exchange, parts, body, path, captures)).await,
+                Self::Realtime(realtime) => realtime.open(exchange, parts, body, path, captures),
+                Self::Respond(respond) => Ok(respond.run()),
+                Self::System(system) => Ok(system.run()),
+                Self::Metrics(page) => page.answer(&parts.headers).await,
+                Self::GrpcHealth(health) => tasks::boxed(|| health.run(exchange, &parts, body)).await,
+                Self::Pending => Err(Reject::new(Reason::NoHealthyEndpoint).detail("the service is not known yet")),
+            }
         }
     }
 }

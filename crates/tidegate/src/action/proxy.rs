@@ -109,28 +109,30 @@ impl Proxy {
     ///
     /// # Errors
     /// The refusal; nothing was sent to the client, and nothing to the backend if the head of the request is at fault.
-    pub async fn run(
+    pub fn run(
         &self,
         exchange: &Arc<Exchange>,
         parts: Box<Parts>,
         body: RequestBody,
         path: &str,
         captures: &Captures,
-    ) -> Result<Response<ResponseBody>, Reject> {
-        if let Some(idle) = self.websocket
-            && (tidegate_ws::asks(&parts.headers) || matches!(body, RequestBody::Socket(_)))
-        {
-            return Box::pin(self.open(exchange, (parts, body, idle), path, captures)).await;
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Reject>> + Send {
+        async move {
+            if let Some(idle) = self.websocket
+                && (tidegate_ws::asks(&parts.headers) || matches!(body, RequestBody::Socket(_)))
+            {
+                return Box::pin(self.open(exchange, (parts, body, idle), path, captures)).await;
+            }
+            let outgoing = self.outgoing(exchange, parts, &body, path, captures)?;
+            let body = match &self.mirror {
+                Some(mirror) => mirror.request(exchange, &outgoing, body),
+                None => body,
+            };
+            let answered = self.cluster.forward(exchange, &outgoing, body).await;
+            let mut response = answered.map_err(|error| failed(exchange, error))?;
+            clean_answer(response.headers_mut(), &self.answer);
+            Ok(self.endless(exchange, response))
         }
-        let outgoing = self.outgoing(exchange, parts, &body, path, captures)?;
-        let body = match &self.mirror {
-            Some(mirror) => mirror.request(exchange, &outgoing, body),
-            None => body,
-        };
-        let answered = self.cluster.forward(exchange, &outgoing, body).await;
-        let mut response = answered.map_err(|error| failed(exchange, error))?;
-        clean_answer(response.headers_mut(), &self.answer);
-        Ok(self.endless(exchange, response))
     }
 
     /// Joins a client that asks for a WebSocket with the backend, if that agrees.

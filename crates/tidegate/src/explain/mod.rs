@@ -32,7 +32,7 @@ use crate::action::transcode::preflight::{Preflight, Step};
 use crate::exchange::{Exchange, Intake};
 use crate::head;
 use crate::identity::Identity;
-use crate::ids::{ConnInfo, ListenerId, WorkerId};
+use crate::ids::{ConnInfo, WorkerId};
 use crate::reject::{Reason, Reject};
 use crate::snapshot::{CompiledRoute, Snapshot};
 
@@ -174,17 +174,7 @@ fn fly(
 /// The connection of a request that nobody has sent.
 fn nobody(tls: bool) -> Arc<ConnInfo> {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    Arc::new(ConnInfo {
-        worker: WorkerId::new(0),
-        peer: address,
-        local: address,
-        listener: "explain".into(),
-        listener_id: ListenerId::default(),
-        tls,
-        certificate: std::sync::OnceLock::new(),
-        ending: Arc::default(),
-        hints: Arc::default(),
-    })
+    Arc::new(ConnInfo { tls, ..ConnInfo::new(WorkerId::new(0), "explain".into(), address) })
 }
 
 fn named(route: &CompiledRoute, captures: &Captures, path: &str) -> std::collections::BTreeMap<String, String> {

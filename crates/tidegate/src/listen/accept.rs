@@ -179,15 +179,11 @@ impl<H: Handle> Acceptor<H> {
         // Once for each connection: what is exchanged later holds for later ones.
         let live = lane.listener.live();
         let info = ConnInfo {
-            worker: lane.worker.id,
-            peer,
             local: lane.listener.local,
-            listener: Arc::clone(&lane.listener.name),
             listener_id: lane.listener.series.id(),
             tls: live.tls.is_some(),
-            certificate: std::sync::OnceLock::new(),
             ending: Arc::clone(&lane.ending),
-            hints: Arc::default(),
+            ..ConnInfo::new(lane.worker.id, Arc::clone(&lane.listener.name), peer)
         };
         let Some(mut permit) = Permit::take(lane, live.settings.max_connections) else {
             lane.listener.series.refused(info.worker, ConnectionRefusal::Limit);
@@ -199,13 +195,13 @@ impl<H: Handle> Acceptor<H> {
             return turn_away(&*self.handler, &stream, info, lane);
         }
         let (handler, lane, info) = (Arc::clone(&self.handler), Arc::clone(lane), Box::new(info));
-        // A future that is passed by value into another stands in it twice. So it is made inside and passed by
-        // reference, `info` is boxed, and so is the whole for the same reason: this is the memory of an idle connection.
-        let connection = Box::pin(async move {
-            let connection = pin!(connection::serve(stream, info, live, handler, permit));
+        let opening = tasks::boxed(|| connection::open(stream, info, live, handler, permit));
+        // A future that is passed by value into another stands in it twice. So it is made inside and passed by reference: this
+        // is the memory of an idle connection.
+        tasks::spawn("connection", async move {
+            let connection = pin!(connection::serve(opening));
             lane.run_until_cut(connection).await;
         });
-        tasks::spawn("connection", connection);
     }
 
     /// An error of one connection (it has gone already) is passed over. Any other pauses the loop, which never ends.

@@ -98,48 +98,67 @@ impl<H: Handle> Conn<H> {
     }
 }
 
-/// Serves `stream`, of which `read` has come, as HTTP/1.
-fn serve_http1<Io, H>(
+/// A session of HTTP/1 on `stream`, of which `read` has come.
+fn http1<Io: Transport, H: Handle>(
     stream: Io,
     read: BytesMut,
     deadline: Instant,
     conn: Arc<Conn<H>>,
-) -> impl Future<Output = ()> + Send
+) -> http1::Session<Io, H> {
+    let wire = Wire::new(stream, read, Arc::clone(&conn.live), deadline, conn.close_at);
+    http1::Session::new(wire, conn)
+}
+
+/// A connection in clear text that carries requests of HTTP/1.
+pub(super) struct Opened<Io, H> {
+    pub(super) session: http1::Session<Io, H>,
+    /// Given back with the connection.
+    pub(super) permit: Option<Permit>,
+}
+
+/// Serves one connection to its end. What its opening needs is boxed, and gone when requests come, as is everything of the
+/// connections that have something else to carry: what is left is the memory of an idle connection.
+pub(super) async fn serve<Io, H>(opening: Pin<Box<impl Future<Output = Option<Opened<Io, H>>>>>)
 where
     Io: Transport,
     H: Handle,
 {
-    let wire = Wire::new(stream, read, Arc::clone(&conn.live), deadline, conn.close_at);
-    http1::Session::new(wire, conn).serve()
+    if let Some(Opened { session, permit }) = opening.await {
+        session.serve().await;
+        drop(permit);
+    }
 }
 
-/// Serves one connection to its end. The permit is given back with it.
-pub(super) async fn serve<H: Handle>(
+/// Opens a connection that was accepted. `None`: it has ended.
+pub(super) async fn open<H: Handle>(
     mut stream: TcpStream,
     mut info: Box<ConnInfo>,
     live: Arc<Live>,
     handler: Arc<H>,
     mut permit: Permit,
-) {
+) -> Option<Opened<TcpStream, H>> {
     if live.settings.proxy_protocol {
-        match source(&mut stream, info.peer, &live.settings, &permit.lane).await {
-            Some(Ok(peer)) => info.peer = peer,
-            Some(Err(why)) => return permit.lane.listener.series.refused(info.worker, why),
-            None => return,
+        match source(&mut stream, info.peer, &live.settings, &permit.lane).await? {
+            Ok(peer) => info.peer = peer,
+            Err(why) => {
+                permit.lane.listener.series.refused(info.worker, why);
+                return None;
+            }
         }
         if !permit.sit(info.peer.ip(), &live.settings) {
             permit.lane.listener.series.refused(info.worker, ConnectionRefusal::LimitPerIp);
-            return accept::turn_away(&*handler, &stream, *info, &permit.lane);
+            accept::turn_away(&*handler, &stream, *info, &permit.lane);
+            return None;
         }
     }
     let conn = Conn::new(handler, *info, live, Arc::clone(&permit.lane));
     if conn.live.tls.is_some() {
-        // Boxed, as is HTTP/2 below: a task is as large as its largest branch.
+        // Boxed, as is HTTP/2 below: a future is as large as its largest branch.
         Box::pin(serve_tls(stream, conn)).await;
-    } else {
-        serve_plain(stream, conn).await;
+        return None;
     }
-    drop(permit);
+    let session = open_plain(stream, conn).await?;
+    Some(Opened { session, permit: Some(permit) })
 }
 
 /// Who is behind the proxy that has connected: what its header says, or itself if it speaks for itself. `None`: the lane
@@ -180,11 +199,11 @@ async fn serve_tls<H: Handle>(stream: TcpStream, conn: Arc<Conn<H>>) {
         let _open = conn.opened(ConnectionType::Http2);
         return http2::serve(conn.guarded(stream, Bytes::new(), deadline), conn).await;
     }
-    serve_http1(stream, BytesMut::new(), deadline, conn).await;
+    http1(stream, BytesMut::new(), deadline, conn).serve().await;
 }
 
-/// Serves a connection in clear text.
-pub(super) async fn serve_plain<Io, H>(mut stream: Io, conn: Arc<Conn<H>>)
+/// Finds out what a connection in clear text speaks, and serves it to its end unless that is HTTP/1.
+pub(super) async fn open_plain<Io, H>(mut stream: Io, conn: Arc<Conn<H>>) -> Option<http1::Session<Io, H>>
 where
     Io: Transport,
     H: Handle,
@@ -196,19 +215,20 @@ where
         let sniff = tokio::time::timeout_at(deadline.into(), sniff::sniff(&mut stream, &mut read));
         match unless_draining(&conn.lane, sniff).await {
             Some(Ok(Ok(seen))) => sniffed = seen,
-            Some(Ok(Err(_))) => return,
+            Some(Ok(Err(_))) => return None,
             // Half a preface is no request: the guard, whose deadline is the same, finds out.
             Some(Err(_)) | None => {}
         }
         if read.is_empty() {
-            return;
+            return None;
         }
     }
     if sniffed == Sniffed::Http2 {
         let _open = conn.opened(ConnectionType::Http2);
-        return Box::pin(http2::serve(conn.guarded(stream, read.freeze(), deadline), conn)).await;
+        Box::pin(http2::serve(conn.guarded(stream, read.freeze(), deadline), conn)).await;
+        return None;
     }
-    serve_http1(stream, read, deadline, conn).await;
+    Some(http1(stream, read, deadline, conn))
 }
 
 /// The output of `future`, or `None` once the lane has drained for [`UNUSED_GRACE`].

@@ -10,6 +10,7 @@
 //! client that goes away ends its request at once: the future, and all that it waits for, is dropped.
 
 mod answer;
+pub mod door;
 pub(super) mod framing;
 mod head;
 mod line;
@@ -181,8 +182,7 @@ where
 
     /// Serves requests until either side closes, if HTTP/1 is spoken here.
     ///
-    /// The future of a request is part of this one: a box for each would be filled by copying it, and it is large.
-    #[expect(clippy::manual_async_fn, reason = "an `async fn` keeps what it is given twice")]
+    /// The future of a request is part of this one (docs/adr/015).
     pub(super) fn serve(mut self) -> impl Future<Output = ()> + Send {
         async move {
             if !self.conn.settings().speaks(Protocol::Http1) {
@@ -209,19 +209,21 @@ where
     /// Waits for the next request.
     async fn next(&mut self) -> Next {
         self.asked = self.conn.lane.asked();
+        let mut at_hand = true;
         poll_fn(|cx| {
             loop {
                 // The rest of a body that nobody reads comes first.
                 if !self.framing.is_in_body() || self.framing.discard(&mut self.wire.input) {
                     match self.framing.head(&mut self.wire.input) {
                         Ok(Some(head)) => {
-                            self.wire.clock.head_done();
+                            self.wire.clock.head_done(at_hand);
                             return Poll::Ready(Next::Head(head));
                         }
                         Ok(None) => {}
                         Err(fault) => return Poll::Ready(Next::Fault(fault)),
                     }
                 }
+                at_hand = false;
                 let place = self.framing.place(&self.wire.input);
                 match self.wire.poll_fill(Some(place), cx) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Next::End),

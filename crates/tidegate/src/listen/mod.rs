@@ -45,6 +45,8 @@ pub use accept::listen;
 pub use control::{Control, Listeners};
 pub use devcert::default_directory as default_certificate_directory;
 pub use guard::clock::Timeouts;
+#[doc(hidden)]
+pub use http1::door as requests;
 pub use http1::framing::HeadLimits;
 pub use http2::Http2Limits;
 pub use inherit::{InheritError, Inherited};

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{HeaderMap, HeaderValue, LINK};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -19,12 +20,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::connection::{Conn, serve_plain};
+use super::connection::{Conn, Opened, open_plain, serve};
 use super::drain::Lane;
 use super::listener::{Listener, Live};
 use super::*;
 use crate::body::{AnyBody, BodyError};
-use crate::ids::ListenerId;
 use crate::ids::WorkerId;
 use crate::reject::Reason;
 
@@ -60,7 +60,7 @@ impl Drop for Running<'_> {
 const BIG: usize = 4 * 1024 * 1024;
 
 impl Handle for Scripted {
-    async fn handle(&self, _conn: &Arc<ConnInfo>, parts: Box<Parts>, body: RequestBody) -> Response<AnswerBody> {
+    async fn handle(&self, conn: &Arc<ConnInfo>, parts: Box<Parts>, body: RequestBody) -> Response<AnswerBody> {
         let _running = Running::new(self);
         let text = |text: String| answer(AnyBody::full(text.into()));
         match parts.uri.path() {
@@ -84,7 +84,20 @@ impl Handle for Scripted {
             "/count" => text(format!("{:?}", body.collect().await.map(|body| body.to_bytes().len()))),
             "/host" => text(format!("{} {}", parts.headers["host"].to_str().unwrap(), parts.uri)),
             "/slow" => std::future::pending().await,
+            "/minute" => {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                text("at last".into())
+            }
             "/panic" => panic!("on purpose"),
+            "/hint" => {
+                conn.hints.leave(HeaderMap::from_iter([(LINK, HeaderValue::from_static("</a>"))]));
+                tokio::time::sleep(Duration::from_secs(
+                    parts.uri.query().map_or(0, |seconds| seconds.parse().unwrap()),
+                ))
+                .await;
+                text("hinted".into())
+            }
+            "/switch" => Response::builder().status(101).body(AnswerBody::untold(AnyBody::Empty)).unwrap(),
             "/broken" => answer(AnyBody::stream(Pieces { left: vec![None, Some(b"part".as_slice().into())] })),
             "/big" => {
                 let piece = Bytes::from(vec![b'x'; 32 * 1024]);
@@ -180,19 +193,13 @@ fn lane(settings: Settings) -> (Arc<Control>, Arc<Lane>) {
 }
 
 fn conn(scripted: &Arc<Scripted>, lane: &Arc<Lane>) -> Arc<Conn<Scripted>> {
-    let local = lane.listener.local;
-    let info = ConnInfo {
-        worker: lane.worker.id,
-        peer: local,
-        local,
-        listener: "test".into(),
-        listener_id: ListenerId::default(),
-        tls: false,
-        certificate: std::sync::OnceLock::new(),
-        ending: Arc::default(),
-        hints: Arc::default(),
-    };
+    let info = ConnInfo::new(lane.worker.id, "test".into(), lane.listener.local);
     Conn::new(Arc::clone(scripted), info, lane.listener.live(), Arc::clone(lane))
+}
+
+/// Serves `server` to its end as a listener serves a connection in clear text.
+async fn serve_plain(server: DuplexStream, conn: Arc<Conn<Scripted>>) {
+    serve(Box::pin(async { Some(Opened { session: open_plain(server, conn).await?, permit: None }) })).await;
 }
 
 #[tokio::test]
@@ -203,7 +210,7 @@ async fn an_idle_connection_is_small() {
     let serving = async move { lane.run_until_cut(pin!(serve_plain(server, conn))).await };
     let bytes = size_of_val(&serving);
     // Its timer comes on top, the future of the real handler, and while a request is handled its buffers.
-    assert!(bytes <= 1_416, "{bytes} bytes");
+    assert!(bytes <= 1_448, "{bytes} bytes");
 }
 
 /// Waits, without advancing a paused clock by more than `within`, until `condition` holds.

@@ -217,21 +217,10 @@ mod tests {
 
     use super::*;
     use crate::exchange::Intake;
-    use crate::ids::{ConnInfo, ListenerId, WorkerId};
+    use crate::ids::{ConnInfo, WorkerId};
 
     fn conn() -> Arc<ConnInfo> {
-        let address = "127.0.0.1:1".parse().unwrap();
-        Arc::new(ConnInfo {
-            worker: WorkerId::new(0),
-            peer: address,
-            local: address,
-            listener: "a".into(),
-            listener_id: ListenerId::default(),
-            tls: false,
-            certificate: std::sync::OnceLock::new(),
-            ending: Arc::default(),
-            hints: Arc::default(),
-        })
+        Arc::new(ConnInfo::new(WorkerId::new(0), "a".into(), "127.0.0.1:1".parse().unwrap()))
     }
 
     fn rules(remove: &[&str], set: &[(&str, &str)], add: &[(&str, &str)]) -> HeaderRules {

@@ -199,14 +199,16 @@ impl Cluster {
     ///
     /// # Errors
     /// There is no answer. Dropping the future cancels the request.
-    pub async fn forward(
+    pub fn forward(
         &self,
         exchange: &Arc<Exchange>,
         outgoing: &Outgoing<'_>,
         body: RequestBody,
-    ) -> Result<Response<ResponseBody>, ForwardError> {
-        let (begun, attempt, body) = self.ask(exchange, outgoing, body).await?;
-        Ok(self.respond(exchange, outgoing, begun, body, attempt))
+    ) -> impl Future<Output = Result<Response<ResponseBody>, ForwardError>> + Send {
+        async move {
+            let (begun, attempt, body) = self.ask(exchange, outgoing, body).await?;
+            Ok(self.respond(exchange, outgoing, begun, body, attempt))
+        }
     }
 
     /// The same for a request that asks for a tunnel. `client` is what the client sends through it; no byte of that is
@@ -231,66 +233,68 @@ impl Cluster {
     }
 
     /// Attempts until one has the head of an answer, or no other may follow.
-    async fn ask(
+    fn ask(
         &self,
         exchange: &Arc<Exchange>,
         outgoing: &Outgoing<'_>,
         body: RequestBody,
-    ) -> Result<(Answered, Attempt, Replay), ForwardError> {
-        let idempotent = outgoing.method.is_idempotent();
-        outgoing.retry.requested(&self.resilience);
-        let retries = Retries::new(outgoing.retry, &self.resilience, idempotent, outgoing.deadline);
-        let mut body = Replay::new(body, outgoing.max_body, idempotent || self.http2 || retries.repeats());
-        self.arrived(exchange, outgoing, &mut body).await?;
-        let seat = self.bulkhead.enter(outgoing.deadline).await?;
-        let mut tries = Tries::new(retries, idempotent);
-        let mut hedged = outgoing.hedge.filter(|_| idempotent).and_then(|hedge| Some((hedge, body.all()?)));
-        let mut members = self.members(outgoing.deadline).await;
-        loop {
-            if !self.members.is_current(&members) {
-                members = self.members(outgoing.deadline).await;
-                tries.forget_places();
-            }
-            let next = match self.try_once(exchange, outgoing, &members, &mut body, &mut tries, &mut hedged).await {
-                Ok((begun, mut attempt)) => {
-                    let (status, headers) = begun.head();
-                    let status = status.as_u16();
-                    attempt.settle(Came::Http(status));
-                    let wait = tries.again(Failed::Status(status), Some(headers), &mut body);
-                    let Some(wait) = wait else {
-                        self.counted(&tries.retries, status < 500);
-                        // How long the client reads is not to keep others out.
-                        drop(seat);
-                        return Ok((begun, attempt, body));
-                    };
-                    tries.failed(attempt.place(), ForwardError::Status { status });
-                    discard(begun, attempt);
-                    Ok(wait)
+    ) -> impl Future<Output = Result<(Answered, Attempt, Replay), ForwardError>> + Send {
+        async move {
+            let idempotent = outgoing.method.is_idempotent();
+            outgoing.retry.requested(&self.resilience);
+            let retries = Retries::new(outgoing.retry, &self.resilience, idempotent, outgoing.deadline);
+            let mut body = Replay::new(body, outgoing.max_body, idempotent || self.http2 || retries.repeats());
+            self.arrived(exchange, outgoing, &mut body).await?;
+            let seat = self.bulkhead.enter(outgoing.deadline).await?;
+            let mut tries = Tries::new(retries, idempotent);
+            let mut hedged = outgoing.hedge.filter(|_| idempotent).and_then(|hedge| Some((hedge, body.all()?)));
+            let mut members = self.members(outgoing.deadline).await;
+            loop {
+                if !self.members.is_current(&members) {
+                    members = self.members(outgoing.deadline).await;
+                    tries.forget_places();
                 }
-                Err(Stop::Over(error)) => {
+                let next = match self.try_once(exchange, outgoing, &members, &mut body, &mut tries, &mut hedged).await {
+                    Ok((begun, mut attempt)) => {
+                        let (status, headers) = begun.head();
+                        let status = status.as_u16();
+                        attempt.settle(Came::Http(status));
+                        let wait = tries.again(Failed::Status(status), Some(headers), &mut body);
+                        let Some(wait) = wait else {
+                            self.counted(&tries.retries, status < 500);
+                            // How long the client reads is not to keep others out.
+                            drop(seat);
+                            return Ok((begun, attempt, body));
+                        };
+                        tries.failed(attempt.place(), ForwardError::Status { status });
+                        discard(begun, attempt);
+                        Ok(wait)
+                    }
+                    Err(Stop::Over(error)) => {
+                        self.counted(&tries.retries, false);
+                        // What happened says more than that nothing more may happen.
+                        let refused = matches!(error, ForwardError::BreakerOpen { .. });
+                        return Err(tries.last.take().filter(|_| refused).unwrap_or(error));
+                    }
+                    Err(Stop::Nobody) => tries.nobody(&mut body),
+                    Err(Stop::Unsent { error, place, dialled }) => tries.unsent(place, error, dialled, &mut body),
+                    Err(Stop::Lost { error, seen, attempt }) => tries.lost(error, seen, attempt, &mut body),
+                };
+                let wait = next.inspect_err(|_| {
                     self.counted(&tries.retries, false);
-                    // What happened says more than that nothing more may happen.
-                    let refused = matches!(error, ForwardError::BreakerOpen { .. });
-                    return Err(tries.last.take().filter(|_| refused).unwrap_or(error));
+                    exchange.facts.answered(exchange.elapsed());
+                })?;
+                let reason = tries.last.as_ref().map_or(Reason::NoHealthyEndpoint, ForwardError::reason);
+                Caller::Exchange(exchange).failed(reason, now());
+                if !wait.is_zero() {
+                    retry::pause(self.wheels.get(exchange.worker()), wait).await;
                 }
-                Err(Stop::Nobody) => tries.nobody(&mut body),
-                Err(Stop::Unsent { error, place, dialled }) => tries.unsent(place, error, dialled, &mut body),
-                Err(Stop::Lost { error, seen, attempt }) => tries.lost(error, seen, attempt, &mut body),
-            };
-            let wait = next.inspect_err(|_| {
-                self.counted(&tries.retries, false);
-                exchange.facts.answered(exchange.elapsed());
-            })?;
-            let reason = tries.last.as_ref().map_or(Reason::NoHealthyEndpoint, ForwardError::reason);
-            Caller::Exchange(exchange).failed(reason, now());
-            if !wait.is_zero() {
-                retry::pause(self.wheels.get(exchange.worker()), wait).await;
             }
         }
     }
 
     /// One attempt, or if it is to be `hedged` several beside one another, once.
-    async fn try_once(
+    fn try_once(
         &self,
         exchange: &Arc<Exchange>,
         outgoing: &Outgoing<'_>,
@@ -298,20 +302,22 @@ impl Cluster {
         body: &mut Replay,
         tries: &mut Tries<'_>,
         hedged: &mut Option<(&Hedge, Bytes)>,
-    ) -> Result<(Answered, Attempt), Stop> {
-        if let Some((hedge, whole)) = hedged.take() {
-            // Boxed, so that the future of every request stays small.
-            let raced = Box::pin(self.raced(exchange, outgoing, members, (hedge, whole.clone()), tries)).await;
-            if matches!(raced, Err(Stop::Unsent { .. })) && !tries.reached {
-                // Nothing was sent: another endpoint takes the place of the first one, with all that follows.
-                *hedged = Some((hedge, whole));
+    ) -> impl Future<Output = Result<(Answered, Attempt), Stop>> + Send {
+        async move {
+            if let Some((hedge, whole)) = hedged.take() {
+                // Boxed, so that the future of every request stays small.
+                let raced = Box::pin(self.raced(exchange, outgoing, members, (hedge, whole.clone()), tries)).await;
+                if matches!(raced, Err(Stop::Unsent { .. })) && !tries.reached {
+                    // Nothing was sent: another endpoint takes the place of the first one, with all that follows.
+                    *hedged = Some((hedge, whole));
+                }
+                let (answered, attempt, sent) = raced?;
+                *body = sent;
+                return Ok((answered, attempt));
             }
-            let (answered, attempt, sent) = raced?;
-            *body = sent;
-            return Ok((answered, attempt));
+            let chosen = choose_again(members, outgoing.ring_key, tries, now()).ok_or(Stop::Nobody)?;
+            self.attempt(exchange, outgoing, body, chosen, tries.resent > 0).await
         }
-        let chosen = choose_again(members, outgoing.ring_key, tries, now()).ok_or(Stop::Nobody)?;
-        self.attempt(exchange, outgoing, body, chosen, tries.resent > 0).await
     }
 
     /// Waits until a small body has come: who dawdles over it is not to keep others out meanwhile. A larger one flows from
@@ -331,84 +337,86 @@ impl Cluster {
     }
 
     /// One attempt at an endpoint, up to the head of the answer. `fresh`: on a connection that nobody has used.
-    async fn attempt(
+    fn attempt(
         &self,
         exchange: &Arc<Exchange>,
         outgoing: &Outgoing<'_>,
         body: &mut Replay,
         (place, endpoint): (usize, &Arc<Endpoint>),
         fresh: bool,
-    ) -> Result<(Answered, Attempt), Stop> {
-        let worker = exchange.worker();
-        let begun = now();
-        let admitted = self.resilience.admit(begun);
-        let permit =
-            admitted.map_err(|refused| Stop::Over(ForwardError::BreakerOpen { retry_after: refused.retry_after }))?;
-        let mut more = outgoing.trace.clone();
-        Caller::Exchange(exchange).attempts(endpoint, begun, || more.get_or_insert_default());
-        exchange.facts.endpoint_is(endpoint.name());
-        let mut attempt = Attempt::new(endpoint, worker, begun, permit, false).at(place);
-        let sent = Sent {
-            head: &outgoing.head,
-            more: more.as_deref(),
-            length: outgoing.length,
-            is_head: outgoing.method == Method::HEAD,
-            accept: outgoing.accept.as_deref(),
-            hints: outgoing.hints,
-            fresh,
-        };
-        let ends = outgoing.retry.attempt_ends(begun, outgoing.deadline);
-        let deadline = ends.map_or(CallDeadline::None, CallDeadline::Total);
-        let answered = {
-            let asked = pin!(answered(endpoint, worker, &sent, body, exchange));
-            deadline.within(self.wheels.get(worker), asked).await
-        };
-        let name = || Arc::clone(endpoint.name());
-        let outcome = match answered {
-            Some(Ok(begun)) => {
-                exchange.facts.answered(exchange.elapsed());
-                return Ok((begun, attempt));
-            }
-            Some(Err(outcome)) => outcome,
-            None if body.waits_for_client() => Outcome::Body(BadBody::Broken(BodyError::Stalled)),
-            None => {
-                let error = ForwardError::DeadlineExceeded;
-                return Err(Stop::Lost { error, seen: Seen::Perhaps, attempt });
-            }
-        };
-        match outcome {
-            Outcome::NoWire(NoWire::Down { error, dialled, known }) => {
-                let error = ForwardError::ConnectFailed { endpoint: name(), error };
-                if !dialled {
-                    attempt.void();
+    ) -> impl Future<Output = Result<(Answered, Attempt), Stop>> + Send {
+        async move {
+            let worker = exchange.worker();
+            let begun = now();
+            let admitted = self.resilience.admit(begun);
+            let permit = admitted
+                .map_err(|refused| Stop::Over(ForwardError::BreakerOpen { retry_after: refused.retry_after }))?;
+            let mut more = outgoing.trace.clone();
+            Caller::Exchange(exchange).attempts(endpoint, begun, || more.get_or_insert_default());
+            exchange.facts.endpoint_is(endpoint.name());
+            let mut attempt = Attempt::new(endpoint, worker, begun, permit, false).at(place);
+            let sent = Sent {
+                head: &outgoing.head,
+                more: more.as_deref(),
+                length: outgoing.length,
+                is_head: outgoing.method == Method::HEAD,
+                accept: outgoing.accept.as_deref(),
+                hints: outgoing.hints,
+                fresh,
+            };
+            let ends = outgoing.retry.attempt_ends(begun, outgoing.deadline);
+            let deadline = ends.map_or(CallDeadline::None, CallDeadline::Total);
+            let answered = {
+                let asked = pin!(answered(endpoint, worker, &sent, body, exchange));
+                deadline.within(self.wheels.get(worker), asked).await
+            };
+            let name = || Arc::clone(endpoint.name());
+            let outcome = match answered {
+                Some(Ok(begun)) => {
+                    exchange.facts.answered(exchange.elapsed());
+                    return Ok((begun, attempt));
                 }
-                attempt.came(Came::Nothing(error.reason()));
-                Err(Stop::Unsent { error, place, dialled: dialled && !known })
-            }
-            Outcome::NoWire(NoWire::Shutdown) => {
-                attempt.void();
-                Err(Stop::Unsent { error: ForwardError::NoEndpoint, place, dialled: false })
-            }
-            Outcome::NoWire(NoWire::Full) => {
-                attempt.came(Came::Nothing(Reason::Overloaded));
-                Err(Stop::Unsent { error: ForwardError::Overloaded, place, dialled: true })
-            }
-            Outcome::Lost { error, untouched } => {
-                let error = ForwardError::Lost { endpoint: name(), error };
-                Err(Stop::Lost { error, seen: if untouched { Seen::Hardly } else { Seen::Perhaps }, attempt })
-            }
-            Outcome::Unseen(error) => {
-                let error = ForwardError::Lost { endpoint: name(), error };
-                Err(Stop::Lost { error, seen: Seen::Never, attempt })
-            }
-            Outcome::Malformed(fault) => {
-                let error = ForwardError::Malformed { endpoint: name(), fault };
-                attempt.came(Came::Nothing(error.reason()));
-                Err(Stop::Over(error))
-            }
-            Outcome::Body(bad) => {
-                attempt.came(Came::Nothing(ForwardError::Body(bad).reason()));
-                Err(Stop::Over(ForwardError::Body(bad)))
+                Some(Err(outcome)) => outcome,
+                None if body.waits_for_client() => Outcome::Body(BadBody::Broken(BodyError::Stalled)),
+                None => {
+                    let error = ForwardError::DeadlineExceeded;
+                    return Err(Stop::Lost { error, seen: Seen::Perhaps, attempt });
+                }
+            };
+            match outcome {
+                Outcome::NoWire(NoWire::Down { error, dialled, known }) => {
+                    let error = ForwardError::ConnectFailed { endpoint: name(), error };
+                    if !dialled {
+                        attempt.void();
+                    }
+                    attempt.came(Came::Nothing(error.reason()));
+                    Err(Stop::Unsent { error, place, dialled: dialled && !known })
+                }
+                Outcome::NoWire(NoWire::Shutdown) => {
+                    attempt.void();
+                    Err(Stop::Unsent { error: ForwardError::NoEndpoint, place, dialled: false })
+                }
+                Outcome::NoWire(NoWire::Full) => {
+                    attempt.came(Came::Nothing(Reason::Overloaded));
+                    Err(Stop::Unsent { error: ForwardError::Overloaded, place, dialled: true })
+                }
+                Outcome::Lost { error, untouched } => {
+                    let error = ForwardError::Lost { endpoint: name(), error };
+                    Err(Stop::Lost { error, seen: if untouched { Seen::Hardly } else { Seen::Perhaps }, attempt })
+                }
+                Outcome::Unseen(error) => {
+                    let error = ForwardError::Lost { endpoint: name(), error };
+                    Err(Stop::Lost { error, seen: Seen::Never, attempt })
+                }
+                Outcome::Malformed(fault) => {
+                    let error = ForwardError::Malformed { endpoint: name(), fault };
+                    attempt.came(Came::Nothing(error.reason()));
+                    Err(Stop::Over(error))
+                }
+                Outcome::Body(bad) => {
+                    attempt.came(Came::Nothing(ForwardError::Body(bad).reason()));
+                    Err(Stop::Over(ForwardError::Body(bad)))
+                }
             }
         }
     }
@@ -494,21 +502,23 @@ impl Answered {
 }
 
 /// Asks in the version that the endpoint speaks. Only HTTP/1.1 has tunnels here.
-async fn answered(
+fn answered(
     endpoint: &Arc<Endpoint>,
     worker: WorkerId,
     sent: &Sent<'_>,
     body: &mut Replay,
     exchange: &Arc<Exchange>,
-) -> Result<Answered, Outcome> {
-    if endpoint.speaks_http2() && sent.accept.is_none() {
-        // Boxed, so that the future of every request stays small.
-        let asked = tasks::boxed(|| h2_exchange::exchange(endpoint, worker, sent, body, exchange));
-        if let Some(begun) = asked.await? {
-            return Ok(Answered::Http2(Box::new(begun)));
+) -> impl Future<Output = Result<Answered, Outcome>> + Send {
+    async move {
+        if endpoint.speaks_http2() && sent.accept.is_none() {
+            // Boxed, so that the future of every request stays small.
+            let asked = tasks::boxed(|| h2_exchange::exchange(endpoint, worker, sent, body, exchange));
+            if let Some(begun) = asked.await? {
+                return Ok(Answered::Http2(Box::new(begun)));
+            }
         }
+        h1::exchange(endpoint, worker, sent, body, exchange).await.map(Answered::Http1)
     }
-    h1::exchange(endpoint, worker, sent, body, exchange).await.map(Answered::Http1)
 }
 
 /// Whether a backend can have acted on a request that was lost.

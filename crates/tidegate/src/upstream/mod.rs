@@ -48,6 +48,8 @@ pub use self::checks::keep_checked;
 use self::endpoint::{Endpoint, EndpointSettings, Keepalive, Reach};
 pub use self::endpoint::{EndpointState, EndpointView};
 pub use self::forward::{ForwardError, Outgoing, Upgraded};
+#[doc(hidden)]
+pub use self::h1::door as answers;
 pub use self::h1::{BadBody, Fault, MAX_KEPT as MAX_REPLAY, Tunnel};
 use self::h2_pool::OpenError;
 pub use self::hedge::{Apart, Hedge};

@@ -77,7 +77,12 @@ pub(crate) const ROWS: &[Row] = &[
         ],
         remark: "where clients connect; where new descriptors, new keys of tokens and new configurations come in; the page of metrics; where spans go; operators",
     },
-    Row { number: 9, modules: &["app", "cli"], beside: &[("cli", "app")], remark: "`cli` uses `app`" },
+    Row {
+        number: 9,
+        modules: &["app", "cli", "fuzzing"],
+        beside: &[("cli", "app")],
+        remark: "`cli` uses `app`; a door to the readers of HTTP/1.1 for the fuzzers",
+    },
 ];
 
 /// Findings of the rule.

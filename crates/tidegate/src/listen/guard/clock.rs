@@ -128,7 +128,7 @@ impl Clock {
         }
     }
 
-    /// Whether the connection is old enough to be closed. Noticed whenever a client begins to be waited for.
+    /// Whether the connection is old enough to be closed. Noticed whenever a client begins to be waited for, or need not be.
     pub(in crate::listen) fn is_aged(&self) -> bool {
         self.aged
     }
@@ -142,8 +142,9 @@ impl Clock {
         }
     }
 
-    /// A head is complete.
-    pub(in crate::listen) fn head_done(&mut self) {
+    /// A head is complete. `at_hand`: it had come before it was asked for, so nobody has waited, and has seen what time it is.
+    pub(in crate::listen) fn head_done(&mut self, at_hand: bool) {
+        self.aged |= at_hand && now() >= self.close_at;
         self.first_head = None;
         self.waiting_since = None;
         self.patience = Patience::default();

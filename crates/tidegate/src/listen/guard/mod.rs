@@ -83,7 +83,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
         }
         self.clock.heard(bytes.len());
         if self.meter.place() != Place::Head {
-            self.clock.head_done();
+            self.clock.head_done(false);
         }
     }
 

@@ -55,6 +55,20 @@ async fn good_requests_are_answered_on_one_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn hints_come_before_the_answer_or_not_at_all() {
+    let hint = |query: &str| format!("GET /hint{query} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let reply = converse([hint("?1"), hint(""), hint("?0"), hint("?1")].concat().as_bytes()).await;
+    assert_eq!(reply.statuses(), [103, 200, 200, 200, 103, 200], "{}", reply.text);
+    assert_eq!(reply.text.matches("link: </a>\r\n").count(), 2, "{}", reply.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_101_that_nobody_asked_for_is_none() {
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    check(&format!("GET /switch HTTP/1.1\r\nHost: a\r\n\r\n{get}"), &[500], true).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn bodies_reach_the_handler() {
     let sized = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
     let reply = converse(sized.repeat(2).as_bytes()).await;
@@ -294,6 +308,16 @@ async fn an_old_connection_is_closed_after_an_answer() {
     assert_eq!(pieces.matches("connection: close").count(), 1, "{pieces}");
     let took = begun.elapsed().as_secs();
     assert!((90..=150).contains(&took), "{took} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_connection_is_closed_although_its_requests_never_run_out() {
+    let mut settings = settings(&BOTH);
+    settings.timeouts.age = Duration::from_secs(100);
+    let reply =
+        converse_with(pipe_with(settings), "GET /minute HTTP/1.1\r\nHost: a\r\n\r\n".repeat(10).as_bytes()).await;
+    assert_eq!(reply.statuses(), [200, 200, 200], "{}", reply.text);
+    assert_eq!(reply.text.matches("connection: close").count(), 1, "{}", reply.text);
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use tidegate_resilience::{Buckets, KeyHash};
 use super::*;
 use crate::exchange::Intake;
 use crate::identity::Identity;
-use crate::ids::{ConnInfo, ListenerId, WorkerId};
+use crate::ids::{ConnInfo, WorkerId};
 use crate::redis::Script;
 use crate::reject::Reason;
 
@@ -46,17 +46,7 @@ impl Bench {
 
 fn exchange(ip: &str, headers: &[(&str, &str)]) -> (Arc<Exchange>, HeaderMap) {
     let peer = SocketAddr::new(ip.parse::<IpAddr>().unwrap(), 1);
-    let conn = Arc::new(ConnInfo {
-        worker: WorkerId::new(0),
-        peer,
-        local: peer,
-        listener: "a".into(),
-        listener_id: ListenerId::default(),
-        tls: false,
-        certificate: std::sync::OnceLock::new(),
-        ending: Arc::default(),
-        hints: Arc::default(),
-    });
+    let conn = Arc::new(ConnInfo::new(WorkerId::new(0), "a".into(), peer));
     let mut request = Request::new(());
     for (name, value) in headers {
         request.headers_mut().append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());

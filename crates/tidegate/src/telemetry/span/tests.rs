@@ -10,7 +10,7 @@ use tidegate_transcode::Code;
 
 use super::*;
 use crate::exchange::{Exchange, Intake};
-use crate::ids::{ConnInfo, ListenerId, WorkerId};
+use crate::ids::{ConnInfo, WorkerId};
 use crate::reject::Reason;
 use crate::telemetry::Telemetry;
 use crate::telemetry::finished::Finished;
@@ -58,17 +58,9 @@ fn request(method: &str, target: &str) -> Parts {
 }
 
 fn begin(request: &Parts) -> Arc<Exchange> {
-    let conn = ConnInfo {
-        worker: WorkerId::new(0),
-        peer: "[::ffff:203.0.113.9]:5000".parse().unwrap(),
-        local: "127.0.0.1:443".parse().unwrap(),
-        listener: "public".into(),
-        listener_id: ListenerId::default(),
-        tls: true,
-        certificate: std::sync::OnceLock::new(),
-        ending: Arc::default(),
-        hints: Arc::default(),
-    };
+    let peer = "[::ffff:203.0.113.9]:5000".parse().unwrap();
+    let local = "127.0.0.1:443".parse().unwrap();
+    let conn = ConnInfo { local, tls: true, ..ConnInfo::new(WorkerId::new(0), "public".into(), peer) };
     Exchange::begin(&Arc::new(conn), request, &Intake { sampler: Some(Sampler::new(1.0)), ..Intake::default() })
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::codec::{Decoder, Step};
+use super::codec::{Decoder, Step, take};
 use super::pool::Lease;
 use super::replay::Replay;
 use super::upload::{Stopped, Upload};
@@ -40,9 +40,9 @@ impl Answer {
         let body = match decoder {
             Decoder::Done => Bytes::new(),
             Decoder::Length(left) if *left <= wire.input.len() as u64 => {
-                let length = usize::try_from(*left).unwrap_or(0);
+                let body = take(&mut wire.input, left).unwrap_or_default();
                 *decoder = Decoder::Done;
-                wire.input.split_to(length).freeze()
+                body
             }
             Decoder::Length(_) | Decoder::Chunked(..) | Decoder::UntilClose => return None,
         };

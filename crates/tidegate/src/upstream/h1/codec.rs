@@ -246,13 +246,15 @@ impl Decoder {
 }
 
 /// As much of `left` bytes as there is; `None` if that is nothing.
-fn take(input: &mut BytesMut, left: &mut u64) -> Option<Bytes> {
+pub(super) fn take(input: &mut BytesMut, left: &mut u64) -> Option<Bytes> {
     let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
     if count == 0 {
         return None;
     }
     *left -= count as u64;
-    Some(input.split_to(count).freeze())
+    // What is left of an input that was split would hold on to its memory, though it is empty.
+    let taken = if count == input.len() { std::mem::take(input) } else { input.split_to(count) };
+    Some(taken.freeze())
 }
 
 /// The size of the next chunk, if its line is there.

@@ -13,6 +13,7 @@
 
 mod answer;
 mod codec;
+pub mod door;
 mod exchange;
 mod pool;
 mod replay;

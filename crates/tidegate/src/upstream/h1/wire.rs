@@ -34,7 +34,7 @@ impl Wire {
 
     /// Reads what has come into `input`; 0 is the end.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.fill.poll(&mut self.stream, &mut self.input, cx)
+        self.fill.poll_passing(&mut self.stream, &mut self.input, cx)
     }
 
     /// Writes some of `slices`. A head alone, as of most requests, goes the shorter way of a plain write.

@@ -39,7 +39,7 @@ async fn deadlines_follow_the_state() {
     clock.heard(5);
     assert_eq!(deadline(&mut clock, Place::Head), 10, "is a deadline in total");
     clock.heard(50);
-    clock.head_done();
+    clock.head_done(false);
     clock.owes_nothing();
     tokio::time::advance(20 * SECOND).await;
     assert_eq!(deadline(&mut clock, Place::Between), 80, "idle");
@@ -51,7 +51,7 @@ async fn deadlines_follow_the_state() {
     tokio::time::advance(5 * SECOND).await;
     assert_eq!(deadline(&mut clock, Place::Head), 35);
     clock.heard(100);
-    clock.head_done();
+    clock.head_done(false);
     assert_eq!(deadline(&mut clock, Place::Body), 35, "five seconds for the body");
     tokio::time::advance(2 * SECOND).await;
     clock.heard(3000);
