@@ -123,10 +123,9 @@ where
     Io: Transport,
     H: Handle,
 {
-    if let Some(Opened { session, permit }) = opening.await {
-        session.serve().await;
-        drop(permit);
-    }
+    let Some(Opened { session, permit }) = opening.await else { return };
+    session.serve().await;
+    drop(permit);
 }
 
 /// Opens a connection that was accepted. `None`: it has ended.

@@ -3,8 +3,8 @@
 //! ```text
 //!   Serving ──drain──▶ Draining ──cut──▶ Cut
 //! ```
-//! The stage belongs to a [`Lane`], so that one listener can end while the others serve. A connection registers for a
-//! change once and then looks at an atomic whenever it is polled, so that being ready to drain costs a request nothing.
+//! The stage belongs to a [`Lane`], so that one listener can end while the others serve. A connection watches it ([`Watchers`]),
+//! so that being ready to drain costs a request nothing but a look at an atomic.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -15,11 +15,11 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
 
 use crate::ending::Ending;
 
 use super::listener::Listener;
+use super::watchers::Watchers;
 use super::worker::WorkerState;
 
 const SERVING: u8 = 0;
@@ -39,7 +39,10 @@ pub(super) struct Lane {
     loops: AtomicUsize,
     /// Nothing is accepted any more, and the last connection has gone.
     ended: AtomicBool,
+    /// For the loops that accept.
     changed: Notify,
+    /// The connections.
+    watchers: Watchers,
     /// How often idle connections were asked to go.
     asked: AtomicUsize,
     /// The last connection has gone while draining.
@@ -62,6 +65,7 @@ impl Lane {
             loops: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
             changed: Notify::new(),
+            watchers: Watchers::default(),
             asked: AtomicUsize::new(0),
             empty: Notify::new(),
             connections: AtomicUsize::new(0),
@@ -94,7 +98,7 @@ impl Lane {
     /// Asks the connections that are idle now to go.
     pub(super) fn close_idle(&self) {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        self.changed.notify_waiters();
+        self.watchers.wake();
     }
 
     /// How often idle connections were asked to go: who is idle when it changes goes.
@@ -105,6 +109,7 @@ impl Lane {
     fn set(&self, stage: u8) {
         self.stage.fetch_max(stage, Ordering::SeqCst);
         self.changed.notify_waiters();
+        self.watchers.wake();
     }
 
     /// The worker has begun to accept from so many sockets.
@@ -195,32 +200,11 @@ impl Lane {
     /// Runs `connection` to its end or until everything is cut, and polls it once at each change of stage and whenever
     /// idle connections are asked to go.
     pub(super) async fn run_until_cut(&self, mut connection: Pin<&mut impl Future<Output = ()>>) {
-        let mut changed = pin!(self.changed.notified());
-        let mut registered_in = None;
+        let mut watch = self.watchers.watch();
         poll_fn(|cx| {
-            let stage = self.stage.load(Ordering::SeqCst);
-            if stage == CUT {
-                return Poll::Ready(());
-            }
-            let seen = (stage, self.asked());
-            if registered_in != Some(seen) {
-                // A notification has been used up, or this is the first time.
-                registered_in = Some(seen);
-                register(changed.as_mut(), &self.changed, cx);
-                // Cut between the two looks: nobody will wake this task for it.
-                if self.stage.load(Ordering::SeqCst) == CUT {
-                    return Poll::Ready(());
-                }
-            }
-            connection.as_mut().poll(cx)
+            watch.stay(cx);
+            if self.stage.load(Ordering::SeqCst) == CUT { Poll::Ready(()) } else { connection.as_mut().poll(cx) }
         })
         .await;
-    }
-}
-
-/// Waits for the next change with the task's own waker.
-fn register<'a>(mut changed: Pin<&mut Notified<'a>>, notify: &'a Notify, cx: &mut std::task::Context<'_>) {
-    while changed.as_mut().poll(cx).is_ready() {
-        changed.set(notify.notified());
     }
 }

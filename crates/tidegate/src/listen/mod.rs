@@ -23,6 +23,7 @@ mod sniff;
 mod tls;
 mod transport;
 mod vet;
+mod watchers;
 mod worker;
 
 use std::future::Future;

@@ -210,7 +210,7 @@ async fn an_idle_connection_is_small() {
     let serving = async move { lane.run_until_cut(pin!(serve_plain(server, conn))).await };
     let bytes = size_of_val(&serving);
     // Its timer comes on top, the future of the real handler, and while a request is handled its buffers.
-    assert!(bytes <= 1_448, "{bytes} bytes");
+    assert!(bytes <= 1_456, "{bytes} bytes");
 }
 
 /// Waits, without advancing a paused clock by more than `within`, until `condition` holds.

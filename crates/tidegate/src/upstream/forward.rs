@@ -354,7 +354,7 @@ impl Cluster {
             let mut more = outgoing.trace.clone();
             Caller::Exchange(exchange).attempts(endpoint, begun, || more.get_or_insert_default());
             exchange.facts.endpoint_is(endpoint.name());
-            let mut attempt = Attempt::new(endpoint, worker, begun, permit, false).at(place);
+            let attempt = Attempt::new(endpoint, worker, begun, permit, false).at(place);
             let sent = Sent {
                 head: &outgoing.head,
                 more: more.as_deref(),
@@ -370,53 +370,16 @@ impl Cluster {
                 let asked = pin!(answered(endpoint, worker, &sent, body, exchange));
                 deadline.within(self.wheels.get(worker), asked).await
             };
-            let name = || Arc::clone(endpoint.name());
-            let outcome = match answered {
+            match answered {
                 Some(Ok(begun)) => {
                     exchange.facts.answered(exchange.elapsed());
-                    return Ok((begun, attempt));
+                    Ok((begun, attempt))
                 }
-                Some(Err(outcome)) => outcome,
-                None if body.waits_for_client() => Outcome::Body(BadBody::Broken(BodyError::Stalled)),
-                None => {
-                    let error = ForwardError::DeadlineExceeded;
-                    return Err(Stop::Lost { error, seen: Seen::Perhaps, attempt });
+                Some(Err(outcome)) => Err(unanswered(outcome, attempt)),
+                None if body.waits_for_client() => {
+                    Err(unanswered(Outcome::Body(BadBody::Broken(BodyError::Stalled)), attempt))
                 }
-            };
-            match outcome {
-                Outcome::NoWire(NoWire::Down { error, dialled, known }) => {
-                    let error = ForwardError::ConnectFailed { endpoint: name(), error };
-                    if !dialled {
-                        attempt.void();
-                    }
-                    attempt.came(Came::Nothing(error.reason()));
-                    Err(Stop::Unsent { error, place, dialled: dialled && !known })
-                }
-                Outcome::NoWire(NoWire::Shutdown) => {
-                    attempt.void();
-                    Err(Stop::Unsent { error: ForwardError::NoEndpoint, place, dialled: false })
-                }
-                Outcome::NoWire(NoWire::Full) => {
-                    attempt.came(Came::Nothing(Reason::Overloaded));
-                    Err(Stop::Unsent { error: ForwardError::Overloaded, place, dialled: true })
-                }
-                Outcome::Lost { error, untouched } => {
-                    let error = ForwardError::Lost { endpoint: name(), error };
-                    Err(Stop::Lost { error, seen: if untouched { Seen::Hardly } else { Seen::Perhaps }, attempt })
-                }
-                Outcome::Unseen(error) => {
-                    let error = ForwardError::Lost { endpoint: name(), error };
-                    Err(Stop::Lost { error, seen: Seen::Never, attempt })
-                }
-                Outcome::Malformed(fault) => {
-                    let error = ForwardError::Malformed { endpoint: name(), fault };
-                    attempt.came(Came::Nothing(error.reason()));
-                    Err(Stop::Over(error))
-                }
-                Outcome::Body(bad) => {
-                    attempt.came(Came::Nothing(ForwardError::Body(bad).reason()));
-                    Err(Stop::Over(ForwardError::Body(bad)))
-                }
+                None => Err(Stop::Lost { error: ForwardError::DeadlineExceeded, seen: Seen::Perhaps, attempt }),
             }
         }
     }
@@ -542,6 +505,46 @@ enum Stop {
     Unsent { error: ForwardError, place: usize, dialled: bool },
     /// The request was sent, and lost.
     Lost { error: ForwardError, seen: Seen, attempt: Attempt },
+}
+
+/// What an attempt without an answer comes to.
+fn unanswered(outcome: Outcome, mut attempt: Attempt) -> Stop {
+    let place = attempt.place();
+    let endpoint = Arc::clone(attempt.endpoint().name());
+    match outcome {
+        Outcome::NoWire(NoWire::Down { error, dialled, known }) => {
+            let error = ForwardError::ConnectFailed { endpoint, error };
+            if !dialled {
+                attempt.void();
+            }
+            attempt.came(Came::Nothing(error.reason()));
+            Stop::Unsent { error, place, dialled: dialled && !known }
+        }
+        Outcome::NoWire(NoWire::Shutdown) => {
+            attempt.void();
+            Stop::Unsent { error: ForwardError::NoEndpoint, place, dialled: false }
+        }
+        Outcome::NoWire(NoWire::Full) => {
+            attempt.came(Came::Nothing(Reason::Overloaded));
+            Stop::Unsent { error: ForwardError::Overloaded, place, dialled: true }
+        }
+        Outcome::Lost { error, untouched } => {
+            let error = ForwardError::Lost { endpoint, error };
+            Stop::Lost { error, seen: if untouched { Seen::Hardly } else { Seen::Perhaps }, attempt }
+        }
+        Outcome::Unseen(error) => {
+            Stop::Lost { error: ForwardError::Lost { endpoint, error }, seen: Seen::Never, attempt }
+        }
+        Outcome::Malformed(fault) => {
+            let error = ForwardError::Malformed { endpoint, fault };
+            attempt.came(Came::Nothing(error.reason()));
+            Stop::Over(error)
+        }
+        Outcome::Body(bad) => {
+            attempt.came(Came::Nothing(ForwardError::Body(bad).reason()));
+            Stop::Over(ForwardError::Body(bad))
+        }
+    }
 }
 
 /// An answer that another attempt replaces. Its connection is used again if nothing of it is left.

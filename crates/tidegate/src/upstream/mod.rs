@@ -335,11 +335,8 @@ impl Cluster {
                     caller.attempts(endpoint, begun, || request.headers_mut());
                 }
                 let mut attempt = Attempt::new(endpoint, worker, begun, permit, waits_less).at(place);
-                let opened = {
-                    let opening = pin!(h2_pool::open(endpoint, worker, &mut request, end && first.is_empty()));
-                    deadline.within(wheel, opening).await
-                };
-                let Some(opened) = opened else {
+                let opening = pin!(h2_pool::open(endpoint, worker, &mut request, end && first.is_empty()));
+                let Some(opened) = deadline.within(wheel, opening).await else {
                     return Err(attempt.failed(CallError::DeadlineExceeded));
                 };
                 failure = match opened {
