@@ -30,17 +30,21 @@ thread_local! {
 #[derive(Default)]
 struct Passage {
     room: BytesMut,
+    /// Reads that found no room, since one found some.
     refused: u32,
+    /// There has been room.
+    made: bool,
 }
 
 impl Passage {
     fn has_room(&mut self) -> bool {
         if !self.room.try_reclaim(FIRST_READ) {
             self.refused += 1;
-            if self.room.capacity() > 0 && self.refused < PATIENCE {
+            if self.made && self.refused < PATIENCE {
                 return false;
             }
             self.room = BytesMut::with_capacity(READ);
+            self.made = true;
         }
         self.refused = 0;
         true
@@ -69,10 +73,11 @@ impl Fill {
             self.large = matches!(read, Poll::Ready(Ok(bytes)) if bytes >= FIRST_READ);
             if read.is_pending() && input.is_empty() {
                 // It may be long until something comes.
-                *input = BytesMut::new();
+                let_go(input);
             }
             return read;
         }
+        let_go(input);
         let mut room = [MaybeUninit::uninit(); FIRST_READ];
         let mut room = ReadBuf::uninit(&mut room);
         ready!(Pin::new(stream).poll_read(cx, &mut room))?;
@@ -97,6 +102,7 @@ impl Fill {
         if self.large || !input.is_empty() {
             return self.poll(stream, input, cx);
         }
+        let_go(input);
         PASSAGE.with_borrow_mut(|passage| {
             if !passage.has_room() {
                 return self.poll(stream, input, cx);
@@ -109,8 +115,17 @@ impl Fill {
     }
 }
 
+/// An empty rest of what was read holds on to all the memory that this was read into, and what is added to it would begin
+/// with as much again.
+fn let_go(input: &mut BytesMut) {
+    if input.is_empty() {
+        *input = BytesMut::new();
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use bytes::Buf as _;
     use tokio::io::AsyncWriteExt as _;
 
     use super::*;
@@ -126,5 +141,63 @@ mod tests {
         drop(std::mem::take(&mut input));
         assert!(fill.poll(&mut reader, &mut input, cx).is_pending());
         assert_eq!(input.capacity(), 0);
+    }
+    /// One read of what `writer` sends, through the passage.
+    async fn pass(bytes: &[u8], input: &mut BytesMut) {
+        let (mut writer, mut reader) = tokio::io::duplex(READ);
+        writer.write_all(bytes).await.unwrap();
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        let read = Fill::default().poll_passing(&mut reader, input, cx);
+        assert!(matches!(read, Poll::Ready(Ok(count)) if count == bytes.len()));
+        assert!(input.ends_with(bytes));
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_read_into_the_same_place_again_and_again() {
+        let mut places = std::collections::BTreeSet::new();
+        for _ in 0..1_000 {
+            let mut input = BytesMut::new();
+            pass(&[b'x'; 300], &mut input).await;
+            places.insert(input.as_ptr() as usize);
+        }
+        let (first, last) = (places.first().unwrap(), places.last().unwrap());
+        assert!(last - first < READ, "{places:?}");
+    }
+
+    #[tokio::test]
+    async fn an_empty_rest_neither_holds_the_passage_nor_makes_the_next_read_large() {
+        let mut rest = BytesMut::new();
+        pass(&[b'x'; 300], &mut rest).await;
+        rest.advance(300);
+        let mut held = Vec::new();
+        // Somebody holds on to what they read, so that the passage runs out of room.
+        for _ in 0..2 * READ / FIRST_READ {
+            let mut input = BytesMut::new();
+            pass(&[b'x'; FIRST_READ - 1], &mut input).await;
+            held.push(input);
+        }
+        pass(&[b'y'; 60], &mut rest).await;
+        assert!(rest.capacity() < 1024, "{}", rest.capacity());
+        drop(held);
+        // Its own rest must not stand in the way either.
+        rest.advance(60);
+        pass(&[b'z'; 60], &mut rest).await;
+        PASSAGE.with_borrow(|passage| assert_eq!(passage.refused, 0));
+    }
+
+    #[tokio::test]
+    async fn a_passage_that_somebody_holds_is_left_to_them_after_a_while() {
+        let mut held = BytesMut::new();
+        pass(&[b'x'; 300], &mut held).await;
+        let mut replaced = 0;
+        let mut room = 0;
+        for _ in 0..4 * PATIENCE {
+            let mut input = BytesMut::new();
+            pass(&[b'y'; FIRST_READ - 1], &mut input).await;
+            let now = PASSAGE.with_borrow(|passage| passage.room.as_ptr() as usize);
+            replaced += u32::from(now.abs_diff(std::mem::replace(&mut room, now)) > READ);
+            held.unsplit(input);
+        }
+        assert!(replaced <= 8, "{replaced}");
     }
 }

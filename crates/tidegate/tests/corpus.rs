@@ -9,11 +9,18 @@ mod http1;
 use std::fs;
 use std::path::Path;
 
-fn replay(target: &str, least: usize, property: fn(&[u8])) {
+use tidegate::fuzzing::{answers, requests};
+
+/// `refused`: whether the reader finds a fault. It does in the files whose names begin with `bad_`, and in no other.
+fn replay(target: &str, least: usize, property: fn(&[u8]), refused: fn(&[u8]) -> bool) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-    let mut count = 0;
+    let (mut count, mut misnamed) = (0, Vec::new());
     for file in fs::read_dir(&directory).expect("the corpus") {
-        let input = fs::read(file.expect("an entry").path()).expect("a corpus file");
+        let file = file.expect("an entry");
+        let (name, input) = (file.file_name(), fs::read(file.path()).expect("a corpus file"));
+        if refused(&input) != name.to_string_lossy().starts_with("bad_") {
+            misnamed.push(name);
+        }
         property(&input);
         for i in 0..input.len().min(120) {
             property(&input[..i]);
@@ -27,15 +34,22 @@ fn replay(target: &str, least: usize, property: fn(&[u8])) {
         }
         count += 1;
     }
+    assert!(misnamed.is_empty(), "taken or refused against their names: {misnamed:?}");
     assert!(count >= least, "only {count} files in {}", directory.display());
 }
 
 #[test]
 fn the_corpus_of_requests_holds() {
-    replay("http1_requests", 25, http1::requests);
+    replay("http1_requests", 25, http1::requests, |input| {
+        requests::read([input]).iter().any(|seen| matches!(seen, requests::Seen::Fault(_)))
+    });
 }
 
 #[test]
 fn the_corpus_of_answers_holds() {
-    replay("http1_answers", 20, http1::answers);
+    replay("http1_answers", 20, http1::answers, |input| {
+        let (first, input) = input.split_first().expect("a byte for the method");
+        let seen = answers::read([input], first & 1 == 1);
+        seen.iter().any(|seen| matches!(seen, answers::Seen::Fault(_)))
+    });
 }

@@ -71,9 +71,10 @@ raw_struct! {
     /// Connections to each endpoint, for the whole process; dealt out to the workers, and a worker that is in use has
     /// at least one.
     RawConnections {
-        /// Connections that stay open once they were used.
+        /// Connections that stay open once they were used. HTTP/1.1 without `connections`: 64 for each worker.
         min: Count = "1",
-        /// Most connections.
+        /// Most connections; a request that finds all of them in use waits 250 ms at most, and is then refused as
+        /// `overloaded`. HTTP/1.1 without the key: as many as there are requests at once, which `max_concurrent` bounds.
         max: Count = "4",
         /// HTTP/2 pings while calls are open; `null` for none.
         keepalive: RawKeepalive,

@@ -20,8 +20,12 @@ const MAX_CONNECTIONS: u32 = 1024;
 const DEFAULT_CONNECTIONS: Connections = Connections {
     min: 1,
     max: 4,
+    http1: None,
     keepalive: Some(Keepalive { interval: Duration::from_secs(10), timeout: Duration::from_secs(3) }),
 };
+
+/// Connections of HTTP/1.1 that stay where only the most of them is written.
+const DEFAULT_KEPT_HTTP1: u32 = 64;
 
 /// Services by name.
 pub(super) struct KnownServices<'a> {
@@ -221,6 +225,12 @@ impl Resolver<'_> {
             self.error(Code::InvalidValue, place, format!("\"max\" is from \"min\" ({min}) to {MAX_CONNECTIONS}"));
             return None;
         }
+        let http1 = match (raw.min.value(), raw.max.value()) {
+            (None, None) => None,
+            (Some(_), None) => Some((min, u32::MAX)),
+            (None, Some(_)) => Some((DEFAULT_KEPT_HTTP1.min(max), max)),
+            (Some(_), Some(_)) => Some((min, max)),
+        };
         let keepalive = match &raw.keepalive {
             Field::Null(_) => None,
             Field::Absent | Field::Invalid => DEFAULT_CONNECTIONS.keepalive,
@@ -230,7 +240,7 @@ impl Resolver<'_> {
                 Some(Keepalive { interval: interval?, timeout: timeout? })
             }
         };
-        Some(Connections { min, max, keepalive })
+        Some(Connections { min, max, http1, keepalive })
     }
 
     fn upstream_tls(&mut self, raw: &RawUpstreamTls, place: &Place) -> Option<UpstreamTls> {

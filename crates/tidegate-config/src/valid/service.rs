@@ -121,6 +121,8 @@ pub struct Connections {
     pub min: u32,
     /// Never more than this many; at least `min`. 4 by default.
     pub max: u32,
+    /// Least that stay and most of HTTP/1.1, as written. `None` if neither is: as many as there are requests at once.
+    pub http1: Option<(u32, u32)>,
     /// HTTP/2 pings while calls are open. `None` with `keepalive: null`.
     pub keepalive: Option<Keepalive>,
 }

@@ -141,7 +141,7 @@ fn service(collector: &Otlp) -> Service {
         descriptors_place: collector.place.clone(),
         max_message: outbound::MAX_ANSWER as u64,
         connect_timeout: outbound::CONNECT_TIME,
-        connections: Connections { min: 1, max: 1, keepalive: None },
+        connections: Connections { min: 1, max: 1, http1: None, keepalive: None },
         resilience: Resilience::default(),
         tls: None,
     }

@@ -32,6 +32,7 @@ use http::request::Parts;
 use http::{Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tidegate_config::valid::Protocol;
+use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
 use crate::body::{BodyError, RequestBody, WriteTimeout};
@@ -209,21 +210,20 @@ where
     /// Waits for the next request.
     async fn next(&mut self) -> Next {
         self.asked = self.conn.lane.asked();
-        let mut at_hand = true;
+        let mut waited = false;
         poll_fn(|cx| {
             loop {
                 // The rest of a body that nobody reads comes first.
                 if !self.framing.is_in_body() || self.framing.discard(&mut self.wire.input) {
                     match self.framing.head(&mut self.wire.input) {
                         Ok(Some(head)) => {
-                            self.wire.clock.head_done(at_hand);
+                            self.wire.clock.head_done(!waited);
                             return Poll::Ready(Next::Head(head));
                         }
                         Ok(None) => {}
                         Err(fault) => return Poll::Ready(Next::Fault(fault)),
                     }
                 }
-                at_hand = false;
                 let place = self.framing.place(&self.wire.input);
                 match self.wire.poll_fill(Some(place), cx) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Next::End),
@@ -234,7 +234,10 @@ where
                     // Nothing has come that could be answered: as if the client had closed.
                     Poll::Ready(Err(_)) => return Poll::Ready(Next::End),
                     Poll::Pending if place == Place::Between && self.is_to_go(cx) => return Poll::Ready(Next::End),
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        waited = true;
+                        return Poll::Pending;
+                    }
                 }
             }
         })
@@ -547,7 +550,8 @@ where
     /// bytes resets the connection, and could destroy the answer on its way.
     async fn close(&mut self) {
         // It may have been sending while it was answered. An end, or an error, is found by the shutdown as well.
-        poll_fn(|cx| Poll::Ready(self.wire.poll_fill(None, cx).is_ready())).await;
+        // A task that was to let others go on would not see it.
+        unconstrained(poll_fn(|cx| Poll::Ready(self.wire.poll_fill(None, cx).is_ready()))).await;
         if self.framing.is_in_body() || !self.wire.input.is_empty() {
             return self.linger(Bytes::new()).await;
         }

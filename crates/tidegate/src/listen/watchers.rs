@@ -7,6 +7,10 @@ use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
 use slab::Slab;
+use smallvec::SmallVec;
+
+/// So many are woken, then whoever comes or goes may: the first that are woken do at once.
+const BATCH: usize = 64;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -18,7 +22,27 @@ pub(super) struct Watchers {
 impl Watchers {
     /// Has all of them polled. The change comes first.
     pub(super) fn wake(&self) {
-        self.wakers.lock().iter().for_each(|(_, waker)| waker.wake_by_ref());
+        let mut from = 0;
+        loop {
+            let (batch, next) = self.batch(from);
+            batch.into_iter().for_each(Waker::wake);
+            let Some(next) = next else { return };
+            from = next;
+        }
+    }
+
+    /// The wakers of the entries from `from` on, as many as belong to a batch, and where the next one begins. Who is entered
+    /// meanwhile looks after the change.
+    fn batch(&self, from: usize) -> (SmallVec<[Waker; BATCH]>, Option<usize>) {
+        let wakers = self.wakers.lock();
+        let mut batch = SmallVec::new();
+        for entry in from..wakers.capacity() {
+            if batch.len() == BATCH {
+                return (batch, Some(entry));
+            }
+            batch.extend(wakers.get(entry).cloned());
+        }
+        (batch, None)
     }
 
     /// One that is not polled yet.
@@ -58,6 +82,32 @@ mod tests {
     use std::task::Poll;
 
     use super::*;
+
+    #[tokio::test]
+    async fn all_are_woken_however_many_there_are() {
+        let (watchers, told) = (Arc::new(Watchers::default()), Arc::new(AtomicUsize::new(0)));
+        let tasks: Vec<_> = (0..3 * BATCH + 1)
+            .map(|_| {
+                let (watched, seen) = (Arc::clone(&watchers), Arc::clone(&told));
+                tokio::spawn(async move {
+                    let mut watch = watched.watch();
+                    poll_fn(|cx| {
+                        watch.stay(cx);
+                        if seen.load(Ordering::SeqCst) == 1 { Poll::Ready(()) } else { Poll::Pending }
+                    })
+                    .await;
+                })
+            })
+            .collect();
+        while watchers.wakers.lock().len() < tasks.len() {
+            tokio::task::yield_now().await;
+        }
+        told.store(1, Ordering::SeqCst);
+        watchers.wake();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    }
 
     /// A task that was polled between a change and the word of it is told of the next one, too.
     #[tokio::test]

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::task::coop::has_budget_remaining;
 
 use super::Telemetry;
 use super::finished::Finished;
@@ -169,14 +168,19 @@ impl AnswerBody {
         }
     }
 
-    /// The connection has no room because the client takes nothing, unless this task was only told to let others go on.
+    /// The connection has no room because the client takes nothing.
     pub fn held_up(&mut self) {
         if let Some(running) = &mut self.running
             && running.held_up.is_none()
-            && has_budget_remaining()
         {
             running.held_up = Some(running.exchange.elapsed());
         }
+    }
+
+    /// Whether it ever was.
+    #[cfg(test)]
+    pub fn was_held_up(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.held_up.is_some())
     }
 }
 
@@ -207,35 +211,5 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::{Future as _, poll_fn};
-    use std::pin::pin;
-
-    use tokio::task::{consume_budget, yield_now};
-
-    use super::*;
-    use crate::ids::{ConnInfo, WorkerId};
-
-    #[tokio::test]
-    async fn a_task_that_is_to_let_others_go_on_is_not_held_up_by_its_client() {
-        let conn = ConnInfo::new(WorkerId::new(0), "a".into(), "127.0.0.1:1".parse().unwrap());
-        let exchange = Exchange::unparsed(&Arc::new(conn));
-        let mut body = Running::begin(&exchange, &Arc::default()).answered(200, None, AnyBody::Empty);
-        let mut is_held_up = || {
-            body.held_up();
-            body.running.as_ref().unwrap().held_up.is_some()
-        };
-        poll_fn(|cx| {
-            while pin!(consume_budget()).poll(cx).is_ready() {}
-            Poll::Ready(())
-        })
-        .await;
-        assert!(!is_held_up());
-        yield_now().await;
-        assert!(is_held_up());
     }
 }

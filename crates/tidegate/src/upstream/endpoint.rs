@@ -16,7 +16,8 @@ use tidegate_config::valid::ServiceProtocol;
 use tokio::sync::watch;
 
 use super::h1;
-use super::h2_pool::{Pool, PoolLimits};
+use super::h2_pool::Pool;
+use super::pool_limits::PoolLimits;
 use super::resilience::{Condition, Record, Resilience};
 use crate::dial::{self, DialError, Stream, TlsClient, TlsError, server_name};
 use crate::ids::{PerWorker, WorkerId};
@@ -97,8 +98,10 @@ pub(super) struct EndpointSettings {
     pub(super) tls: Option<(TlsClient, TlsClient, Option<String>)>,
     pub(super) connect_timeout: Duration,
     pub(super) keepalive: Option<Keepalive>,
-    /// Least and most connections, for all workers together.
+    /// Least and most connections of HTTP/2, for all workers together.
     pub(super) connections: (u32, u32),
+    /// The same of HTTP/1.1, if there is a bound.
+    pub(super) http1: Option<(u32, u32)>,
     /// How many workers share them.
     pub(super) workers: usize,
     /// Where connects are counted.
@@ -178,6 +181,7 @@ impl Endpoint {
             connect_timeout,
             keepalive,
             connections,
+            http1,
             workers,
             series,
         } = settings;
@@ -216,7 +220,9 @@ impl Endpoint {
             keepalive_doublings: AtomicU32::new(0),
             addresses: watch::Sender::new(known),
             speaks,
-            h1: PerWorker::new(slots, |_| h1::Pool::new()),
+            h1: PerWorker::new(slots, |worker| {
+                h1::Pool::new(http1.map(|bounds| PoolLimits::deal_out(bounds, worker, workers)))
+            }),
             pools: PerWorker::new(slots, |worker| Pool::new(PoolLimits::deal_out(connections, worker, workers))),
             host,
             port,

@@ -37,6 +37,7 @@ use tokio::time::{sleep, timeout};
 pub(super) use self::leftover::GivenUp;
 use super::endpoint::{Endpoint, EndpointState};
 use super::h2_stream::{H2Stream, Permit};
+use super::pool_limits::PoolLimits;
 use super::resets::Resets;
 use crate::dial::DialError;
 use crate::ids::WorkerId;
@@ -60,31 +61,6 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 
 /// Waits between attempts to connect. The longest bounds how late a backend that came up is noticed.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
-
-/// How many connections a worker may have to an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PoolLimits {
-    /// Made one after the other as calls come, and then kept.
-    min: usize,
-    max: usize,
-}
-
-impl PoolLimits {
-    /// The share of `worker` in `(min, max)`, which are for `workers` together. At least one of each, and no more for a
-    /// thread that is not among them.
-    pub(super) fn deal_out((min, max): (u32, u32), worker: WorkerId, workers: usize) -> Self {
-        if worker.index() >= workers {
-            return Self { min: 1, max: 1 };
-        }
-        let share = |all: u32| {
-            let (all, workers) = (usize::try_from(all).unwrap_or(usize::MAX), workers.max(1));
-            let extra = usize::from(worker.index() < all % workers);
-            (all / workers).saturating_add(extra).max(1)
-        };
-        let max = share(max);
-        Self { min: share(min).min(max), max }
-    }
-}
 
 /// See the module.
 pub(super) struct Pool {
@@ -553,26 +529,4 @@ impl Drop for DialEnded {
 /// `pause` ± 20 %, so that workers and gateways do not knock together.
 fn jitter(pause: Duration) -> Duration {
     pause.mul_f64(0.8 + 0.4 * fastrand::f64())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_are_dealt_out_to_the_workers() {
-        type Case = ((u32, u32), usize, &'static [(usize, usize)]);
-        let cases: &[Case] = &[
-            ((1, 4), 1, &[(1, 4), (1, 1)]),
-            ((1, 4), 2, &[(1, 2), (1, 2), (1, 1)]),
-            ((5, 20), 3, &[(2, 7), (2, 7), (1, 6)]),
-            ((1, 2), 4, &[(1, 1), (1, 1), (1, 1), (1, 1)]),
-        ];
-        for (all, workers, expected) in cases {
-            for (index, (min, max)) in (0..).zip(*expected) {
-                let limits = PoolLimits::deal_out(*all, WorkerId::new(index), *workers);
-                assert_eq!(limits, PoolLimits { min: *min, max: *max }, "{all:?} {workers} {index}");
-            }
-        }
-    }
 }

@@ -18,6 +18,7 @@ mod hedged;
 mod members;
 mod names;
 mod pass;
+mod pool_limits;
 pub mod reflection;
 mod resets;
 mod resilience;
@@ -150,6 +151,7 @@ impl Cluster {
                     .keepalive
                     .map(|ping| Keepalive { interval: ping.interval, timeout: ping.timeout }),
                 connections: (service.connections.min, service.connections.max),
+                http1: service.connections.http1,
                 workers,
                 series: Arc::clone(&series),
             };

@@ -69,6 +69,7 @@ pub(super) fn service(addresses: &[SocketAddr]) -> Service {
         connections: Connections {
             min: 1,
             max: 1,
+            http1: None,
             keepalive: Some(Keepalive { interval: Duration::from_secs(10), timeout: Duration::from_secs(3) }),
         },
         resilience: Resilience::default(),

@@ -283,6 +283,51 @@ async fn a_service_has_only_so_many_requests_at_once() {
 }
 
 #[tokio::test]
+async fn a_service_of_http1_has_only_so_many_connections() {
+    let web = Web::start(|_| vec![Part::Wait, ok("x").remove(0)]).await;
+    let settings = "connections: { min: 1, max: 2 }";
+    let gateway = Gateway::start(&(config(&[web.address()], settings) + "runtime: { workers: 1 }\n"));
+    let request = "GET /a HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut clients = [gateway.http1().await, gateway.http1().await];
+    for client in &mut clients {
+        client.write(request).await;
+    }
+    eventually("both are there", async || web.heard().len() == 2).await;
+    let refused = gateway.get("/once/a").await;
+    assert_eq!((refused.status, refused.reason()), (503, "overloaded".to_owned()));
+    assert!(!refused.header("retry-after").is_empty());
+    for client in &mut clients {
+        web.release();
+        assert_eq!(client.answer().await.status, 200);
+    }
+    assert_eq!((web.heard().len(), web.connections()), (2, 2));
+    eventually("the one that need not stay is closed", async || web.open() == 1).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn requests_wait_for_a_connection_of_others() {
+    let web = Web::start(
+        |heard| if heard.line().contains("/last") { [ok("x"), vec![Part::Close]].concat() } else { ok("x") },
+    )
+    .await;
+    let settings = "connections: { min: 1, max: 1 }, outlier_detection: null";
+    let gateway = Gateway::start(&(config(&[web.address()], settings) + "runtime: { workers: 1 }\n"));
+    for path in ["/once/a", "/once/last"] {
+        // On a machine that stands still for a quarter of a second, some are refused.
+        eventually("none is refused", async || {
+            let asked = (0..8).map(|_| async { gateway.get(path).await.status });
+            futures_util::future::join_all(asked).await == [200; 8]
+        })
+        .await;
+        if path == "/once/a" {
+            assert_eq!(web.connections(), 1);
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_ring_sends_the_same_key_to_the_same_endpoint() {
     let mut webs = Vec::new();
     for name in ["0", "1", "2"] {

@@ -89,8 +89,9 @@ pub(super) fn service(context: &Context<'_>, rows: &mut Rows) {
     rows.add_noted(json!({"endpoints": endpoints}), origin(), states);
     balancing(service, rows);
     rows.add(json!({"connect_timeout": duration_text(service.connect_timeout)}), origin());
+    connections(service, rows);
     if service.protocol == ServiceProtocol::Grpc {
-        http2(service, rows);
+        rows.add(json!({"max_message": bytes_text(service.max_message)}), origin());
     }
     if let Some(tls) = service.tls.as_ref().filter(|_| service.endpoints.iter().any(|endpoint| endpoint.tls)) {
         let roots = tls.ca.as_ref().map_or_else(|| "the system's roots".to_owned(), |path| path.display().to_string());
@@ -134,16 +135,25 @@ fn balancing(service: &Service, rows: &mut Rows) {
     rows.add(json!({"outlier_detection": outliers}), origin());
 }
 
-/// What only connections of HTTP/2 have.
-fn http2(service: &Service, rows: &mut Rows) {
+/// How many there may be, and what keeps those of HTTP/2.
+fn connections(service: &Service, rows: &mut Rows) {
     let origin = || Origin::of_service(&service.place);
     let connections = &service.connections;
-    rows.add(json!({"connections": format!("{} to {}", connections.min, connections.max)}), origin());
+    let http2 = service.http2 || service.protocol == ServiceProtocol::Grpc;
+    let text = match connections.http1 {
+        _ if http2 => format!("{} to {}", connections.min, connections.max),
+        None => "one for each request".to_owned(),
+        Some((min, u32::MAX)) => format!("one for each request; {min} stay"),
+        Some((min, max)) => format!("{min} to {max}"),
+    };
+    rows.add(json!({"connections": text}), origin());
+    if !http2 {
+        return;
+    }
     let keepalive = connections
         .keepalive
         .map(|ping| format!("every {}, answer within {}", duration_text(ping.interval), duration_text(ping.timeout)));
     rows.add(json!({"keepalive": keepalive}), origin());
-    rows.add(json!({"max_message": bytes_text(service.max_message)}), origin());
 }
 
 pub(super) fn mirror(context: &Context<'_>, rows: &mut Rows) {

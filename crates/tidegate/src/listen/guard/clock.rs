@@ -142,9 +142,9 @@ impl Clock {
         }
     }
 
-    /// A head is complete. `at_hand`: it had come before it was asked for, so nobody has waited, and has seen what time it is.
-    pub(in crate::listen) fn head_done(&mut self, at_hand: bool) {
-        self.aged |= at_hand && now() >= self.close_at;
+    /// A head is complete. `at_once`: nobody has waited for it, and seen what time it is.
+    pub(in crate::listen) fn head_done(&mut self, at_once: bool) {
+        self.aged |= at_once && now() >= self.close_at;
         self.first_head = None;
         self.waiting_since = None;
         self.patience = Patience::default();

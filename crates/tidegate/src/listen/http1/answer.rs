@@ -10,6 +10,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap};
 use http::response::Parts;
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
+use tokio::task::coop::has_budget_remaining;
 
 use super::framing::Head;
 use super::line;
@@ -129,9 +130,11 @@ impl Answer {
         }
     }
 
-    /// The client has no room for more.
+    /// A write had to wait: the client takes nothing, unless this task was only told to let others go on.
     pub(super) fn held_up(&mut self) {
-        if let Some(body) = &mut self.body {
+        if has_budget_remaining()
+            && let Some(body) = &mut self.body
+        {
             body.held_up();
         }
     }
@@ -208,4 +211,38 @@ fn frame(parts: &Parts, body: &AnswerBody, asked: Asked) -> (Rest, Length) {
 
 fn says_close(headers: &HeaderMap) -> bool {
     headers.get_all(CONNECTION).iter().any(|value| lines::names(value.as_bytes(), b"close"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+
+    use tokio::task::{consume_budget, yield_now};
+
+    use super::*;
+    use crate::body::AnyBody;
+    use crate::exchange::Exchange;
+    use crate::ids::{ConnInfo, WorkerId};
+    use crate::telemetry::answer::Running;
+
+    #[tokio::test]
+    async fn a_task_that_is_to_let_others_go_on_is_not_held_up_by_its_client() {
+        let conn = ConnInfo::new(WorkerId::new(0), "a".into(), "127.0.0.1:1".parse().unwrap());
+        let exchange = Exchange::unparsed(&Arc::new(conn));
+        let body = Running::begin(&exchange, &Arc::default()).answered(200, None, AnyBody::Empty);
+        let mut answer = Answer { body: Some(body), rest: Rest::Chunked, takes_trailers: false, persists: true };
+        let mut is_held_up = || {
+            answer.held_up();
+            answer.body.as_ref().unwrap().was_held_up()
+        };
+        std::future::poll_fn(|cx| {
+            while pin!(consume_budget()).poll(cx).is_ready() {}
+            Poll::Ready(())
+        })
+        .await;
+        assert!(!is_held_up());
+        yield_now().await;
+        assert!(is_held_up());
+    }
 }

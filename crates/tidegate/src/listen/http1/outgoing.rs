@@ -79,6 +79,14 @@ impl Outgoing {
         !self.piece.is_empty() || !self.tail.is_empty() || self.gathered.len() >= GATHERED
     }
 
+    /// Makes room for something to be gathered, if there is none.
+    fn room(&mut self) {
+        if self.gathered.capacity() == 0 {
+            self.gathered = SPARE.take();
+            self.gathered.reserve(ROOM);
+        }
+    }
+
     /// Adds the head of an answer.
     pub(super) fn head(
         &mut self,
@@ -87,9 +95,7 @@ impl Outgoing {
         persistence: Persistence,
         date: &DateCache,
     ) {
-        if self.gathered.capacity() == 0 {
-            self.gathered = SPARE.take();
-        }
+        self.room();
         self.gathered.reserve(ROOM);
         self.status_line(response.status);
         let mut dated = false;
@@ -134,6 +140,7 @@ impl Outgoing {
 
     /// Adds an interim answer: early hints (RFC 8297).
     pub(super) fn hint(&mut self, fields: &HeaderMap) {
+        self.room();
         self.gathered.extend_from_slice(b"HTTP/1.1 103 Early Hints\r\n");
         for (name, value) in fields {
             self.field(name.as_str(), value.as_bytes());
@@ -143,6 +150,7 @@ impl Outgoing {
 
     /// Adds an interim answer: the body of the request is wanted (RFC 9110, section 10.1.1).
     pub(super) fn go_on(&mut self) {
+        self.room();
         self.gathered.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
     }
 
@@ -150,9 +158,13 @@ impl Outgoing {
     pub(super) fn data(&mut self, data: Bytes, chunked: bool, last: bool) {
         if data.is_empty() {
             if chunked && last {
+                self.room();
                 self.gathered.extend_from_slice(LAST_CHUNK);
             }
             return;
+        }
+        if chunked || data.len() <= COPIED {
+            self.room();
         }
         if chunked {
             // Into memory, which takes everything.
@@ -174,6 +186,7 @@ impl Outgoing {
 
     /// Adds the end of a chunked body that has trailers, not to be called while it is full.
     pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
+        self.room();
         self.gathered.extend_from_slice(b"0\r\n");
         for (name, value) in trailers.iter().filter(|(name, _)| !FRAMING.contains(name)) {
             self.field(name.as_str(), value.as_bytes());
@@ -214,7 +227,7 @@ impl Outgoing {
             // An idle connection holds no buffer.
             let mut written = std::mem::take(&mut self.gathered);
             self.from = 0;
-            if written.capacity() <= SPARED {
+            if (ROOM..=SPARED).contains(&written.capacity()) {
                 written.clear();
                 SPARE.set(written);
             }
@@ -235,3 +248,32 @@ impl Outgoing {
 
 /// What cannot be said by trailers any more: how the message is framed, and what is of the connection.
 const FRAMING: [HeaderName; 3] = [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION];
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_worker_serves_all_of_its_answers() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut out = Outgoing::default();
+        let mut places = Vec::new();
+        for _ in 0..3 {
+            for piece in [Bytes::from_static(b"small"), Bytes::from(vec![b'x'; 3 * COPIED])] {
+                out.data(piece, true, false);
+                places.push(out.gathered.as_ptr());
+                let mut written = Vec::new();
+                while !out.is_empty() {
+                    assert!(matches!(out.poll_write(&mut written, cx), Poll::Ready(Ok(()))));
+                }
+                // What is left of a large piece is written without anything that was gathered.
+                out.piece = Bytes::from_static(b"rest");
+                out.advance(4);
+            }
+        }
+        places.dedup();
+        assert_eq!(places.len(), 1, "one buffer for all: {places:?}");
+    }
+}

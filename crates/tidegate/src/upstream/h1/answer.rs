@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use super::codec::{Decoder, Step, take};
@@ -57,10 +57,13 @@ impl Answer {
 
     /// The answer has been read.
     fn finish(&mut self) {
-        let clean = self.keep && self.upload.is_none();
-        if clean && self.lease.wire().is_some_and(|wire| wire.input.is_empty()) {
-            self.lease.give_back();
+        if !self.keep || self.upload.is_some() {
+            return;
         }
+        let Some(wire) = self.lease.wire().filter(|wire| wire.input.is_empty()) else { return };
+        // An empty rest would hold the memory of the answer for as long as the connection waits.
+        wire.input = BytesMut::new();
+        self.lease.give_back();
     }
 }
 

@@ -201,7 +201,7 @@ impl Decoder {
             match self {
                 Self::Done => return Ok(Step::End(None)),
                 Self::UntilClose if input.is_empty() => return Ok(Step::More),
-                Self::UntilClose => return Ok(Step::Data(input.split().freeze())),
+                Self::UntilClose => return Ok(Step::Data(std::mem::take(input).freeze())),
                 Self::Length(left) => {
                     let Some(data) = take(input, left) else { return Ok(Step::More) };
                     if *left == 0 {

@@ -1,20 +1,23 @@
 //! Connections of one worker to one endpoint that wait for a request, newest first, and whether there can be any.
 //!
-//! After a failed connect the endpoint is down for a moment, during which requests fail at once; then one request tries
+//! Where the service bounds its connections, a request that finds all of them in use waits for one, briefly. After a failed connect the endpoint is down for a moment, during which requests fail at once; then one request tries
 //! again for all. The lock is never held across an await. In `per_core` only its own worker takes it.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::wire::Wire;
 use crate::dial::DialError;
 use crate::ids::WorkerId;
 use crate::upstream::endpoint::{Endpoint, EndpointState};
+use crate::upstream::pool_limits::PoolLimits;
 use crate::upstream::resilience::Record;
 use crate::{tasks, time};
 
@@ -22,13 +25,20 @@ use crate::{tasks, time};
 /// cost a handshake each.
 const MAX_IDLE: usize = 1_024;
 
-/// Connections that stay when the load has gone.
-const KEPT_IDLE: usize = 64;
+/// The limits of a service that has none: as many connections as requests, which `max_concurrent` bounds; and these stay
+/// when the load has gone.
+const UNBOUNDED: PoolLimits = PoolLimits { min: 64, max: usize::MAX };
+
+/// Requests that may wait for a connection, per worker and endpoint.
+const MAX_WAITING: usize = 1_024;
+
+/// How long a request waits for a connection where all are in use.
+const MAX_WAIT: Duration = Duration::from_millis(250);
 
 /// How long one waits. Backends close theirs after 60 to 75 s most often, and the first to close loses no request.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(55);
 
-/// How often waiting connections are looked at. What has waited that long beyond [`KEPT_IDLE`] is closed.
+/// How often waiting connections are looked at. What has waited that long, and need not stay, is closed.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// How long an endpoint is left alone after a failed connect. The longest bounds how late one that came up is noticed.
@@ -36,8 +46,11 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 
 /// See the module.
 pub(in crate::upstream) struct Pool {
+    limits: PoolLimits,
     state: Mutex<State>,
     in_flight: AtomicU32,
+    /// A connection is free, or may be made.
+    freed: Notify,
 }
 
 #[derive(Default)]
@@ -46,6 +59,8 @@ struct State {
     /// Connections that carry a request.
     busy: usize,
     connecting: usize,
+    /// Requests that wait for a connection.
+    waiting: usize,
     down: Option<Down>,
     shutdown: bool,
     sweeping: bool,
@@ -68,6 +83,8 @@ struct Down {
 enum Way {
     Idle(Wire),
     Connect,
+    /// All connections are in use, and there may be no more.
+    Full,
     Down(Arc<DialError>),
     Shutdown,
 }
@@ -83,13 +100,19 @@ pub(in crate::upstream) enum NoWire {
         known: bool,
     },
     Shutdown,
-    /// No stream became free in time.
+    /// No connection, or stream of one, became free in time.
     Full,
 }
 
 impl Pool {
-    pub(in crate::upstream) fn new() -> Self {
-        Self { state: Mutex::default(), in_flight: AtomicU32::new(0) }
+    /// `None`: without a bound.
+    pub(in crate::upstream) fn new(limits: Option<PoolLimits>) -> Self {
+        Self {
+            limits: limits.unwrap_or(UNBOUNDED),
+            state: Mutex::default(),
+            in_flight: AtomicU32::new(0),
+            freed: Notify::new(),
+        }
     }
 
     /// Requests that have not ended.
@@ -123,6 +146,7 @@ impl Pool {
         let idle = std::mem::take(&mut state.idle);
         drop(state);
         drop(idle);
+        self.freed.notify_waiters();
     }
 
     /// `record` is told that others need not try while somebody does.
@@ -137,15 +161,29 @@ impl Pool {
                 return Way::Idle(newest.wire);
             }
         }
+        if let Some(down) = &mut state.down
+            && (down.tried || time::now() < down.until)
+        {
+            return Way::Down(Arc::clone(&down.error));
+        }
+        if state.open() >= self.limits.max && state.idle.pop_front().is_none() {
+            return Way::Full;
+        }
         if let Some(down) = &mut state.down {
-            if down.tried || time::now() < down.until {
-                return Way::Down(Arc::clone(&down.error));
-            }
             down.tried = true;
             record.is_down_until(Some(time::now() + connect_timeout));
         }
         state.connecting += 1;
         Way::Connect
+    }
+
+    /// Says that a request that waits may look again.
+    fn free(&self, state: MutexGuard<'_, State>) {
+        let waited_for = state.waiting > 0;
+        drop(state);
+        if waited_for {
+            self.freed.notify_one();
+        }
     }
 
     fn connected(&self, record: &Record) {
@@ -168,6 +206,9 @@ impl Pool {
         record.is_down_until(Some(until));
         state.down =
             Some(Down { error: Arc::clone(&error), failures: failures.saturating_add(1), until, tried: false });
+        drop(state);
+        // They fail as well.
+        self.freed.notify_waiters();
         (error, known)
     }
 
@@ -179,6 +220,14 @@ impl Pool {
         if let Some(down) = &mut state.down {
             down.tried = false;
         }
+        self.free(state);
+    }
+}
+
+impl State {
+    /// Connections that there are or will be.
+    fn open(&self) -> usize {
+        self.idle.len() + self.busy + self.connecting
     }
 }
 
@@ -215,7 +264,8 @@ impl Lease {
     /// The answer is complete and nothing is left over: another request may use it.
     pub(super) fn give_back(&mut self) {
         let Some(wire) = self.wire.take() else { return };
-        let mut state = self.endpoint.h1(self.worker).state.lock();
+        let pool = self.endpoint.h1(self.worker);
+        let mut state = pool.state.lock();
         state.busy = state.busy.saturating_sub(1);
         if state.shutdown {
             return;
@@ -223,7 +273,7 @@ impl Lease {
         let surplus = if state.idle.len() >= MAX_IDLE { state.idle.pop_front() } else { None };
         state.idle.push_back(Idle { wire, since: time::now() });
         let sweep = !std::mem::replace(&mut state.sweeping, true);
-        drop(state);
+        pool.free(state);
         drop(surplus);
         if sweep {
             tasks::spawn("upstream sweep", sweep_until_empty(Arc::downgrade(&self.endpoint), self.worker));
@@ -238,6 +288,7 @@ impl Drop for Lease {
         if self.wire.take().is_some() || self.taken {
             let mut state = pool.state.lock();
             state.busy = state.busy.saturating_sub(1);
+            pool.free(state);
         }
     }
 }
@@ -247,12 +298,71 @@ impl Drop for Lease {
 /// # Errors
 /// None can be made, or none may be. Dropping the future leaves nothing behind.
 pub(super) async fn lease(endpoint: &Arc<Endpoint>, worker: WorkerId, fresh: bool) -> Result<Lease, NoWire> {
+    match look(endpoint, worker, fresh) {
+        Look::Over(ended) => ended,
+        // Both are rare, and large: boxed, so that the future of every request stays small.
+        Look::Connect => Box::pin(connect(endpoint, worker)).await,
+        Look::Full => Box::pin(wait(endpoint, worker, fresh)).await,
+    }
+}
+
+/// What one look at a pool comes to.
+enum Look {
+    Over(Result<Lease, NoWire>),
+    Connect,
+    Full,
+}
+
+fn look(endpoint: &Arc<Endpoint>, worker: WorkerId, fresh: bool) -> Look {
     match endpoint.h1(worker).way(fresh, endpoint.record(), endpoint.connect_timeout) {
-        Way::Idle(wire) => Ok(Lease::new(endpoint, worker, wire, true)),
-        Way::Down(error) => Err(NoWire::Down { error, dialled: false, known: true }),
-        Way::Shutdown => Err(NoWire::Shutdown),
-        // Rare, and large: boxed, so that the future of every request stays small.
-        Way::Connect => Box::pin(connect(endpoint, worker)).await,
+        Way::Idle(wire) => Look::Over(Ok(Lease::new(endpoint, worker, wire, true))),
+        Way::Down(error) => Look::Over(Err(NoWire::Down { error, dialled: false, known: true })),
+        Way::Shutdown => Look::Over(Err(NoWire::Shutdown)),
+        Way::Connect => Look::Connect,
+        Way::Full => Look::Full,
+    }
+}
+
+/// Waits in line for a connection.
+async fn wait(endpoint: &Arc<Endpoint>, worker: WorkerId, fresh: bool) -> Result<Lease, NoWire> {
+    let pool = endpoint.h1(worker);
+    let waiting = Waiting::begin(pool)?;
+    let latest = time::now() + MAX_WAIT;
+    loop {
+        let mut freed = pin!(pool.freed.notified());
+        // In the queue before the look, so that no connection becomes free unseen in between.
+        freed.as_mut().enable();
+        match look(endpoint, worker, fresh) {
+            Look::Over(ended) => return ended,
+            Look::Connect => break,
+            Look::Full => {
+                let left = latest.saturating_duration_since(time::now());
+                timeout(left, freed).await.map_err(|_| NoWire::Full)?;
+            }
+        }
+    }
+    drop(waiting);
+    connect(endpoint, worker).await
+}
+
+/// Counts a request that waits.
+struct Waiting<'a>(&'a Pool);
+
+impl<'a> Waiting<'a> {
+    fn begin(pool: &'a Pool) -> Result<Self, NoWire> {
+        let mut state = pool.state.lock();
+        if state.waiting >= MAX_WAITING {
+            return Err(NoWire::Full);
+        }
+        state.waiting += 1;
+        Ok(Self(pool))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.waiting = state.waiting.saturating_sub(1);
     }
 }
 
@@ -307,11 +417,12 @@ async fn sweep_until_empty(endpoint: Weak<Endpoint>, worker: WorkerId) {
     loop {
         sleep(SWEEP).await;
         let Some(endpoint) = endpoint.upgrade() else { return };
-        let mut state = endpoint.h1(worker).state.lock();
+        let pool = endpoint.h1(worker);
+        let mut state = pool.state.lock();
         let now = time::now();
         let mut gone = Vec::new();
         // The oldest come first.
-        let mut surplus = state.idle.len().saturating_sub(KEPT_IDLE);
+        let mut surplus = state.idle.len().saturating_sub(pool.limits.min);
         for mut idle in std::mem::take(&mut state.idle) {
             let waited = now.saturating_duration_since(idle.since);
             let is_old = waited > MAX_IDLE_TIME || (surplus > 0 && waited > SWEEP);
