@@ -183,7 +183,7 @@ families! {
     OVERLOAD_REFUSALS: Counter, "tidegate_overload_refusals_total" ["cause"]
         "Requests that were refused because there was too much to do; cause is lag, memory or pending (a service had no place for them)";
     OVERLOAD: Gauge, "tidegate_overload" ["cause"]
-        "Of lag the workers that refuse requests for it; of memory 1 above 80 % of the limit, 2 above 90 % (idle connections are closed), 3 above 95 % (new requests are refused)";
+        "Of lag the workers that refuse requests for it; of memory 1 above 80 % of the limit, 2 above 90 % (idle connections are closed, no WebSocket is opened), 3 above 95 % (new requests are refused)";
     MEMORY: Gauge, "tidegate_memory_bytes" ["kind"]
         "Memory of the process; kind is resident, or limit where a cgroup sets one";
     PROCESS_CPU: Counter, "process_cpu_seconds_total" []
