@@ -115,7 +115,7 @@ families! {
     UPSTREAM_CONNECT_DURATION: Histogram(DURATIONS), "tidegate_upstream_connect_duration_seconds" ["service"]
         "Time that it took to connect to backends, TLS and HTTP/2 settings included";
     UPSTREAM_CONNECTIONS: Gauge, "tidegate_upstream_connections" ["service" "state"]
-        "Connections to backends in the state ready; in the states idle, connecting, transient_failure and shutdown, endpoints that have none";
+        "Connections to backends in the state ready; in the states idle, connecting and transient_failure, endpoints that have none; in the state shutdown, endpoints that get no more requests, until those that they have end";
     UPSTREAM_TUNNELS: Gauge, "tidegate_upstream_tunnels" ["service"]
         "WebSockets of clients that are joined with a connection to a backend of the service";
     UPSTREAM_ENDPOINT_UP: Gauge, "tidegate_upstream_endpoint_up" ["service" "endpoint"]
