@@ -1,6 +1,7 @@
 //! A scripted gRPC backend over raw HTTP/2, which remembers everything that it was sent.
 
 mod cut;
+mod leaving;
 mod record;
 mod reflect;
 mod script;
@@ -22,6 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::soon;
 use cut::Cut;
+pub use leaving::leaves;
 pub use record::Call;
 use record::{Record, Seen};
 pub use script::Script;

@@ -1,4 +1,6 @@
-//! TLS towards the gateway, and certificates for it.
+//! TLS towards the gateway and of backends behind it, and certificates for both.
+
+mod front;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+pub use self::front::Front;
 use crate::soon;
 
 /// Connects with `alpn` and trusts `certificate` (a PEM file) alone; the name that is asked for is `localhost`.
@@ -55,16 +58,14 @@ pub async fn over(
     alpn: &[&str],
     client: Option<&Client>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(certificate).expect("a PEM file") {
-        roots.add(certificate.expect("a certificate")).expect("a certificate that can be trusted");
-    }
+    let roots =
+        roots(CertificateDer::pem_file_iter(certificate).expect("a PEM file").map(|one| one.expect("a certificate")));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.expect("TLS 1.2 and 1.3").with_root_certificates(roots);
     let mut config = match client {
         None => builder.with_no_client_auth(),
-        Some(Client { certificate, key }) => {
+        Some(Client { certificate, key, .. }) => {
             let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
             builder.with_client_auth_cert(vec![certificate.clone()], key).expect("a certificate with its key")
         }
@@ -72,6 +73,15 @@ pub async fn over(
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = ServerName::try_from("localhost").expect("a name");
     soon(TlsConnector::from(Arc::new(config)).connect(name, socket)).await
+}
+
+/// Trusts these alone.
+fn roots(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate).expect("a certificate that can be trusted");
+    }
+    roots
 }
 
 /// The protocol that was agreed on; empty if none.
@@ -111,7 +121,19 @@ pub struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
 pub struct Client {
     /// In DER.
     pub certificate: CertificateDer<'static>,
+    pem: String,
     key: String,
+}
+
+impl Client {
+    /// Writes `client.crt` and `client.key` into `folder`.
+    ///
+    /// # Panics
+    /// If the folder cannot be written to.
+    pub fn write(&self, folder: &Path) {
+        std::fs::write(folder.join("client.crt"), &self.pem).expect("the folder can be written to");
+        std::fs::write(folder.join("client.key"), &self.key).expect("the folder can be written to");
+    }
 }
 
 impl Authority {
@@ -148,7 +170,7 @@ impl Authority {
         params.subject_alt_names = names.iter().map(name).collect();
         let pair = rcgen::KeyPair::generate().expect("a key");
         let made = params.signed_by(&pair, &self.0).expect("a certificate");
-        Client { certificate: made.der().clone(), key: pair.serialize_pem() }
+        Client { certificate: made.der().clone(), pem: made.pem(), key: pair.serialize_pem() }
     }
 }
 

@@ -75,8 +75,10 @@ impl Gateway {
             let exchange = Exchange::begin(conn, &head, &snapshot.intake);
             let mut running = Running::begin(&exchange, &self.telemetry);
             let mut style = &snapshot.unrouted.failure;
+            let opens_socket = || shed::opens_socket(&snapshot, &head, &body);
             let has_credential = || shed::has_credential(&head.headers, &snapshot.valid.auth);
-            if let Some(cause) = self.overload.sheds(conn.worker, has_credential, || fastrand::u32(..)) {
+            let shed = self.overload.sheds(conn.worker, opens_socket, has_credential, || fastrand::u32(..));
+            if let Some(cause) = shed {
                 let route = shed::route(&snapshot, &head);
                 if !shed::is_spared(route) {
                     self.overload.refused(conn.worker, cause);

@@ -31,8 +31,11 @@ const RELIEF_PERCENT: u64 = 2;
 /// Shares of requests are counted in these.
 const ALL: u32 = 1 << 15;
 
-/// The low bits of a worker's number are the share that its lag refuses; this one says that memory refuses all.
+/// The low bits of a worker's number are the share that its lag refuses; these say that memory refuses all, and new
+/// WebSockets.
 const MEMORY_FULL: u32 = 1 << 16;
+const MEMORY_TIGHT: u32 = 1 << 17;
+const MEMORY: u32 = MEMORY_FULL | MEMORY_TIGHT;
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +72,7 @@ pub enum Pressure {
     None = 0,
     /// It is to be told.
     Warn = 1,
-    /// From 90 % on: connections are not kept for another request, and idle ones are closed.
+    /// From 90 % on: connections are not kept for another request, idle ones are closed, and no WebSocket is opened.
     Tight = 2,
     /// From 95 % on: new requests are refused.
     Full = 3,
@@ -214,9 +217,8 @@ impl Overload {
         let share = limits.map_or(0, |limits| share(mean, &limits));
         let state = &self.slots.get(worker).state;
         // Two write here, this worker and the control thread, and each leaves the other's part alone.
-        if state.load(Ordering::Relaxed) & !MEMORY_FULL != share {
-            let _state =
-                state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| Some(state & MEMORY_FULL | share));
+        if state.load(Ordering::Relaxed) & !MEMORY != share {
+            let _state = state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| Some(state & MEMORY | share));
         }
     }
 
@@ -226,12 +228,14 @@ impl Overload {
         let before = self.pressure();
         let now = limit.map_or(Pressure::None, |limit| before.next(resident, limit));
         self.pressure.store(now as u8, Ordering::Relaxed);
+        let memory = match now {
+            Pressure::None | Pressure::Warn => 0,
+            Pressure::Tight => MEMORY_TIGHT,
+            Pressure::Full => MEMORY,
+        };
         for slot in self.slots.iter() {
-            if now == Pressure::Full {
-                slot.state.fetch_or(MEMORY_FULL, Ordering::Relaxed);
-            } else {
-                slot.state.fetch_and(!MEMORY_FULL, Ordering::Relaxed);
-            }
+            let _state =
+                slot.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| Some(state & !MEMORY | memory));
         }
         (before, now)
     }
@@ -249,12 +253,13 @@ impl Overload {
         self.pressure() >= Pressure::Tight
     }
 
-    /// Whether a request of `worker` is to be refused, and why. Both questions are asked only if something is wrong:
-    /// whether the request has a credential, and for a random number.
+    /// Whether a request of `worker` is to be refused, and why. The questions are asked only if something is wrong:
+    /// whether the request opens a WebSocket, whether it has a credential, and for a random number.
     #[must_use]
     pub fn sheds(
         &self,
         worker: WorkerId,
+        opens_socket: impl FnOnce() -> bool,
         has_credential: impl FnOnce() -> bool,
         random: impl FnOnce() -> u32,
     ) -> Option<Cause> {
@@ -262,10 +267,14 @@ impl Overload {
         if state == 0 {
             return None;
         }
-        if state & MEMORY_FULL != 0 {
+        if state & MEMORY_FULL != 0 || state & MEMORY_TIGHT != 0 && opens_socket() {
             return Some(Cause::Memory);
         }
-        let share = if has_credential() { share_with_credential(state) } else { state };
+        let share = state & !MEMORY;
+        if share == 0 {
+            return None;
+        }
+        let share = if has_credential() { share_with_credential(share) } else { share };
         (random() % ALL < share).then_some(Cause::Lag)
     }
 
@@ -295,7 +304,7 @@ impl Overload {
     /// Workers that refuse requests because they come round too late.
     #[must_use]
     pub fn late_workers(&self) -> u64 {
-        let late = |slot: &&Slot| slot.state.load(Ordering::Relaxed) & !MEMORY_FULL != 0;
+        let late = |slot: &&Slot| slot.state.load(Ordering::Relaxed) & !MEMORY != 0;
         u64::try_from(self.slots.iter().filter(late).count()).unwrap_or(u64::MAX)
     }
 }
@@ -337,7 +346,7 @@ mod tests {
     #[test]
     fn a_single_stall_counts_as_one_look_of_five() {
         let (overload, mut looks) = (configured(), Looks::default());
-        let shed = |random: u32| overload.sheds(WORKER, || false, || random);
+        let shed = |random: u32| overload.sheds(WORKER, || false, || false, || random);
         overload.lagged(WORKER, &mut looks, ms(60_000));
         assert_eq!(shed(0), None, "a mean of 20 ms");
         overload.lagged(WORKER, &mut looks, ms(90));
@@ -347,7 +356,7 @@ mod tests {
             overload.lagged(WORKER, &mut looks, ms(120));
         }
         assert_eq!(shed(ALL - 1), Some(Cause::Lag), "100 ms");
-        assert_eq!(overload.sheds(WorkerId::new(1), || false, || 0), None, "another worker");
+        assert_eq!(overload.sheds(WorkerId::new(1), || false, || false, || 0), None, "another worker");
         assert_eq!(overload.late_workers(), 1);
         for _ in 0..LOOKS {
             overload.lagged(WORKER, &mut looks, Duration::ZERO);
@@ -358,7 +367,7 @@ mod tests {
     #[test]
     fn a_worker_without_trouble_asks_nothing_of_a_request() {
         let overload = configured();
-        assert_eq!(overload.sheds(WORKER, || panic!("asked"), || panic!("asked")), None);
+        assert_eq!(overload.sheds(WORKER, || panic!("asked"), || panic!("asked"), || panic!("asked")), None);
     }
 
     #[test]
@@ -367,7 +376,7 @@ mod tests {
         for _ in 0..LOOKS {
             overload.lagged(WORKER, &mut looks, ms(10_000));
         }
-        assert_eq!(overload.sheds(WORKER, || false, || 0), None);
+        assert_eq!(overload.sheds(WORKER, || true, || false, || 0), None);
         assert_eq!(overload.pressure(), Pressure::None);
     }
 
@@ -398,7 +407,7 @@ mod tests {
     #[test]
     fn full_memory_refuses_all_and_lag_does_not_change_that() {
         let (overload, mut looks) = (configured(), Looks::default());
-        let shed = || overload.sheds(WORKER, || true, || ALL - 1);
+        let shed = || overload.sheds(WORKER, || false, || true, || ALL - 1);
         assert_eq!(overload.measured(96, Some(100)), (Pressure::None, Pressure::Full));
         for lag in [ms(500), Duration::ZERO] {
             overload.lagged(WORKER, &mut looks, lag);
@@ -408,6 +417,21 @@ mod tests {
         assert_eq!(overload.measured(96, None), (Pressure::Full, Pressure::None), "the limit is gone");
         assert_eq!(shed(), None);
         assert!(!overload.is_tight());
+    }
+
+    #[test]
+    fn with_little_memory_no_websocket_is_opened_and_all_else_goes_on() {
+        let (overload, mut looks) = (configured(), Looks::default());
+        let shed = |socket: bool| overload.sheds(WORKER, || socket, || false, || ALL - 1);
+        assert_eq!(overload.measured(92, Some(100)), (Pressure::None, Pressure::Tight));
+        assert_eq!((shed(true), shed(false)), (Some(Cause::Memory), None));
+        assert_eq!(overload.late_workers(), 0);
+        for _ in 0..LOOKS {
+            overload.lagged(WORKER, &mut looks, ms(500));
+        }
+        assert_eq!((shed(true), shed(false)), (Some(Cause::Memory), Some(Cause::Lag)), "each for its own reason");
+        assert_eq!(overload.measured(10, Some(100)), (Pressure::Tight, Pressure::None));
+        assert_eq!((shed(true), shed(false)), (Some(Cause::Lag), Some(Cause::Lag)));
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn certificates(listeners: &Control) -> Vec<Certificate> {
 
 fn service(running: &Running) -> ServiceState {
     let views = running.cluster.endpoints();
-    let mut connections = Connections::default();
+    let mut connections = Connections { shutdown: running.cluster.leaving().len() as u64, ..Connections::default() };
     let mut addresses = Addresses::default();
     for view in &views {
         let open = view.connections as u64;

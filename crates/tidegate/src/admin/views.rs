@@ -77,11 +77,13 @@ pub(super) fn rows(snapshot: &Snapshot, name: &str) -> Vec<Value> {
     .collect()
 }
 
-/// A service with its endpoints.
+/// A service with its endpoints, and those that still have requests and get no more.
 pub(super) fn service(running: &Running) -> Value {
-    let views = running.cluster.endpoints();
-    let endpoints: Vec<Value> = views
+    let cluster = &running.cluster;
+    let endpoints: Vec<Value> = cluster
+        .endpoints()
         .iter()
+        .chain(&cluster.leaving())
         .map(|view| {
             json!({
                 "endpoint": &*view.name,
@@ -93,9 +95,9 @@ pub(super) fn service(running: &Running) -> Value {
         })
         .collect();
     json!({
-        "name": &**running.cluster.name(),
+        "name": &**cluster.name(),
         "endpoints": endpoints,
-        "breaker": running.cluster.breaker().map(BreakerState::word),
+        "breaker": cluster.breaker().map(BreakerState::word),
         "schema": {
             "known": running.schema.is_some(),
             "stale": running.stale,

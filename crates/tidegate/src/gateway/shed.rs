@@ -7,6 +7,7 @@ use tidegate_config::valid::{Auth, CredentialSource};
 use tidegate_route::{CanonicalOptions, Captures, canonicalize};
 
 use crate::action::Action;
+use crate::body::RequestBody;
 use crate::overload::Cause;
 use crate::reject::{Reason, Reject};
 use crate::snapshot::{CompiledRoute, Snapshot};
@@ -22,6 +23,12 @@ pub(super) fn route<'s>(snapshot: &'s Snapshot, head: &Parts) -> Option<&'s Comp
 /// What operators and balancers ask for is answered in any case: it is cheap, and says what is wrong.
 pub(super) fn is_spared(route: Option<&CompiledRoute>) -> bool {
     route.is_some_and(|route| matches!(route.action, Action::System(_) | Action::Metrics(_) | Action::GrpcHealth(_)))
+}
+
+/// Whether a request would become a WebSocket, be it one that ends here or one that is passed through.
+pub(super) fn opens_socket(snapshot: &Snapshot, head: &Parts, body: &RequestBody) -> bool {
+    (matches!(body, RequestBody::Socket(_)) || tidegate_ws::asks(&head.headers))
+        && route(snapshot, head).is_some_and(|route| route.action.takes_sockets())
 }
 
 /// Whether a request has what could be a credential. Nothing is checked: that is what there is no time for.

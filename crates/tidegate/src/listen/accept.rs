@@ -42,6 +42,10 @@ const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(1);
 const RESERVED_DESCRIPTORS_PERCENT: u64 = 5;
 const RESERVED_DESCRIPTORS: u64 = 256;
 
+/// Connections of a listener that may take of what is reserved: the clients of one do not keep another's from the first few,
+/// which are enough for probes.
+const OWN_CONNECTIONS: usize = 8;
+
 /// Binds `address` once for each worker, so that the kernel deals connections out to them.
 ///
 /// # Errors
@@ -247,7 +251,8 @@ impl Permit {
         if !one_more(open, most) {
             return None;
         }
-        if !one_more(&descriptors.open, descriptors.most) {
+        let is_one_of_few = open.load(Ordering::Relaxed) <= OWN_CONNECTIONS;
+        if !one_more(&descriptors.open, if is_one_of_few { usize::MAX } else { descriptors.most }) {
             open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }

@@ -10,7 +10,6 @@ use tidegate_config::valid::{AllowedOrigin, Realtime};
 
 use crate::clients::{Clients, Seat};
 use crate::exchange::Exchange;
-use crate::overload::Overload;
 use crate::reject::{Reason, Reject};
 
 /// All open WebSockets of the process.
@@ -37,7 +36,6 @@ impl Drop for Place {
 #[derive(Debug)]
 pub struct Door {
     hall: Arc<Hall>,
-    overload: Arc<Overload>,
     most: u32,
     most_per_client: u32,
     origins: Option<Vec<AllowedOrigin>>,
@@ -48,10 +46,9 @@ pub struct Door {
 impl Door {
     /// Compiles the rules; `cookies` are those that hold credentials at this endpoint.
     #[must_use]
-    pub fn compile(realtime: &Realtime, cookies: Vec<String>, hall: &Arc<Hall>, overload: &Arc<Overload>) -> Self {
+    pub fn compile(realtime: &Realtime, cookies: Vec<String>, hall: &Arc<Hall>) -> Self {
         Self {
             hall: Arc::clone(hall),
-            overload: Arc::clone(overload),
             most: realtime.limits.max_connections,
             most_per_client: realtime.limits.max_connections_per_ip,
             origins: realtime.allowed_origins.clone(),
@@ -67,7 +64,7 @@ impl Door {
         if exchange.conn.ending.window().is_some() {
             return Err(Reject::new(Reason::Draining));
         }
-        if self.overload.is_tight() || self.hall.open.load(Ordering::Relaxed) >= self.most {
+        if self.hall.open.load(Ordering::Relaxed) >= self.most {
             return Err(Reject::new(Reason::Overloaded));
         }
         if self.hall.clients.has_room(exchange.client.ip, self.most_per_client) { Ok(()) } else { Err(too_many()) }
@@ -150,7 +147,7 @@ mod tests {
         let mut realtime = Realtime { allowed_origins: origins, ..Realtime::default() };
         realtime.limits.max_connections = most;
         realtime.limits.max_connections_per_ip = most_per_client;
-        Door::compile(&realtime, vec!["session".to_owned()], &Arc::default(), &Arc::default())
+        Door::compile(&realtime, vec!["session".to_owned()], &Arc::default())
     }
 
     fn admits(door: &Door, fields: &[(&'static str, &'static str)]) -> bool {

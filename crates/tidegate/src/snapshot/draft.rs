@@ -123,7 +123,7 @@ fn connect_anew(
     let cluster = made.map_err(|error| Diagnostic::error(Code::Tls, error.to_string()).at(&service.place))?;
     if let Some(before) = before {
         // Names that were resolved a moment ago need not be waited for.
-        cluster.take_over_addresses(&before.cluster);
+        cluster.take_over(&before.cluster);
     }
     Ok(cluster)
 }

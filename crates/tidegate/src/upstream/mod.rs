@@ -15,6 +15,7 @@ mod h2_pool;
 mod h2_stream;
 mod hedge;
 mod hedged;
+mod leaving;
 mod members;
 mod names;
 mod pass;
@@ -54,6 +55,7 @@ pub use self::h1::door as answers;
 pub use self::h1::{BadBody, Fault, MAX_KEPT as MAX_REPLAY, Tunnel};
 use self::h2_pool::OpenError;
 pub use self::hedge::{Apart, Hedge};
+use self::leaving::Leaving;
 use self::members::{Current, Members, Swap};
 use self::names::{Entry, Name, Names};
 pub use self::pass::{PassError, Passed, Upload};
@@ -99,6 +101,8 @@ pub struct Cluster {
     weights: Mutex<Box<[u32]>>,
     /// Names whose addresses are endpoints.
     names: Option<Names>,
+    /// Those that there were, until their last requests have ended.
+    leaving: Leaving,
     connect_timeout: Duration,
     /// HTTP/2 with an HTTP service: a request may be refused unseen, whatever it is.
     http2: bool,
@@ -187,6 +191,7 @@ impl Cluster {
             policy,
             weights: Mutex::new(weights),
             names: changes.then(|| Names::new(entries)),
+            leaving: Leaving::default(),
             connect_timeout: service.connect_timeout,
             bulkhead: Bulkhead::new(service.resilience.max_concurrent, service.resilience.max_pending),
             health_check: service.resilience.health_check.clone(),
@@ -199,8 +204,11 @@ impl Cluster {
         }))
     }
 
-    /// Takes the addresses that `before` knows of hosts that both have.
-    pub fn take_over_addresses(&self, before: &Self) {
+    /// Takes the place of `before`: knows the addresses of hosts that both have, and shows the endpoints of that one until
+    /// their requests have ended.
+    pub fn take_over(&self, before: &Self) {
+        self.leaving.add(before.members.current().endpoints());
+        self.leaving.add_all(&before.leaving);
         for endpoint in self.listed.iter().filter(|endpoint| endpoint.host_to_resolve().is_some()) {
             let known = before.listed.iter().find(|known| known.host_to_resolve() == endpoint.host_to_resolve());
             if let Some(known) = known {
@@ -247,7 +255,7 @@ impl Cluster {
     /// The name at `place` among the names has these addresses.
     fn named(&self, place: usize, ips: &[IpAddr]) {
         if let Some(names) = &self.names {
-            names.found(place, ips, || self.gather());
+            names.found(place, ips, &self.leaving, || self.gather());
         }
     }
 
@@ -487,6 +495,12 @@ impl Cluster {
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointView> {
         self.members.current().endpoints().iter().map(|endpoint| endpoint.view()).collect()
+    }
+
+    /// Endpoints that get no more requests and have some that have not ended, in the state `Shutdown`.
+    #[must_use]
+    pub fn leaving(&self) -> Vec<EndpointView> {
+        self.leaving.views()
     }
 
     /// What its breaker does; `None` if it has none.

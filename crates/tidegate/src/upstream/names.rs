@@ -12,6 +12,7 @@ use tidegate_config::valid::HostPort;
 use tokio::sync::watch;
 
 use super::endpoint::{Endpoint, EndpointSettings, Reach};
+use super::leaving::Leaving;
 use super::resilience::Record;
 use crate::dial::TlsError;
 
@@ -120,8 +121,8 @@ impl Names {
     }
 
     /// The name at `place` among the names has these addresses. `publish` makes the new endpoints known, or says that they
-    /// are too many; then those that are gone end.
-    pub(super) fn found(&self, place: usize, ips: &[IpAddr], publish: impl FnOnce() -> bool) {
+    /// are too many; then those that are gone are `leaving`.
+    pub(super) fn found(&self, place: usize, ips: &[IpAddr], leaving: &Leaving, publish: impl FnOnce() -> bool) {
         let Some(name) = self.iter().nth(place) else { return };
         let Some(gone) = name.found(ips) else { return };
         if !publish() {
@@ -129,6 +130,7 @@ impl Names {
         }
         let known = name.ips();
         tracing::info!(name = %name.at.host, addresses = known.len(), gone = gone.len(), "the addresses of a name have changed");
+        leaving.add(&gone);
         for endpoint in gone {
             endpoint.shutdown();
         }

@@ -41,7 +41,11 @@ pub(super) fn series() -> Arc<ServiceSeries> {
 }
 
 fn wheels() -> Wheels {
-    let wheels: Wheels = Arc::new(PerWorker::new(1, |_| Wheel::new()));
+    wheels_of(1)
+}
+
+fn wheels_of(threads: usize) -> Wheels {
+    let wheels: Wheels = Arc::new(PerWorker::new(threads, |_| Wheel::new()));
     for wheel in wheels.iter() {
         tokio::spawn(Arc::clone(wheel).run());
     }
@@ -950,15 +954,61 @@ async fn the_least_number_of_connections_is_made_and_kept() {
     assert_eq!(connections.load(Ordering::Relaxed), 3);
 }
 
-#[tokio::test]
-async fn a_connection_that_is_not_needed_is_closed_after_a_minute() {
+/// A backend that takes this many calls on a connection, and never answers.
+async fn silent(streams: u32) -> SocketAddr {
     let mut few = usual();
-    few.max_concurrent_streams(5);
+    few.max_concurrent_streams(streams);
     let (address, _) = backend(few, |incoming: Incoming| async move {
         std::future::pending::<()>().await;
         drop(incoming);
     })
     .await;
+    address
+}
+
+#[tokio::test]
+async fn connections_of_two_workers_grow_to_the_most_under_load_and_shrink_to_the_least_without() {
+    const WORKERS: u16 = 2;
+    let address = silent(2).await;
+    let mut service = service(&[address]);
+    (service.connections.min, service.connections.max) = (5, 20);
+    // Those of the workers, and the control thread.
+    let cluster = Cluster::new(&service, wheels_of(usize::from(WORKERS) + 1), series()).unwrap();
+    let call = |worker: u16| {
+        cluster.call(
+            Caller::Gateway(WorkerId::new(worker)),
+            head(),
+            framed(b"question"),
+            true,
+            CallDeadline::Total(now() + Duration::from_secs(30)),
+        )
+    };
+    let connections = || cluster.endpoints()[0].connections;
+    let mut open = Vec::new();
+    for worker in 0..WORKERS {
+        for _ in 0..20 {
+            open.push(soon(call(worker)).await.unwrap());
+        }
+    }
+    assert_eq!((connections(), cluster.endpoints()[0].in_flight), (20, 40));
+    for worker in 0..WORKERS {
+        let full = soon(call(worker)).await.map(drop).unwrap_err();
+        assert!(matches!(full, CallError::Overloaded), "{full}");
+    }
+    assert_eq!(connections(), 20);
+    drop(open);
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert_eq!(connections(), 20);
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert_eq!(connections(), 5);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(connections(), 5);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_needed_is_closed_after_a_minute() {
+    let address = silent(5).await;
     let mut service = service(&[address]);
     service.connections.max = 2;
     let cluster = Cluster::new(&service, wheels(), series()).unwrap();

@@ -9,6 +9,7 @@ use h2::Reason;
 use tidegate_testkit::collector::attribute;
 use tidegate_testkit::web::{bytes, ok};
 use tidegate_testkit::{Collector, Gateway, Part, Peer, Request, Script, Web, eventually, get, post, shop, soon};
+use tokio::net::TcpListener;
 
 /// Two backends in turn behind one route; `policy` stands on the service, `hedge` on the route.
 fn config(webs: [&Web; 2], policy: &str, hedge: &str) -> String {
@@ -107,6 +108,33 @@ async fn a_failure_does_not_count_while_another_attempt_may_do_better() {
     assert_eq!((answer.status, answer.text()), (200, "slow"));
     assert_eq!(hedged(&gateway).await, 1);
     gateway.stop().await;
+}
+
+/// One backend has the request and fails it, then the other one turns out to be out of reach. That alone would be no retry,
+/// since nothing was sent there; but a backend has been asked, so whatever follows is one.
+#[tokio::test]
+async fn after_a_backend_was_reached_what_follows_is_a_retry_whoever_was_out_of_reach() {
+    // It takes connections and shakes no hands.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let unreachable = silent.local_addr().unwrap();
+    let plan = "{ max_retries: 1, retry_on: [connect_failure], backoff: { base: 1ms, max: 1ms } }";
+    for (retry, status, sent) in [("null", 503, 1), (plan, 200, 2)] {
+        let web =
+            Web::start(|heard| if heard.connection == 0 { vec![Part::Wait, Part::Close] } else { ok("late") }).await;
+        let yaml = config([&web, &web], &format!(", connect_timeout: 2s, retry: {retry}"), "{ after: 5ms }");
+        let second = format!("\"http://{}\"]", web.address());
+        let gateway = Gateway::start(&yaml.replace(&second, &format!("\"https://{unreachable}\"]")));
+        let (answer, _never_shaken) = tokio::join!(gateway.get("/"), async {
+            let connection = soon(silent.accept()).await.unwrap();
+            eventually("the other one has it", async || web.heard().len() == 1).await;
+            web.release();
+            connection
+        });
+        assert_eq!((answer.status, web.heard().len()), (status, sent), "{retry}");
+        let recovered = "tidegate_retries_total{service=\"web\",outcome=\"recovered\"} 1\n";
+        assert_eq!(metric(&gateway, recovered).await, sent == 2, "{retry}");
+        gateway.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -160,3 +160,28 @@ async fn clients_of_several_listeners_leave_descriptors_to_the_rest_together() {
     program.terminate();
     assert_eq!(program.code().await, 0, "{}", program.log());
 }
+
+/// A balancer that asks at a listener of its own hears the truth, however many clients there are elsewhere.
+#[tokio::test]
+async fn a_listener_for_probes_has_descriptors_whatever_the_clients_of_others_hold() {
+    const DESCRIPTORS: usize = 128;
+    const OWN: usize = 8;
+    let yaml = "listeners: [{ name: main, address: \"127.0.0.1:0\" }, { name: probes, address: \"127.0.0.1:0\" }]\n\
+                routes: [{ name: ping, path: /ping, respond: { text: pong } }]\n";
+    let script = format!("ulimit -n {DESCRIPTORS}; exec \"$0\" run -c tidegate.yaml");
+    let mut program = Program::run_by_shell(BINARY, yaml, &script, Stdio::null());
+    let (main, probes) = (program.listener("main").await, program.listener("probes").await);
+    let mut kept = Vec::new();
+    for address in std::iter::repeat_n(main, DESCRIPTORS / 2).chain(std::iter::repeat_n(probes, OWN)) {
+        let mut http1 = Http1::connect(address).await;
+        assert_eq!(http1.send(&get("/health/readiness")).await.status, 200, "{}", kept.len());
+        kept.push(http1);
+    }
+    for address in [main, probes] {
+        let refused = Http1::connect(address).await.send(&get("/health/readiness")).await;
+        assert_eq!((refused.status, refused.reason()), (503, "overloaded".to_owned()));
+    }
+    drop(kept);
+    program.terminate();
+    assert_eq!(program.code().await, 0, "{}", program.log());
+}

@@ -96,6 +96,31 @@ async fn one_client_has_no_more_connections_than_it_may() {
     gateway.stop().await;
 }
 
+/// A full listener refuses probes with all others; those that ask elsewhere are answered.
+#[tokio::test]
+async fn probes_are_answered_elsewhere_while_a_listener_is_full() {
+    let full = config("max_connections: 2");
+    let probes = "  - { name: probes, address: \"127.0.0.1:0\" }\nadmin: { address: \"127.0.0.1:0\" }\nroutes:";
+    let gateway = Gateway::start(&full.replace("routes:", probes));
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut next = gateway.http1().await;
+        assert_eq!(next.send(&get("/ping")).await.status, 200);
+        held.push(next);
+    }
+    for path in ["/health/liveness", "/health/readiness", "/health"] {
+        let refused = gateway.http1().await.answer().await;
+        assert_eq!((refused.status, refused.reason().as_str()), (503, "overloaded"), "{path}");
+        assert_eq!(refused.header("retry-after"), "1", "{path}");
+        let elsewhere = Http1::connect(gateway.listener("probes")).await.send(&get(path)).await;
+        assert_eq!((elsewhere.status, gateway.ask_admin(&get(path)).await.status), (200, 200), "{path}");
+    }
+    let page = gateway.ask_admin(&get("/metrics")).await;
+    let line = "tidegate_connections_rejected_total{listener=\"main\",reason=\"limit\"} 3\n";
+    assert!(page.text().contains(line), "{}", page.text());
+    gateway.stop().await;
+}
+
 /// A proxy in front stands for many clients.
 #[tokio::test]
 async fn connections_of_trusted_proxies_are_not_counted() {

@@ -1,9 +1,12 @@
 //! What the gateway does while it has too much to do.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidegate_testkit::client::Http1;
-use tidegate_testkit::{Gateway, Peer, Script, Web, eventually, get, shop, web};
+use tidegate_testkit::websocket::futures_util::{SinkExt as _, StreamExt as _};
+use tidegate_testkit::websocket::{self, Echo, Message};
+use tidegate_testkit::{Answer, Gateway, Peer, Request, Script, Web, eventually, get, shop, soon, web};
 
 const REST: &str = "admin: { address: \"127.0.0.1:0\" }\n\
     observability: { logs: { access: null }, metrics: { public_path: /metrics } }\n";
@@ -74,6 +77,74 @@ async fn without_memory_idle_connections_are_closed_and_none_is_kept() {
     gateway.stop().await;
 }
 
+/// A request for a WebSocket, as HTTP/1.1 has it.
+fn handshake(path: &str) -> Request {
+    get(path)
+        .header("upgrade", "websocket")
+        .header("connection", "Upgrade")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+}
+
+fn check_no_memory_for_it(answer: &Answer) {
+    assert_eq!((answer.status, answer.reason().as_str()), (503, "overloaded"));
+    assert_eq!(answer.header("retry-after"), "1");
+}
+
+/// Between 90 and 95 % of the limit, which follows what the process has.
+#[tokio::test]
+async fn with_little_memory_no_websocket_is_opened_and_what_is_open_goes_on() {
+    let echo = Echo::start().await;
+    let web = Web::start(|_| web::ok("hello")).await;
+    let yaml = |memory: u64| {
+        format!(
+            "services: {{ echo: {{ address: \"http://{}\" }}, web: {{ address: \"http://{}\" }} }}\nroutes:\n  \
+             - {{ name: plain, path: /plain, service: web }}\n  - {{ name: passed, path: /passed, service: echo, websocket: true }}\n\
+             realtime: {{ endpoints: [{{ path: /ours, protocol: plain }}] }}\n{REST}memory_limit: {memory}B\n",
+            echo.address(),
+            web.address(),
+        )
+    };
+    // A few percent of this are more than a test needs.
+    let ballast = vec![1_u8; 256 << 20];
+    let gateway = Gateway::start(&yaml(64 << 30));
+    let mut http2 = gateway.http2().await;
+    let mut open =
+        (websocket::http1(gateway.address(), "/passed").await, websocket::http2(&mut http2, "/passed").await);
+    eventually("memory is tight", || async {
+        gateway.apply(&yaml(resident() * 100 / 92)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        metric(&gateway, "tidegate_overload", "memory").await == 2
+    })
+    .await;
+    for path in ["/passed", "/ours"] {
+        check_no_memory_for_it(&gateway.send(&handshake(path)).await);
+        check_no_memory_for_it(&http2.start_socket("websocket", &get(path)).await.answer().await);
+    }
+    assert_eq!(echo.open(), 2, "no backend was asked");
+    assert_eq!(metric(&gateway, "tidegate_overload_refusals_total", "memory").await, 4);
+    // Where none is spoken, nobody asks for one.
+    assert_eq!(gateway.send(&handshake("/plain")).await.text(), "hello");
+    let hello = Message::text("hello");
+    soon(open.0.send(hello.clone())).await.unwrap();
+    soon(open.1.send(hello.clone())).await.unwrap();
+    assert!(
+        soon(open.0.next()).await.unwrap().unwrap() == hello && soon(open.1.next()).await.unwrap().unwrap() == hello
+    );
+    gateway.apply(&yaml(64 << 30)).await;
+    eventually("there is memory again", || async { metric(&gateway, "tidegate_overload", "memory").await == 0 }).await;
+    let again = websocket::http1(gateway.address(), "/passed").await;
+    drop((open, again, ballast));
+    gateway.stop().await;
+}
+
+/// Bytes that this process, in which the gateway runs, has in memory.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
 /// The workers are really kept busy: each request of the load costs one of them much more time than it has.
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_that_come_round_late_refuse_some_requests_and_recover() {
@@ -98,11 +169,37 @@ async fn workers_that_come_round_late_refuse_some_requests_and_recover() {
             })
         })
         .collect();
-    eventually("requests are refused", || async {
-        metric(&gateway, "tidegate_overload_refusals_total", "lag").await > 0
+    let refused = parking_lot::Mutex::new(None);
+    eventually("a request is refused", || async {
+        let answer = gateway.get("/v1/orders/7").await;
+        let is_refused = answer.status == 503;
+        *refused.lock() = is_refused.then_some(answer);
+        is_refused
+    })
+    .await;
+    let refused = refused.into_inner().unwrap();
+    assert_eq!((refused.reason().as_str(), refused.header("retry-after")), ("overloaded", "1"));
+    assert!(metric(&gateway, "tidegate_overload_refusals_total", "lag").await > 0);
+    // Without a credential, and while others are refused: each of these would be, if it could.
+    let asked_late = AtomicUsize::new(0);
+    eventually("health was asked often enough while the worker was late", async || {
+        for path in ["/health/liveness", "/health/readiness", "/health"] {
+            assert_eq!(gateway.get(path).await.status, 200, "{path}");
+        }
+        let is_late = metric(&gateway, "tidegate_overload", "lag").await == 1;
+        asked_late.fetch_add(usize::from(is_late), Ordering::SeqCst) >= 10
     })
     .await;
     load.iter().for_each(|client| client.abort());
+    eventually("the worker is in time again, and refuses nobody", async || {
+        let in_time = metric(&gateway, "tidegate_overload", "lag").await == 0;
+        let before = metric(&gateway, "tidegate_overload_refusals_total", "lag").await;
+        for _ in 0..20 {
+            gateway.get("/v1/orders/7").await;
+        }
+        in_time && metric(&gateway, "tidegate_overload_refusals_total", "lag").await == before
+    })
+    .await;
     gateway.stop().await;
 }
 

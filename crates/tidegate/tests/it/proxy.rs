@@ -1,12 +1,14 @@
 //! Requests passed on to HTTP/1.1 backends, and their answers back.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidegate_testkit::client::{End, Http1};
 use tidegate_testkit::web::{bytes, ok};
-use tidegate_testkit::{Gateway, Heard, Part, Request, Web, delete, eventually, get, post, soon};
+use tidegate_testkit::{Gateway, Heard, Part, Request, Web, delete, eventually, get, post, settled, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// A gateway in front of `addresses`, with `policy` on its one service.
 fn config(addresses: &[std::net::SocketAddr], policy: &str) -> String {
@@ -449,25 +451,82 @@ async fn what_a_route_removes_is_removed_from_trailers_too() {
     gateway.stop().await;
 }
 
-#[tokio::test]
-async fn a_slow_reader_holds_the_backend_up() {
-    const LENGTH: usize = 50_000_000;
-    let web = Web::start(|_| {
-        let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n").into_bytes();
-        answer.resize(answer.len() + LENGTH, b'x');
-        vec![Part::Bytes(answer)]
-    })
-    .await;
-    let gateway = gateway(&web, "").await;
-    let mut http1 = Http1::connect(gateway.address()).await;
-    http1.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    assert_eq!(http1.head().await.0, 200);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let mut length = 0;
-    while let Some(piece) = http1.piece().await.unwrap() {
-        length += piece.len();
+/// A body that no buffers could take in.
+const LARGE: usize = 64 << 20;
+
+/// More than may be on its way while nobody reads: 256 KiB here, and what the system takes in on two connections, which it
+/// lets grow for whoever reads quickly.
+const ON_ITS_WAY: usize = 32 << 20;
+
+/// Writes [`LARGE`] bytes, counting them as the system takes them.
+async fn write_large(to: &mut TcpStream, taken: &AtomicUsize) {
+    let piece = vec![b'x'; 64 * 1024];
+    while taken.load(Ordering::SeqCst) < LARGE {
+        taken.fetch_add(to.write(&piece).await.unwrap(), Ordering::SeqCst);
     }
-    assert_eq!(length, LENGTH);
+}
+
+/// Reads up to and with the end of a head, and nothing behind it.
+async fn read_head(from: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon(from.read_u8()).await.unwrap());
+    }
+}
+
+/// Reads [`LARGE`] bytes.
+async fn read_large(from: &mut TcpStream) {
+    let (mut left, mut space) = (LARGE, vec![0; 1 << 20]);
+    while left > 0 {
+        let read = soon(from.read(&mut space)).await.unwrap();
+        assert!(read > 0, "{left} bytes are missing");
+        left -= read;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_holds_the_backend_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = Gateway::start(&config(&[listener.local_addr().unwrap()], ""));
+    let mut client = TcpStream::connect(gateway.address()).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let (mut backend, _) = soon(listener.accept()).await.unwrap();
+    read_head(&mut backend).await;
+    backend.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {LARGE}\r\n\r\n").as_bytes()).await.unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let writing = tokio::spawn(async move { write_large(&mut backend, &counted).await });
+    let taken = settled(|| sent.load(Ordering::SeqCst)).await;
+    assert!(taken < ON_ITS_WAY, "{taken}");
+    read_head(&mut client).await;
+    read_large(&mut client).await;
+    soon(writing).await.unwrap();
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_backend_that_reads_nothing_holds_the_client_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = Gateway::start(&config(&[listener.local_addr().unwrap()], ", max_body: 64MiB"));
+    let mut client = TcpStream::connect(gateway.address()).await.unwrap();
+    client
+        .write_all(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {LARGE}\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&sent);
+    let writing = tokio::spawn(async move {
+        write_large(&mut client, &counted).await;
+        client
+    });
+    let (mut backend, _) = soon(listener.accept()).await.unwrap();
+    read_head(&mut backend).await;
+    let taken = settled(|| sent.load(Ordering::SeqCst)).await;
+    assert!(taken < ON_ITS_WAY, "{taken}");
+    read_large(&mut backend).await;
+    backend.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    let mut answered = Http1::over(soon(writing).await.unwrap());
+    assert_eq!(answered.answer().await.status, 204);
     gateway.stop().await;
 }
 

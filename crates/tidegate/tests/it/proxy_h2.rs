@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,9 +11,8 @@ use h2::{Reason, RecvStream, SendStream};
 use http::request::Parts;
 use http::{HeaderMap, Response};
 use parking_lot::Mutex;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tidegate_testkit::client::End;
+use tidegate_testkit::peer::leaves;
 use tidegate_testkit::web::ok;
 use tidegate_testkit::{Dns, Gateway, Request, UnixDoor, Web, eventually, get, post, soon, tls};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -30,6 +28,7 @@ struct Backend {
 struct Shared {
     heard: Mutex<Vec<Parts>>,
     asked: Mutex<HashMap<String, usize>>,
+    connections: AtomicUsize,
     open: AtomicUsize,
     sent: AtomicUsize,
 }
@@ -51,6 +50,7 @@ impl Backend {
         let told = Arc::clone(&shared);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                told.connections.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(serve(stream, streams, Arc::clone(&told)));
             }
         });
@@ -307,6 +307,58 @@ async fn a_connection_that_says_goodbye_loses_no_request() {
     gateway.stop().await;
 }
 
+/// Whoever leaves says which requests it has not seen; those go elsewhere, whatever they are, and the others end where they are.
+#[tokio::test]
+async fn what_a_goodbye_excludes_is_sent_again_once_and_what_it_includes_goes_on() {
+    for again in [get("/echo"), post("/echo", "body")] {
+        let backend = Backend::start(100).await;
+        let (address, _accepting) = leaves(backend.address, 1).await;
+        let yaml = config(address, ", retry: null, connections: { max: 1 }") + "runtime: { workers: 1 }\n";
+        let gateway = Gateway::start(&yaml);
+        let mut http2 = gateway.http2().await;
+        let mut included = http2.start(&get("/first"), true).await;
+        let excluded = http2.send(&again).await;
+        let sent = String::from_utf8(again.body.clone().unwrap_or_default()).unwrap();
+        assert_eq!((excluded.status, excluded.text()), (200, sent.as_str()));
+        let included = included.answer().await;
+        assert_eq!((included.status, included.text()), (200, "first"));
+        let heard: Vec<_> = backend.shared.heard.lock().iter().map(|heard| heard.uri.path().to_owned()).collect();
+        assert_eq!(heard, ["/echo"], "one delivery");
+        gateway.stop().await;
+    }
+}
+
+/// Ten of a worker with two streams each, and half of them stay for good.
+#[tokio::test]
+async fn connections_are_made_up_to_their_bound_as_streams_run_out() {
+    let backend = Backend::start(2).await;
+    let yaml = config(backend.address, ", connections: { min: 5, max: 20 }, timeout: 60s")
+        + "observability: { logs: { access: null }, metrics: { public_path: /metrics } }\n";
+    let gateway = Gateway::start(&yaml);
+    let ready = async || {
+        let page = gateway.get("/metrics").await;
+        let start = "tidegate_upstream_connections{service=\"web\",state=\"ready\"} ";
+        page.text().lines().find_map(|line| line.strip_prefix(start)).unwrap().parse::<usize>().unwrap()
+    };
+    // The system deals connections out to the workers as it likes.
+    let asking = parking_lot::Mutex::new(Vec::new());
+    eventually("each worker has as many as it may", async || {
+        let mut http1 = gateway.http1().await;
+        http1.write("GET /silent HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        asking.lock().push(http1);
+        ready().await >= 20
+    })
+    .await;
+    for _ in 0..20 {
+        let mut http1 = gateway.http1().await;
+        http1.write("GET /silent HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        asking.lock().push(http1);
+    }
+    assert_eq!((ready().await, backend.shared.connections.load(Ordering::SeqCst)), (20, 20));
+    drop(asking);
+    gateway.stop().await;
+}
+
 #[tokio::test]
 async fn one_stream_at_a_time_is_enough() {
     let backend = Backend::start(1).await;
@@ -352,46 +404,12 @@ async fn a_stalled_reader_stops_the_backend_and_a_client_that_goes_its_stream() 
     gateway.stop().await;
 }
 
-/// A listener with TLS in front of `to`, which agrees to one of `alpn`; what it agreed to comes first.
-async fn secure(folder: &Path, to: SocketAddr, alpn: &[&str]) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
-    let (chain, key) = tls::write_certificate(folder);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            CertificateDer::pem_file_iter(chain).unwrap().map(Result::unwrap).collect(),
-            PrivateKeyDer::from_pem_file(key).unwrap(),
-        )
-        .unwrap();
-    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let agreed = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&agreed);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, told) = (acceptor.clone(), Arc::clone(&told));
-            tokio::spawn(async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                let protocol = stream.get_ref().1.alpn_protocol().unwrap_or_default();
-                told.lock().push(String::from_utf8_lossy(protocol).into_owned());
-                let Ok(mut plain) = tokio::net::TcpStream::connect(to).await else { return };
-                let _ended = tokio::io::copy_bidirectional(&mut stream, &mut plain).await;
-            });
-        }
-    });
-    (address, agreed)
-}
-
-fn secure_config(address: SocketAddr, http2: bool) -> String {
+fn secure_config(front: &tls::Front, http2: bool) -> String {
     format!(
         "services: {{ web: {{ address: \"https://localhost:{}\", http2: {http2}, tls: {{ ca: tls.crt }} }} }}
 routes: [{{ name: all, path: \"/{{rest=**}}\", service: web, websocket: true }}]
 ",
-        address.port()
+        front.address().port()
     )
 }
 
@@ -407,14 +425,14 @@ async fn the_version_is_what_both_agree_to() {
     ] {
         let folder = tempfile::TempDir::new().unwrap();
         let to = if expected == "h2" { http2.address } else { http1.address() };
-        let (address, agreed) = secure(folder.path(), to, alpn).await;
-        let gateway = Gateway::start_in(folder, &secure_config(address, asks));
+        let front = tls::Front::start(folder.path(), to, alpn, None).await;
+        let gateway = Gateway::start_in(folder, &secure_config(&front, asks));
         let mut connection = gateway.http1().await;
         for _ in 0..5 {
             let answer = connection.send(&post("/echo", "one")).await;
             assert_eq!((answer.status, answer.text()), (200, "one"), "{alpn:?} {asks}");
         }
-        let agreed = agreed.lock().clone();
+        let agreed = front.agreed();
         assert!(agreed.iter().all(|one| one == expected), "{agreed:?}");
         // One to learn that there is no HTTP/2, and one to use.
         assert!(agreed.len() <= 2, "{agreed:?}");
@@ -426,8 +444,8 @@ async fn the_version_is_what_both_agree_to() {
 async fn a_websocket_goes_over_http1_and_tls() {
     let echo = tidegate_testkit::websocket::Echo::start().await;
     let folder = tempfile::TempDir::new().unwrap();
-    let (address, agreed) = secure(folder.path(), echo.address(), &["h2", "http/1.1"]).await;
-    let gateway = Gateway::start_in(folder, &secure_config(address, true));
+    let front = tls::Front::start(folder.path(), echo.address(), &["h2", "http/1.1"], None).await;
+    let gateway = Gateway::start_in(folder, &secure_config(&front, true));
     let mut http1 = gateway.http1().await;
     http1
         .write(
@@ -436,7 +454,7 @@ async fn a_websocket_goes_over_http1_and_tls() {
         )
         .await;
     assert_eq!(http1.any_head().await.0, 101);
-    assert_eq!(*agreed.lock(), ["http/1.1"]);
+    assert_eq!(front.agreed(), ["http/1.1"]);
     drop(http1);
     eventually("the backend sees the end", async || echo.open() == 0).await;
     gateway.stop().await;

@@ -43,10 +43,10 @@ impl Compiler<'_> {
             };
         }
         let access = Access::compile(&route.access, inputs.providers);
-        let Process { hall, overload, telemetry, wheels, .. } = inputs.process;
+        let Process { hall, telemetry, wheels, .. } = inputs.process;
         let settings = &inputs.valid.realtime;
         let action = Action::Realtime(Box::new(Realtime {
-            door: Door::compile(settings, access.cookies(), hall, overload),
+            door: Door::compile(settings, access.cookies(), hall),
             settings: Settings::compile(settings),
             write_timeout: settings.limits.write_timeout,
             calls,

@@ -115,7 +115,7 @@ families! {
     UPSTREAM_CONNECT_DURATION: Histogram(DURATIONS), "tidegate_upstream_connect_duration_seconds" ["service"]
         "Time that it took to connect to backends, TLS and HTTP/2 settings included";
     UPSTREAM_CONNECTIONS: Gauge, "tidegate_upstream_connections" ["service" "state"]
-        "Connections to backends in the state ready; in the states idle, connecting, transient_failure and shutdown, endpoints that have none";
+        "Connections to backends in the state ready; in the states idle, connecting and transient_failure, endpoints that have none; in the state shutdown, endpoints that get no more requests, until those that they have end";
     UPSTREAM_TUNNELS: Gauge, "tidegate_upstream_tunnels" ["service"]
         "WebSockets of clients that are joined with a connection to a backend of the service";
     UPSTREAM_ENDPOINT_UP: Gauge, "tidegate_upstream_endpoint_up" ["service" "endpoint"]
@@ -183,7 +183,7 @@ families! {
     OVERLOAD_REFUSALS: Counter, "tidegate_overload_refusals_total" ["cause"]
         "Requests that were refused because there was too much to do; cause is lag, memory or pending (a service had no place for them)";
     OVERLOAD: Gauge, "tidegate_overload" ["cause"]
-        "Of lag the workers that refuse requests for it; of memory 1 above 80 % of the limit, 2 above 90 % (idle connections are closed), 3 above 95 % (new requests are refused)";
+        "Of lag the workers that refuse requests for it; of memory 1 above 80 % of the limit, 2 above 90 % (idle connections are closed, no WebSocket is opened), 3 above 95 % (new requests are refused)";
     MEMORY: Gauge, "tidegate_memory_bytes" ["kind"]
         "Memory of the process; kind is resident, or limit where a cgroup sets one";
     PROCESS_CPU: Counter, "process_cpu_seconds_total" []
