@@ -215,7 +215,7 @@ impl Proxy {
         }
         head.extend_from_slice(b" HTTP/1.1\r\n");
         let trace = write_request(exchange, &parts, &self.request, &mut head);
-        let ring_key = self.cluster.ring_key(&parts.headers, exchange.client.ip);
+        let ring_key = self.cluster.ring_key(exchange, &parts.headers);
         Ok(Outgoing {
             ring_key,
             retry: &self.retry,

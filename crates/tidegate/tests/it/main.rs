@@ -42,6 +42,8 @@ mod realtime;
 mod refusals;
 mod reload;
 mod response_headers;
+mod retries;
+mod rings;
 mod routing;
 mod service_manager;
 mod shop_front;

@@ -168,7 +168,7 @@ impl Native {
         path: &str,
         values: &[std::borrow::Cow<'_, str>],
     ) -> Result<(CallHead, CallDeadline), Reject> {
-        let ring_key = self.cluster.ring_key(&parts.headers, exchange.client.ip);
+        let ring_key = self.cluster.ring_key(exchange, &parts.headers);
         let of_the_call = OF_THE_CALL.map(|name| parts.headers.get(&name).cloned());
         parts.headers.remove(&X_GRPC_WEB);
         let room = OWN_METADATA + OF_THE_CALL.len();
