@@ -55,6 +55,7 @@ mod tokens;
 mod traces;
 mod trading;
 mod trading_failures;
+mod trailers;
 mod tunnel;
 mod tutorial;
 mod unary;

@@ -497,6 +497,35 @@ async fn trusted_proxies_say_who_the_client_is() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_speaks_forwarded_is_answered_in_kind() {
+    let web = Web::start(|_| ok("x")).await;
+    let yaml = config(&[web.address()], "");
+    for (trusted, fields, passed) in [
+        (
+            "[127.0.0.1]",
+            &[("forwarded", "for=6.6.6.6, for=\"[2001:db8::7]:1\";host=forged")][..],
+            "for=\"[2001:db8::7]\", for=127.0.0.1;host=\"a.test:81\";proto=http",
+        ),
+        (
+            "[127.0.0.1]",
+            &[("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "9.9.9.9")],
+            "for=9.9.9.9, for=127.0.0.1;host=\"a.test:81\";proto=http",
+        ),
+        ("[127.0.0.1]", &[("x-forwarded-for", "9.9.9.9")], ""),
+        ("[]", &[("forwarded", "for=6.6.6.6")], ""),
+    ] {
+        let gateway = Gateway::start(&format!("client_ip: {{ trusted_proxies: {trusted} }}\n{yaml}"));
+        let mut request = get("/").header("host", "a.test:81");
+        for (name, value) in fields {
+            request = request.header(name, value);
+        }
+        assert_eq!(gateway.http1().await.send(&request).await.status, 200);
+        assert_eq!(web.last().field("forwarded"), passed, "{trusted} {fields:?}");
+        gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn event_streams_of_a_backend_end_early_when_the_gateway_stops() {
     let web = Web::start(|_| {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";

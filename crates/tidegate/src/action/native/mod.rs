@@ -227,7 +227,7 @@ fn web_content_type(wire: Wire, headers: &mut HeaderMap) {
 
 /// Takes out of a backend's metadata what is of its connection, or the gateway's to say.
 fn clean(metadata: &mut HeaderMap) {
-    clean_answer(metadata, &HeaderRules::default());
+    clean_answer(metadata, false, &HeaderRules::default());
     metadata.remove(header::CONTENT_LENGTH);
     let ours = |name: &&HeaderName| name.as_str().starts_with("x-tidegate-");
     while let Some(name) = metadata.keys().find(ours).cloned() {
