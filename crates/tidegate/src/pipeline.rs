@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Response, Version};
-use tidegate_route::{CanonicalOptions, Captures, canonicalize};
+use tidegate_route::{Captures, canonicalize};
 
 use crate::body::{RequestBody, ResponseBody};
 use crate::exchange::Exchange;
@@ -25,7 +25,7 @@ pub async fn run<'s>(
     on_route: impl FnOnce(&'s CompiledRoute, &Parts),
 ) -> Result<Response<ResponseBody>, Reject> {
     let uri = &exchange.uri;
-    let path = match canonicalize(uri.path().as_bytes(), CanonicalOptions::default()) {
+    let path = match canonicalize(uri.path().as_bytes(), snapshot.paths) {
         Ok(path) => path,
         Err(error) => return unrouted(snapshot, exchange, &parts.headers, Reject::bad_path(&error)).await,
     };

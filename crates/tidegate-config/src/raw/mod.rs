@@ -45,6 +45,9 @@ raw_struct! {
         listeners: Vec<Item<RawListener>>,
         /// How a client's address is found out.
         client_ip: RawClientIp,
+        /// Whether `//` in a path counts as `/`, for routes, policies and backends alike. Otherwise it is refused (400):
+        /// servers read it in different ways.
+        merge_slashes: bool = "false",
         /// Who is who: credentials, roles, and what backends are told of it.
         auth: RawAuth,
         /// How the process stops.
@@ -81,6 +84,6 @@ raw_struct! {
         system_routes: RawSystemRoutes,
     }
     later {
-        "limits" "merge_slashes"
+        "limits"
     }
 }

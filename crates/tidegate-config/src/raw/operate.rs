@@ -19,7 +19,8 @@ raw_struct! {
     RawClientIp {
         /// Proxies in front of the gateway, as networks (`10.0.0.0/8`) or addresses. From them alone
         /// `X-Forwarded-For`, or `Forwarded` if that is missing, is believed. A proxy that writes
-        /// `Forwarded` alone must remove its clients' `X-Forwarded-For`.
+        /// `Forwarded` alone must remove its clients' `X-Forwarded-For`. Where one has sent `Forwarded`, backends get it
+        /// beside `X-Forwarded-For`, made of the same addresses.
         trusted_proxies: Vec<Item<Text>> = "[]",
     }
 }

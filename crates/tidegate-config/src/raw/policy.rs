@@ -113,7 +113,9 @@ raw_struct! {
 
 raw_struct! {
     /// Retries. Only requests that may be repeated are (`GET`, `HEAD`, `OPTIONS`, `PUT`, `DELETE`, or an RPC that its
-    /// `.proto` file marks so), with a body of at most 64 KiB, and before anything was sent to the client.
+    /// `.proto` file marks so), with a body of at most 64 KiB, and before anything was sent to the client. After a
+    /// `connect_failure` any request is: nothing was sent. That is for endpoints that are tried once more; an endpoint that
+    /// cannot be connected to is replaced by another one in any case, with `retry: null` too.
     RawRetry {
         /// Attempts after the first one. 0: none.
         max_retries: Count = "1",
@@ -124,7 +126,7 @@ raw_struct! {
         backoff: RawBackoff,
         /// How many of them the service gets in all; on a route, how many it gets from that route.
         budget: RawBudget,
-        /// Longest time of one attempt. Without the key: what is left of `timeout`.
+        /// Longest time of one attempt, be it the only one. Without the key: what is left of `timeout`.
         per_try_timeout: Time,
         /// Repeats also what may not be repeated: the backend knows what it has done already.
         non_idempotent: bool = "false",

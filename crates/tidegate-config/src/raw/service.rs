@@ -113,7 +113,8 @@ raw_struct! {
     RawBalancing {
         /// The rule.
         policy: BalancingPolicy = "least_request",
-        /// What `ring_hash` goes by: `ip`, or `header:NAME`. Requests without it go anywhere.
+        /// What `ring_hash` goes by: `user` (subject of the credential, else the address), `ip`, or `header:NAME`, without
+        /// which a request goes anywhere.
         hash_on: Text,
     }
 }
@@ -153,7 +154,7 @@ raw_struct! {
 raw_struct! {
     /// When requests are refused for the good of the service.
     RawBreaker {
-        /// Opens when this part of the attempts fails.
+        /// Opens when this part of the attempts fails. `null`: `consecutive_failures` alone opens it.
         failure_ratio: Ratio = "0.5",
         /// Opens only after so many attempts in `window`.
         min_requests: Count = "20",

@@ -39,7 +39,7 @@ use std::sync::Arc;
 use crate::decode::{Field, Item, Text};
 use crate::diag::{Code, Diagnostic, Diagnostics, Place};
 use crate::raw::RawConfig;
-use crate::valid::{Level, Valid};
+use crate::valid::{Level, Origin, Setting, Valid};
 
 use names::Names;
 
@@ -98,6 +98,7 @@ pub(crate) fn resolve(files: &[File], problems: &mut Diagnostics) -> Option<Vali
         envelopes,
         auth,
         client_ip: resolver.client_ip(main),
+        merge_slashes: merge_slashes(main),
         redis: resolver.redis(main),
         drain: resolver.drain(main),
         runtime: resolver.runtime(main),
@@ -162,6 +163,7 @@ impl Resolver<'_> {
                 ("include", place_of(&raw.include)),
                 ("auth", place_of(&raw.auth)),
                 ("client_ip", place_of(&raw.client_ip)),
+                ("merge_slashes", place_of(&raw.merge_slashes)),
                 ("redis", place_of(&raw.redis)),
                 ("drain", place_of(&raw.drain)),
                 ("runtime", place_of(&raw.runtime)),
@@ -181,6 +183,17 @@ impl Resolver<'_> {
                     self.error_with(Code::Conflict, place, message, "it may stand in the main file only");
                 }
             }
+        }
+    }
+}
+
+fn merge_slashes(main: &File) -> Setting<bool> {
+    match main.raw.merge_slashes.set() {
+        None => Setting::built_in(false),
+        Some(item) => {
+            // It belongs to no level: nothing overrides it, as nothing overrides a route.
+            let origin = Origin { level: Level::Route, place: Some(item.place.clone()) };
+            Setting { value: item.value, origin }
         }
     }
 }

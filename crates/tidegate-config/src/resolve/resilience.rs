@@ -64,7 +64,7 @@ impl Resolver<'_> {
         let hash_on = match (policy, block.hash_on.set()) {
             (BalancingPolicy::RingHash, None) => {
                 let place = place_of(&block.policy)?;
-                let help = "add hash_on: ip, or hash_on: \"header:x-tenant\"";
+                let help = "add hash_on: user, hash_on: ip, or hash_on: \"header:x-tenant\"";
                 self.error_with(Code::MissingKey, place, "\"ring_hash\" needs \"hash_on\"", help);
                 return None;
             }
@@ -82,10 +82,12 @@ impl Resolver<'_> {
     fn hash_on(&mut self, item: &Item<Text>) -> Option<HashOn> {
         match item.value.0.split_once(':') {
             None if item.value.0 == "ip" => Some(HashOn::Ip),
+            None if item.value.0 == "user" => Some(HashOn::User),
             Some(("header", name)) if is_token(name) => Some(HashOn::Header(name.to_ascii_lowercase())),
             Some(_) | None => {
                 let message = format!("{} is nothing that a ring can go by", item.shown());
-                self.error_with(Code::InvalidValue, &item.place, message, "write \"ip\" or \"header:x-tenant\"");
+                let help = "write \"user\", \"ip\" or \"header:x-tenant\"";
+                self.error_with(Code::InvalidValue, &item.place, message, help);
                 None
             }
         }
@@ -146,13 +148,7 @@ impl Resolver<'_> {
     }
 
     fn breaker(&mut self, raw: &RawBreaker) -> Option<CircuitBreaker> {
-        let failure_ratio = raw.failure_ratio.value().map_or(0.5, |ratio| ratio.0);
-        if let Some(place) = place_of(&raw.failure_ratio)
-            && failure_ratio <= 0.0
-        {
-            self.error(Code::InvalidValue, place, "\"failure_ratio\" is above 0 and at most 1");
-            return None;
-        }
+        let failure_ratio = self.failure_ratio(raw);
         let min_requests = self.within(&raw.min_requests, 20, 1, 1_000_000);
         let window = self.time(&raw.window, Duration::from_secs(10));
         let consecutive_failures = match &raw.consecutive_failures {
@@ -163,13 +159,38 @@ impl Resolver<'_> {
         let open_for = self.time(&raw.open_for, Duration::from_secs(5));
         let half_open_requests = self.within(&raw.half_open_requests, 3, 1, 1_000);
         Some(CircuitBreaker {
-            failure_ratio,
+            failure_ratio: failure_ratio?,
             min_requests: min_requests?,
             window: window?,
             consecutive_failures: consecutive_failures?,
             open_for: open_for?,
             half_open_requests: half_open_requests?,
         })
+    }
+
+    /// The part of failures that opens a breaker, if any does.
+    fn failure_ratio(&mut self, raw: &RawBreaker) -> Option<Option<f64>> {
+        let place = match &raw.failure_ratio {
+            Field::Absent => return Some(Some(0.5)),
+            Field::Invalid => return None,
+            Field::Set(item) if item.value.0 > 0.0 => return Some(Some(item.value.0)),
+            Field::Set(item) => {
+                self.error(Code::InvalidValue, &item.place, "\"failure_ratio\" is above 0 and at most 1");
+                return None;
+            }
+            Field::Null(place) => place,
+        };
+        if raw.consecutive_failures.is_missing() {
+            let message = "nothing opens this breaker";
+            self.error_with(Code::Conflict, place, message, "add \"consecutive_failures\", or take this line away");
+        }
+        for (key, place) in [("min_requests", place_of(&raw.min_requests)), ("window", place_of(&raw.window))] {
+            if let Some(place) = place {
+                let message = format!("\"{key}\" does nothing without a \"failure_ratio\"");
+                self.error(Code::Conflict, place, message);
+            }
+        }
+        Some(None)
     }
 
     /// Reports what is wrong with the retries of a level; `is_route`: a budget is the service's.

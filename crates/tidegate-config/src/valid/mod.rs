@@ -75,6 +75,8 @@ pub struct Valid {
     pub envelopes: Vec<Envelope>,
     /// Who may speak for clients.
     pub client_ip: ClientIp,
+    /// `//` in a path counts as `/`; otherwise it is refused.
+    pub merge_slashes: Setting<bool>,
     /// Who is who.
     pub auth: Auth,
     /// The Redis that processes share; `None`: there is none, and no limit is counted there.

@@ -73,6 +73,8 @@ pub enum BalancingPolicy {
 pub enum HashOn {
     /// The client's address.
     Ip,
+    /// The subject of the request's credential, else the client's address.
+    User,
     /// The value of a header; lower case.
     Header(String),
 }
@@ -121,8 +123,8 @@ pub struct OutlierDetection {
 /// When requests are refused.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct CircuitBreaker {
-    /// Above 0 and at most 1. 0.5 by default.
-    pub failure_ratio: f64,
+    /// Above 0 and at most 1. 0.5 by default. `None`: failures in a row alone open it, and `consecutive_failures` is set.
+    pub failure_ratio: Option<f64>,
     /// 20 by default.
     pub min_requests: u32,
     /// 10 s by default.

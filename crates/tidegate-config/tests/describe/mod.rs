@@ -79,6 +79,9 @@ pub(crate) fn describe(valid: &Valid) -> String {
     for route in &valid.routes {
         describe_route(route, valid, &mut out);
     }
+    if valid.merge_slashes.value {
+        setting("merge_slashes", &valid.merge_slashes, &mut out);
+    }
     if let Some(redis) = &valid.redis {
         let _ = writeln!(out, "{redis:-?}");
     }

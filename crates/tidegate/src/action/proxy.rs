@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
@@ -130,7 +130,7 @@ impl Proxy {
             };
             let answered = self.cluster.forward(exchange, &outgoing, body).await;
             let mut response = answered.map_err(|error| failed(exchange, error))?;
-            clean_answer(response.headers_mut(), &self.answer);
+            clean_answer(response.headers_mut(), exchange.takes_trailers, &self.answer);
             Ok(self.endless(exchange, response))
         }
     }
@@ -144,6 +144,8 @@ impl Proxy {
         captures: &Captures,
     ) -> Result<Response<ResponseBody>, Reject> {
         let handshake = websocket::take(&mut parts, || fastrand::u128(..).to_be_bytes())?;
+        // A tunnel has no trailers, and one `Connection` field is what every backend reads.
+        parts.headers.remove(TE);
         let client = body.take_socket();
         let client = client.ok_or_else(|| Reject::new(Reason::BadRequest).detail("no WebSocket can be opened here"))?;
         let mut outgoing = self.outgoing(exchange, parts, &body, path, captures)?;
@@ -158,11 +160,11 @@ impl Proxy {
                 Err(reject.detail("the service opens no WebSocket"))
             }
             Upgraded::Answer(mut response) => {
-                clean_answer(response.headers_mut(), &self.answer);
+                clean_answer(response.headers_mut(), exchange.takes_trailers, &self.answer);
                 Ok(self.endless(exchange, response))
             }
             Upgraded::Tunnel(mut headers, tunnel) => {
-                clean_answer(&mut headers, &self.answer);
+                clean_answer(&mut headers, false, &self.answer);
                 handshake.granted(&mut headers);
                 let leave = Leave::of_socket(&exchange.conn.ending, self.cluster.wheel(exchange.worker()));
                 let mut response = Response::new(ResponseBody::stream(Passage::new(tunnel, leave, exchange)));
@@ -215,7 +217,7 @@ impl Proxy {
         }
         head.extend_from_slice(b" HTTP/1.1\r\n");
         let trace = write_request(exchange, &parts, &self.request, &mut head);
-        let ring_key = self.cluster.ring_key(&parts.headers, exchange.client.ip);
+        let ring_key = self.cluster.ring_key(exchange, &parts.headers);
         Ok(Outgoing {
             ring_key,
             retry: &self.retry,

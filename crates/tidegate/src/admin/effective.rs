@@ -24,6 +24,7 @@ pub(super) fn document(snapshot: &Snapshot) -> Value {
         }),
         "auth": auth(valid),
         "client_ip": {"trusted_proxies": valid.client_ip.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>()},
+        "merge_slashes": valid.merge_slashes.value,
         "redis": valid.redis.as_ref().map(redis),
         "drain": {"readiness_delay": duration(drain.readiness_delay), "timeout": duration(drain.timeout)},
         "runtime": runtime(valid.runtime),

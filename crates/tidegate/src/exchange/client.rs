@@ -27,6 +27,8 @@ pub struct Client {
     /// `ip` and the proxies behind it without the peer, nearest to the client first, as far as they are known to be true.
     /// Empty if nobody stands between.
     pub chain: Vec<IpAddr>,
+    /// A trusted proxy speaks `Forwarded` (RFC 7239), so backends hear it too.
+    pub forwarded: bool,
 }
 
 impl TrustedProxies {
@@ -43,10 +45,11 @@ impl TrustedProxies {
     /// Who sent a request with `headers` over a connection from `peer`.
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
-        let mut client = Client { ip: peer.to_canonical(), chain: Vec::new() };
+        let mut client = Client { ip: peer.to_canonical(), chain: Vec::new(), forwarded: false };
         if self.0.is_empty() || !self.trusts(client.ip) {
             return client;
         }
+        client.forwarded = headers.contains_key(FORWARDED);
         for told in hops(headers).take(MAX_HOPS) {
             // What cannot be read was written by nobody who is trusted.
             let Some(ip) = told else { break };
@@ -119,8 +122,8 @@ mod tests {
             headers.append(*name, value.parse().unwrap());
         }
         let client = TrustedProxies::new(&trusted).client(peer.parse().unwrap(), &headers);
-        let chain = chain.iter().map(|ip| ip.parse().unwrap()).collect();
-        assert_eq!(client, Client { ip: ip.parse().unwrap(), chain }, "{peer} {fields:?}");
+        let chain: Vec<IpAddr> = chain.iter().map(|ip| ip.parse().unwrap()).collect();
+        assert_eq!((client.ip, client.chain), (ip.parse().unwrap(), chain), "{peer} {fields:?}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use tidegate_config::Valid;
 use tidegate_config::valid::{Action as ConfigAction, Descriptors};
-use tidegate_route::{CanonicalOptions, Captures, MultiEscape, PathError, canonicalize};
+use tidegate_route::{Captures, MultiEscape, PathError, canonicalize};
 
 pub use answer::{Explanation, FieldError, Origin, Policy, Refusal, Rejected, RequestView, RouteView, Stage, Verdict};
 pub use question::{Question, QuestionError};
@@ -56,7 +56,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
 pub fn explain_as(snapshot: &Snapshot, question: &Question, standpoint: Standpoint) -> Explanation {
     let host = question.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let raw_path = question.target.split('?').next().unwrap_or("");
-    let canonical = canonicalize(raw_path.as_bytes(), CanonicalOptions::default());
+    let canonical = canonicalize(raw_path.as_bytes(), snapshot.paths);
     let path = canonical.as_ref().map_or(raw_path, |path| path.as_str());
     let mut captures = Captures::new();
     let unrouted = |reject| (None, None, Some((&snapshot.unrouted.failure, reject)));

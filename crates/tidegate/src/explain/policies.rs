@@ -49,6 +49,7 @@ const fn entry(
 /// The order of `pipeline` and of the actions.
 const POLICIES: &[Entry] = &[
     entry("client_ip", Stage::Early, &[], client_ip),
+    entry("path", Stage::Early, &[], path),
     entry("request_id", Stage::Early, &[], request_id),
     entry("split", Stage::Early, &[], split),
     entry("limits", Stage::Early, &[], limits::early),
@@ -192,6 +193,11 @@ fn client_ip(context: &Context<'_>, rows: &mut Rows) {
     }
     let networks: Vec<String> = trusted.iter().map(ToString::to_string).collect();
     rows.add(json!({"trusted_proxies": networks}), Origin::built_in());
+}
+
+/// What is done to a path before a route is looked for.
+fn path(context: &Context<'_>, rows: &mut Rows) {
+    rows.add_if_set(&context.valid.merge_slashes, |on| json!({"merge_slashes": on}));
 }
 
 fn request_id(context: &Context<'_>, rows: &mut Rows) {

@@ -4,7 +4,7 @@ use http::header;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap};
 use http::request::Parts;
 use tidegate_config::valid::{Auth, CredentialSource};
-use tidegate_route::{CanonicalOptions, Captures, canonicalize};
+use tidegate_route::{Captures, canonicalize};
 
 use crate::action::Action;
 use crate::body::RequestBody;
@@ -14,7 +14,7 @@ use crate::snapshot::{CompiledRoute, Snapshot};
 
 /// The route that a request would have; `None` if none.
 pub(super) fn route<'s>(snapshot: &'s Snapshot, head: &Parts) -> Option<&'s CompiledRoute> {
-    let path = canonicalize(head.uri.path().as_bytes(), CanonicalOptions::default()).ok()?;
+    let path = canonicalize(head.uri.path().as_bytes(), snapshot.paths).ok()?;
     let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = head.uri.host().or(host).unwrap_or("");
     snapshot.choose(host, head.method.as_str(), path.as_str(), &mut Captures::new()).ok()

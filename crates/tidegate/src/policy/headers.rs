@@ -5,15 +5,16 @@
 
 use bytes::BufMut as _;
 use http::header::{
-    CONNECTION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use tidegate_config::valid;
 
+use super::forwarded::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, write_forwarded, write_forwarded_for};
 use super::hygiene::{connection_names, is_stripped};
-use super::metadata::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, write_forwarded_for};
 use crate::exchange::{Exchange, REQUEST_ID};
+use crate::lines;
 use crate::trace::{BAGGAGE, Sent};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -123,11 +124,16 @@ pub fn write_request(
     let headers = &parts.headers;
     let dropped = if headers.contains_key(CONNECTION) { connection_names(headers) } else { Vec::new() };
     let mut trace = Sent::default();
+    let mut takes_trailers = false;
     if let Some(host) = &exchange.host {
         field(&HOST, host.as_bytes(), out);
     }
     for (name, value) in headers {
         let text = name.as_str();
+        if *name == TE {
+            takes_trailers |= lines::names(value.as_bytes(), b"trailers");
+            continue;
+        }
         if dropped.iter().any(|hop| hop == text) {
             continue;
         }
@@ -144,6 +150,10 @@ pub fn write_request(
     if !dropped.iter().any(|hop| hop == COOKIE.as_str()) {
         cookies(headers, rules, out);
     }
+    if takes_trailers {
+        // It is said from hop to hop, so it is said anew; and of the connection it is, too (RFC 9110, section 10.1.4).
+        out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
+    }
     for (name, value) in &rules.put {
         field(name, value.as_bytes(), out);
     }
@@ -158,6 +168,11 @@ pub fn write_request(
         field(&X_FORWARDED_HOST, host.as_bytes(), out);
     }
     field(&X_FORWARDED_PROTO, if exchange.conn.tls { b"https" } else { b"http" }, out);
+    if exchange.client.forwarded {
+        begin(&FORWARDED, out);
+        write_forwarded(exchange, out);
+        out.extend_from_slice(b"\r\n");
+    }
     let mut context = HeaderMap::new();
     trace.forward(exchange.trace.as_ref(), &mut context);
     (!context.is_empty()).then(|| Box::new(context))
@@ -193,8 +208,9 @@ fn begin(name: &HeaderName, out: &mut Vec<u8>) {
     out.extend_from_slice(b": ");
 }
 
-/// Takes what belongs to the backend's connection out of the headers of its answer, and applies the route's rules.
-pub fn clean_answer(headers: &mut HeaderMap, rules: &HeaderRules) {
+/// Takes what belongs to the backend's connection out of the headers of its answer, and applies the route's rules. The
+/// announcement of trailers stays for who gets them.
+pub fn clean_answer(headers: &mut HeaderMap, takes_trailers: bool, rules: &HeaderRules) {
     const HOP_BY_HOP: [HeaderName; 8] =
         [CONNECTION, KEEP_ALIVE, PROXY_AUTHENTICATE, PROXY_CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
     if headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
@@ -202,7 +218,9 @@ pub fn clean_answer(headers: &mut HeaderMap, rules: &HeaderRules) {
             headers.remove(name);
         }
         for name in HOP_BY_HOP {
-            headers.remove(name);
+            if name != TRAILER || !takes_trailers {
+                headers.remove(name);
+            }
         }
     }
     rules.apply(headers);
@@ -256,7 +274,7 @@ mod tests {
         for (name, value) in [
             ("connection", "close"),
             ("keep-alive", "timeout=5"),
-            ("te", "trailers"),
+            ("te", "gzip;q=0.5, trailers-not"),
             ("upgrade", "websocket"),
             ("transfer-encoding", "chunked"),
             ("content-length", "5"),
@@ -279,6 +297,19 @@ mod tests {
     }
 
     #[test]
+    fn of_te_passes_that_trailers_are_taken() {
+        let none = HeaderRules::default();
+        let said = "te: trailers|connection: te|";
+        for fields in [
+            &[("te", "trailers")][..],
+            &[("te", "gzip;q=0.5, Trailers"), ("connection", "TE, close")],
+            &[("te", "deflate"), ("te", "trailers"), ("te", "trailers")],
+        ] {
+            assert_eq!(sent(fields, &none), said, "{fields:?}");
+        }
+    }
+
+    #[test]
     fn rules_are_applied_in_their_order() {
         let rules = rules(&["x-debug"], &[("x-edge", "tidegate")], &[("via", "1.1 edge")]);
         let fields =
@@ -289,13 +320,22 @@ mod tests {
     #[test]
     fn an_answer_loses_what_belongs_to_its_connection() {
         let mut headers = HeaderMap::new();
-        for (name, value) in
-            [("connection", "x-hop"), ("keep-alive", "timeout=5"), ("x-hop", "1"), ("x-powered-by", "p"), ("etag", "e")]
-        {
+        for (name, value) in [
+            ("connection", "x-hop"),
+            ("keep-alive", "timeout=5"),
+            ("x-hop", "1"),
+            ("x-powered-by", "p"),
+            ("etag", "e"),
+            ("trailer", "x-sum"),
+        ] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        clean_answer(&mut headers, &rules(&["x-powered-by"], &[], &[("x-more", "1")]));
-        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-        assert_eq!(left, ["etag", "x-more"]);
+        for (takes_trailers, expected) in [(true, &["etag", "trailer", "x-more"][..]), (false, &["etag", "x-more"])] {
+            let mut headers = headers.clone();
+            clean_answer(&mut headers, takes_trailers, &rules(&["x-powered-by"], &[], &[("x-more", "1")]));
+            let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+            left.sort_unstable();
+            assert_eq!(left, expected);
+        }
     }
 }

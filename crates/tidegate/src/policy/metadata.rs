@@ -8,21 +8,18 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use tidegate_config::valid::MetadataPolicy;
 
+use super::forwarded::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, forwarded, forwarded_for};
 use super::headers::HeaderRules;
 use super::hygiene::{connection_names, is_stripped};
 use super::timeout;
-use crate::exchange::{Exchange, REQUEST_ID, write_address};
+use crate::exchange::{Exchange, REQUEST_ID};
 use crate::reject::{Reason, Reject};
 use crate::trace::{BAGGAGE, Sent};
 
-pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const X_FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path");
 const X_FORWARDED_USER_AGENT: HeaderName = HeaderName::from_static("x-forwarded-user-agent");
@@ -32,9 +29,6 @@ const ENCODED: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%
 
 /// How many names are added to those of the client, at most: by [`MetadataRules::sort`], and `traceparent` by each attempt.
 const OUR_NAMES: usize = 8;
-
-/// Room for an address and what separates it from the next; one that is longer costs a further allocation.
-const ADDRESS: usize = 17;
 
 /// A client's timeout that is shorter, and not zero, is passed over.
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
@@ -200,6 +194,9 @@ impl MetadataRules {
             metadata.insert(X_FORWARDED_HOST, host);
         }
         metadata.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if conn.tls { "https" } else { "http" }));
+        if exchange.client.forwarded {
+            metadata.insert(FORWARDED, forwarded(exchange));
+        }
         metadata.insert(X_FORWARDED_METHOD, method_value(&parts.method));
         if let Ok(path) = HeaderValue::from_str(parts.uri.path()) {
             metadata.insert(X_FORWARDED_PATH, changing(path));
@@ -300,22 +297,6 @@ fn method_value(method: &http::Method) -> HeaderValue {
         "POST" => HeaderValue::from_static("POST"),
         other => HeaderValue::from_str(other).unwrap_or(HeaderValue::from_static("OTHER")),
     }
-}
-
-/// Appends the client and the proxies behind it, the peer at the end.
-pub(super) fn write_forwarded_for(exchange: &Exchange, out: &mut Vec<u8>) {
-    for ip in &exchange.client.chain {
-        write_address(*ip, out);
-        out.extend_from_slice(b", ");
-    }
-    write_address(exchange.conn.peer.ip(), out);
-}
-
-fn forwarded_for(exchange: &Exchange) -> HeaderValue {
-    let mut text = Vec::with_capacity(ADDRESS * (exchange.client.chain.len() + 1));
-    write_forwarded_for(exchange, &mut text);
-    // The alphabet of addresses is a part of that of header values.
-    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 /// Visible ASCII as it is, every other byte and `%` percent-encoded. A value that begins or ends with a space is

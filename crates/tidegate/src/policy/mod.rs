@@ -6,6 +6,7 @@ pub mod authz;
 pub mod compress;
 pub mod cors;
 pub mod decompress;
+mod forwarded;
 pub mod headers;
 mod hygiene;
 pub mod limits;

@@ -12,7 +12,7 @@ use tidegate_config::valid::{
     Required, Route, RpcSelector, Service,
 };
 use tidegate_config::{Code, Diagnostic, Diagnostics, Place, Valid};
-use tidegate_route::{Methods, RouteSpec, Router, RouterBuilder, Template, TemplateOptions};
+use tidegate_route::{CanonicalOptions, Methods, RouteSpec, Router, RouterBuilder, Template, TemplateOptions};
 use tidegate_transcode::Schema;
 
 use super::bodies::Bodies;
@@ -482,7 +482,8 @@ impl Compiler<'_> {
             trusted_proxies: TrustedProxies::new(&valid.client_ip.trusted_proxies),
         };
         let reserved = Reserved::new(valid.auth.forward.iter().map(|forward| forward.name.as_str()));
-        Ok(Snapshot { generation, valid, hash, router, routes, unrouted, intake, reserved, health })
+        let paths = CanonicalOptions { merge_slashes: valid.merge_slashes.value };
+        Ok(Snapshot { generation, valid, hash, paths, router, routes, unrouted, intake, reserved, health })
     }
 
     /// Builds the matcher; rows that lose against a path of the configuration are dropped first.

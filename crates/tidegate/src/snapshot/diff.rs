@@ -330,6 +330,7 @@ fn blocks(valid: &Valid) -> impl Iterator<Item = Described> {
     [
         ("defaults", vec![hidden("envelope", &envelope.map(|envelope| &envelope.name)), hidden("policy", &defaults)]),
         ("client_ip", vec![hidden("trusted_proxies", &valid.client_ip.trusted_proxies)]),
+        ("merge_slashes", vec![shown("", valid.merge_slashes.value.to_string())]),
         (
             "drain",
             vec![

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use tidegate_config::Valid;
-use tidegate_route::{Captures, Find, Router, Template};
+use tidegate_route::{CanonicalOptions, Captures, Find, Router, Template};
 use tokio::time::sleep;
 
 use crate::action::Action;
@@ -45,6 +45,8 @@ pub struct Snapshot {
     pub valid: Arc<Valid>,
     /// Over all files that were read: 16 hex digits.
     pub hash: Arc<str>,
+    /// How paths become canonical, before anything looks at them.
+    pub paths: CanonicalOptions,
     /// Host, method and path to an index into the routes.
     pub router: Router,
     /// In the order of the configuration, then the system routes.

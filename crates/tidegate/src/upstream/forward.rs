@@ -276,8 +276,10 @@ impl Cluster {
                         let refused = matches!(error, ForwardError::BreakerOpen { .. });
                         return Err(tries.last.take().filter(|_| refused).unwrap_or(error));
                     }
-                    Err(Stop::Nobody) => tries.nobody(&mut body),
-                    Err(Stop::Unsent { error, place, dialled }) => tries.unsent(place, error, dialled, &mut body),
+                    Err(Stop::Nobody) => tries.nobody(members.down_for(now()), &mut body),
+                    Err(Stop::Unsent { error, place, dialled, known }) => {
+                        tries.unsent(place, error, (dialled, known), &mut body)
+                    }
                     Err(Stop::Lost { error, seen, attempt }) => tries.lost(error, seen, attempt, &mut body),
                 };
                 let wait = next.inspect_err(|_| {
@@ -501,8 +503,8 @@ enum Stop {
     Over(ForwardError),
     /// There is no endpoint that this request has not found out of reach.
     Nobody,
-    /// The endpoint cannot be connected to. `dialled`: this request has tried.
-    Unsent { error: ForwardError, place: usize, dialled: bool },
+    /// The endpoint cannot be connected to. `dialled`: this request has tried. `known`: others had before.
+    Unsent { error: ForwardError, place: usize, dialled: bool, known: bool },
     /// The request was sent, and lost.
     Lost { error: ForwardError, seen: Seen, attempt: Attempt },
 }
@@ -518,15 +520,15 @@ fn unanswered(outcome: Outcome, mut attempt: Attempt) -> Stop {
                 attempt.void();
             }
             attempt.came(Came::Nothing(error.reason()));
-            Stop::Unsent { error, place, dialled: dialled && !known }
+            Stop::Unsent { error, place, dialled, known }
         }
         Outcome::NoWire(NoWire::Shutdown) => {
             attempt.void();
-            Stop::Unsent { error: ForwardError::NoEndpoint, place, dialled: false }
+            Stop::Unsent { error: ForwardError::NoEndpoint, place, dialled: false, known: false }
         }
         Outcome::NoWire(NoWire::Full) => {
             attempt.came(Came::Nothing(Reason::Overloaded));
-            Stop::Unsent { error: ForwardError::Overloaded, place, dialled: true }
+            Stop::Unsent { error: ForwardError::Overloaded, place, dialled: true, known: false }
         }
         Outcome::Lost { error, untouched } => {
             let error = ForwardError::Lost { endpoint, error };

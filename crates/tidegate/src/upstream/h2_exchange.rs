@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::Reason as Code;
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{self, Authority, PathAndQuery};
 use http::{Method, Request, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
@@ -114,7 +114,8 @@ fn request(sent: &Sent<'_>, endpoint: &Endpoint) -> Option<Request<()>> {
         let value = HeaderValue::from_bytes(value).ok()?;
         if name == HOST {
             host = Some(value);
-        } else {
+        } else if name != CONNECTION {
+            // In HTTP/2 it does not exist, and `te` stands without it (RFC 9113, section 8.2.2).
             headers.append(name, value);
         }
     }

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tidegate_config::valid::BalancingPolicy;
@@ -110,6 +110,12 @@ impl Members {
     /// Whether the endpoint at `place` is for anybody: one without weight is not.
     pub(super) fn has_weight(&self, place: usize) -> bool {
         self.weights.get(place).is_some_and(|weight| *weight > 0)
+    }
+
+    /// How long until one of them may be connected to again, as far as that is known.
+    pub(super) fn down_for(&self, now: Instant) -> Duration {
+        let weighed = self.records.iter().zip(&self.weights).filter(|(_, weight)| **weight > 0);
+        weighed.map(|(record, _)| record.down_for(now)).min().unwrap_or_default()
     }
 
     /// An endpoint for an attempt, by its place in the list; `key` for rings.

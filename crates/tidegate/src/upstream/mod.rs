@@ -65,6 +65,7 @@ pub use self::resolve::{Resolver, keep_resolved};
 use self::retry::Retries;
 pub use self::retry::RetryPlan;
 use crate::dial::{TlsClient, TlsError};
+use crate::exchange::Exchange;
 use crate::ids::{PerWorker, WorkerId};
 use crate::reject::Reject;
 use crate::telemetry::metrics::ServiceSeries;
@@ -472,14 +473,16 @@ impl Cluster {
         self.max_message
     }
 
-    /// What a ring of this service goes by for a request with `headers` from `client`; `None` if it has no ring, or the
-    /// request nothing to go by.
+    /// What a ring of this service goes by for a request with `headers`; `None` if it has no ring, or the request nothing to
+    /// go by. To be asked once it is known who sends it.
     #[must_use]
-    pub fn ring_key(&self, headers: &HeaderMap, client: IpAddr) -> Option<u64> {
+    pub fn ring_key(&self, exchange: &Exchange, headers: &HeaderMap) -> Option<u64> {
         match self.hash_on.as_ref()? {
-            HashOn::Ip => Some(match client {
-                IpAddr::V4(ip) => stable_hash(&ip.octets()),
-                IpAddr::V6(ip) => stable_hash(&ip.octets()),
+            HashOn::Ip => Some(address_key(exchange.client.ip)),
+            // By the subject alone: who comes with a token here and an API key there is better off in one place.
+            HashOn::User => Some(match exchange.facts.identity() {
+                Some(identity) => stable_hash(identity.subject.as_bytes()),
+                None => address_key(exchange.client.ip),
             }),
             HashOn::Header(name) => headers.get(name.as_str()).map(|value| stable_hash(value.as_bytes())),
         }
@@ -532,6 +535,13 @@ impl Cluster {
         for endpoint in self.members.current().endpoints() {
             endpoint.shutdown();
         }
+    }
+}
+
+fn address_key(ip: IpAddr) -> u64 {
+    match ip {
+        IpAddr::V4(ip) => stable_hash(&ip.octets()),
+        IpAddr::V6(ip) => stable_hash(&ip.octets()),
     }
 }
 

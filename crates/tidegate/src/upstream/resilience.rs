@@ -265,8 +265,8 @@ pub(super) fn budget_settings(budget: valid::RetryBudget) -> BudgetSettings {
 
 fn breaker(settings: &valid::CircuitBreaker) -> BreakerSettings {
     BreakerSettings {
-        failure_ratio: Some(RatioTrip {
-            ratio: Ratio::new(settings.failure_ratio),
+        failure_ratio: settings.failure_ratio.map(|ratio| RatioTrip {
+            ratio: Ratio::new(ratio),
             min_requests: settings.min_requests,
             window: settings.window,
         }),
@@ -306,6 +306,14 @@ impl Record {
         // A store only when there is something to change, so that the line stays shared between cores.
         if self.down_until.load(Ordering::Relaxed) != 0 {
             self.down_until.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long nobody tries; zero if somebody may, or if it is not known.
+    pub(super) fn down_for(&self, now: Instant) -> Duration {
+        match self.down_until.load(Ordering::Relaxed) {
+            u64::MAX => Duration::ZERO,
+            until => Nanos::new(until).since(nanos(now)),
         }
     }
 

@@ -43,6 +43,7 @@ pub struct RetryPlan {
 /// What an attempt failed with, as far as a plan cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failed {
+    /// Nothing was sent.
     Connect,
     Reset,
     Timeout,
@@ -128,7 +129,7 @@ impl RetryPlan {
 
     /// When one attempt ends that begins now.
     pub(super) fn attempt_ends(&self, begun: Instant, deadline: Option<Instant>) -> Option<Instant> {
-        let own = self.per_try_timeout.filter(|_| self.max_retries > 0).map(|timeout| begun + timeout);
+        let own = self.per_try_timeout.map(|timeout| begun + timeout);
         match (own, deadline) {
             (Some(own), Some(deadline)) => Some(own.min(deadline)),
             (own, deadline) => own.or(deadline),
@@ -171,27 +172,34 @@ impl<'a> Retries<'a> {
         Self { plan, resilience, made: 0, unseen: 0, repeats: plan.repeats(idempotent), deadline }
     }
 
-    /// Whether one more attempt may follow this failure at all; asked before the request is kept for it.
+    /// Whether one more attempt may follow one that a backend may have acted on; asked before the request is kept for it.
     pub(super) fn repeats(&self) -> bool {
         self.repeats && self.made < self.plan.max_retries
+    }
+
+    /// The same for an attempt with this failure. Without a connection nothing was sent, so any request may follow.
+    fn may_follow(&self, failed: Failed) -> bool {
+        self.repeats() || (failed == Failed::Connect && self.made < self.plan.max_retries)
     }
 
     /// The wait before another attempt; `None` if there is to be none. `said`: headers or trailers of the answer. Takes from
     /// the budget.
     pub(super) fn after(&mut self, failed: Failed, said: Option<&HeaderMap>) -> Option<Duration> {
-        if !self.repeats() || !self.plan.wants(failed) {
+        if !self.may_follow(failed) || !self.plan.wants(failed) {
             return None;
         }
         let wait = self.plan.backoff.next(self.made, said.and_then(pushback), fastrand::u64(..))?;
-        if wait > MAX_PUSHBACK.max(self.plan.backoff.max) {
-            return None;
-        }
-        let at = now() + wait;
-        if self.deadline.is_some_and(|deadline| at >= deadline) || !self.plan.may_retry(self.resilience) {
+        if self.is_too_long(wait) || !self.plan.may_retry(self.resilience) {
             return None;
         }
         self.made += 1;
         Some(wait)
+    }
+
+    /// Whether nobody should wait so long, or no time would be left then.
+    pub(super) fn is_too_long(&self, wait: Duration) -> bool {
+        let at = now() + wait;
+        wait > MAX_PUSHBACK.max(self.plan.backoff.max) || self.deadline.is_some_and(|deadline| at >= deadline)
     }
 
     /// Takes from the budget for a request that no backend has acted on, whatever the plan says.
@@ -246,5 +254,62 @@ fn failed(error: &CallError) -> Option<(Failed, Option<&HeaderMap>)> {
     match error {
         CallError::Status(failure) => Some((Failed::Code(failure.status.code.number()), Some(&failure.metadata))),
         other => Failed::of(other.reason()).map(|failed| (failed, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::tests::{series, service};
+
+    const ALL: [Failed; 5] = [Failed::Connect, Failed::Reset, Failed::Timeout, Failed::Code(14), Failed::Status(503)];
+
+    /// Retries on everything.
+    fn eager(max_retries: u32) -> RetryPlan {
+        RetryPlan {
+            max_retries,
+            connect: true,
+            reset: true,
+            timeout: true,
+            codes: u32::MAX,
+            statuses: vec![503],
+            ..RetryPlan::never()
+        }
+    }
+
+    #[test]
+    fn without_a_connection_any_request_may_follow() {
+        let resilience = Resilience::new(&service(&[]), &series(), Vec::new());
+        let allowed = |plan: &RetryPlan, idempotent, deadline| {
+            ALL.map(|failed| Retries::new(plan, &resilience, idempotent, deadline).after(failed, None).is_some())
+        };
+        assert_eq!(allowed(&eager(1), true, None), [true; 5]);
+        assert_eq!(allowed(&eager(1), false, None), [true, false, false, false, false]);
+        assert_eq!(allowed(&eager(0), true, None), [false; 5], "retry: null");
+        assert_eq!(allowed(&eager(1), false, Some(now())), [false; 5], "no time is left");
+        let silent = RetryPlan { connect: false, ..eager(1) };
+        assert_eq!(allowed(&silent, false, None), [false; 5], "not in retry_on");
+        let dry = Arc::new(Budget::new(tidegate_resilience::BudgetSettings {
+            ratio: tidegate_resilience::Ratio::new(0.0),
+            min_per_second: 0,
+        }));
+        assert_eq!(allowed(&RetryPlan { budget: Some(dry), ..eager(1) }, false, None), [false; 5], "no budget");
+        let plan = eager(2);
+        let mut retries = Retries::new(&plan, &resilience, false, None);
+        let made = std::iter::from_fn(|| retries.after(Failed::Connect, None)).count();
+        assert_eq!(made, 2);
+    }
+
+    #[test]
+    fn an_attempt_has_its_time_be_it_the_only_one() {
+        let begun = now();
+        let ms = |ms| begun + Duration::from_millis(ms);
+        for max_retries in [0, 1] {
+            let plan = RetryPlan { per_try_timeout: Some(Duration::from_millis(100)), ..eager(max_retries) };
+            for (deadline, ends) in [(None, 100), (Some(500), 100), (Some(50), 50)] {
+                assert_eq!(plan.attempt_ends(begun, deadline.map(ms)), Some(ms(ends)));
+            }
+        }
+        assert_eq!(eager(0).attempt_ends(begun, None), None);
     }
 }

@@ -428,7 +428,7 @@ async fn a_call_that_is_passed_over_reads_nothing_and_ends_at_its_deadline() {
     .await;
     let mut service = service(&[address]);
     service.resilience.breaker = Some(CircuitBreaker {
-        failure_ratio: 0.5,
+        failure_ratio: Some(0.5),
         min_requests: 20,
         window: Duration::from_secs(10),
         consecutive_failures: Some(1),

@@ -238,6 +238,8 @@ async fn paths_are_canonical_and_may_be_rewritten() {
         ("/a%5cb", 400, ""),
         ("/kept/a%2fb", 200, "/kept/a%2fb"),
         ("/a/../b", 400, ""),
+        ("/a//b", 400, ""),
+        ("//", 400, ""),
         ("/a/", 200, "/a/"),
     ] {
         let before = web.heard().len();
@@ -249,6 +251,49 @@ async fn paths_are_canonical_and_may_be_rewritten() {
         assert!(heard.iter().all(|heard| Some(heard.line()) == seen.as_deref()), "{path}: {heard:?}");
         assert_eq!(heard.len(), if status == 200 { 2 } else { 0 }, "{path}");
     }
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn slashes_are_merged_for_all_that_look_at_a_path() {
+    let web = Web::start(|_| ok("x")).await;
+    let more = "  - { name: secret, path: \"/admin/{rest=**}\", service: web, auth: { providers: [p] } }\n\
+                auth: { providers: { p: { type: api_key, keys_file: keys.json } } }\n";
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("keys.json"), "{}").unwrap();
+    let yaml = format!("merge_slashes: true\n{}{more}", config(&[web.address()], ""));
+    let gateway = Gateway::start_in(folder, &yaml);
+    for (path, status, seen) in [
+        ("//a///b//?x=//", 200, "/a/b/?x=//"),
+        ("/old//7///a//b", 200, "/new/a/b/7"),
+        ("//kept//a%2fb", 200, "/kept/a%2fb"),
+        // What decides looks at what is sent.
+        ("//admin//x", 401, ""),
+        ("/%61dmin//x", 401, ""),
+        ("/a//../b", 400, ""),
+        ("/a//%2e%2e//b", 400, ""),
+        ("//./a", 400, ""),
+        ("/a//b%2Fc", 400, ""),
+        ("/a//%00", 400, ""),
+    ] {
+        let before = web.heard().len();
+        for answer in gateway.send_both(&get(path)).await {
+            assert_eq!(answer.status, status, "{path}");
+        }
+        let heard: Vec<_> = web.heard().split_off(before).iter().map(|heard| heard.line().to_owned()).collect();
+        let seen = vec![format!("GET {seen} HTTP/1.1"); if status == 200 { 2 } else { 0 }];
+        assert_eq!(heard, seen, "{path}");
+    }
+    let explained = gateway.explain(&get("//a//b"));
+    assert_eq!((explained.request.path.as_str(), explained.matched.as_deref()), ("/a/b", Some("all")));
+    let merges = explained.policies.iter().find(|policy| policy.value == serde_json::json!({"merge_slashes": true}));
+    assert!(merges.is_some_and(|policy| policy.origin.line.is_some()));
+    // A reload takes it back.
+    let yaml = yaml.replace("merge_slashes: true", "merge_slashes: false");
+    gateway.apply(&yaml).await;
+    let answer = gateway.get("//a").await;
+    assert_eq!((answer.status, answer.json()["detail"].as_str()), (400, Some("malformed path")));
+    assert_eq!(gateway.explain(&get("//a")).would_answer.map(|refusal| refusal.status), Some(400));
     gateway.stop().await;
 }
 
@@ -552,6 +597,35 @@ async fn trusted_proxies_say_who_the_client_is() {
         assert!(line.contains(&format!("\"client_ip\":\"{ip}\"")), "{line}");
         let endpoint = format!("\"endpoint\":\"http://{}\"", web.address());
         assert!(line.contains("\"attempts\":1") && line.contains(&endpoint), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_speaks_forwarded_is_answered_in_kind() {
+    let web = Web::start(|_| ok("x")).await;
+    let yaml = config(&[web.address()], "");
+    for (trusted, fields, passed) in [
+        (
+            "[127.0.0.1]",
+            &[("forwarded", "for=6.6.6.6, for=\"[2001:db8::7]:1\";host=forged")][..],
+            "for=\"[2001:db8::7]\", for=127.0.0.1;host=\"a.test:81\";proto=http",
+        ),
+        (
+            "[127.0.0.1]",
+            &[("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "9.9.9.9")],
+            "for=9.9.9.9, for=127.0.0.1;host=\"a.test:81\";proto=http",
+        ),
+        ("[127.0.0.1]", &[("x-forwarded-for", "9.9.9.9")], ""),
+        ("[]", &[("forwarded", "for=6.6.6.6")], ""),
+    ] {
+        let gateway = Gateway::start(&format!("client_ip: {{ trusted_proxies: {trusted} }}\n{yaml}"));
+        let mut request = get("/").header("host", "a.test:81");
+        for (name, value) in fields {
+            request = request.header(name, value);
+        }
+        assert_eq!(gateway.http1().await.send(&request).await.status, 200);
+        assert_eq!(web.last().field("forwarded"), passed, "{trusted} {fields:?}");
+        gateway.stop().await;
     }
 }
 

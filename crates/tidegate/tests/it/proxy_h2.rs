@@ -219,12 +219,14 @@ async fn a_request_passes_as_one_of_http2() {
         assert_eq!(heard.headers["cookie"], "a=1");
         assert_eq!(heard.headers["x-forwarded-for"], "127.0.0.1");
         assert!(heard.headers.contains_key("x-request-id"));
-        for gone in ["x-user-id", "host", "connection", "content-length", "transfer-encoding"] {
+        for gone in ["x-user-id", "host", "connection", "te", "content-length", "transfer-encoding"] {
             assert!(!heard.headers.contains_key(gone), "{gone}");
         }
     }
-    for answer in gateway.send_both(&get("/none")).await {
+    for answer in gateway.send_both(&get("/none").header("te", "trailers")).await {
         assert_eq!((answer.status, answer.text()), (204, ""));
+        let heard = backend.shared.heard.lock().last().unwrap().headers.clone();
+        assert_eq!((&heard["te"], heard.contains_key("connection")), (&"trailers".parse().unwrap(), false));
     }
     gateway.stop().await;
 }

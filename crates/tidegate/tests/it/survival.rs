@@ -97,6 +97,32 @@ async fn a_breaker_opens_tries_and_closes() {
 }
 
 #[tokio::test]
+async fn a_breaker_may_go_by_failures_in_a_row_alone() {
+    let (web, bad) = switched("good").await;
+    let settings =
+        "circuit_breaker: { failure_ratio: null, consecutive_failures: 30, open_for: 1m }, outlier_detection: null";
+    let gateway = Gateway::start(&config(&[web.address()], settings));
+    let mut http1 = gateway.http1().await;
+    // Nine of ten fail, of more than enough.
+    for number in 0..100 {
+        bad.store(number % 10 > 0, Ordering::SeqCst);
+        assert_ne!(http1.send(&get("/once/a")).await.status, 503, "{number}");
+    }
+    bad.store(true, Ordering::SeqCst);
+    for _ in 0..30 {
+        http1.send(&get("/once/a")).await;
+    }
+    assert_eq!(http1.send(&get("/once/a")).await.reason(), "breaker_open");
+    let ratio = gateway
+        .explain(&get("/once/a"))
+        .policies
+        .into_iter()
+        .find_map(|row| Some(row.value.get("failure_ratio")?.clone()));
+    assert_eq!(ratio, Some(serde_json::Value::Null));
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_wait_opens_no_breaker() {
     let peer = Peer::with("GetOrder", Script::new().hold()).await;
     let yaml = format!(

@@ -168,7 +168,7 @@ impl Native {
         path: &str,
         values: &[std::borrow::Cow<'_, str>],
     ) -> Result<(CallHead, CallDeadline), Reject> {
-        let ring_key = self.cluster.ring_key(&parts.headers, exchange.client.ip);
+        let ring_key = self.cluster.ring_key(exchange, &parts.headers);
         let of_the_call = OF_THE_CALL.map(|name| parts.headers.get(&name).cloned());
         parts.headers.remove(&X_GRPC_WEB);
         let room = OWN_METADATA + OF_THE_CALL.len();
@@ -227,7 +227,7 @@ fn web_content_type(wire: Wire, headers: &mut HeaderMap) {
 
 /// Takes out of a backend's metadata what is of its connection, or the gateway's to say.
 fn clean(metadata: &mut HeaderMap) {
-    clean_answer(metadata, &HeaderRules::default());
+    clean_answer(metadata, false, &HeaderRules::default());
     metadata.remove(header::CONTENT_LENGTH);
     let ours = |name: &&HeaderName| name.as_str().starts_with("x-tidegate-");
     while let Some(name) = metadata.keys().find(ours).cloned() {

@@ -118,7 +118,7 @@ impl SocketCalls {
     ) -> Result<Calls, Reject> {
         let transcode = &self.transcode;
         let values = captures.decode_all(path, transcode.escape).map_err(|error| Reject::bad_path(&error))?;
-        let ring_key = transcode.cluster.ring_key(&parts.headers, exchange.client.ip);
+        let ring_key = transcode.cluster.ring_key(exchange, &parts.headers);
         let sorted = transcode.metadata.sort(exchange, &mut parts, &values, OWN_METADATA)?;
         let held = Held::default();
         Ok(Calls {

@@ -242,7 +242,7 @@ impl Transcode {
         } else {
             StreamFormat::Array
         };
-        let ring_key = self.cluster.ring_key(&parts.headers, exchange.client.ip);
+        let ring_key = self.cluster.ring_key(exchange, &parts.headers);
         let sorted = self.metadata.sort(exchange, parts, values, OWN_METADATA)?;
         let timeout = match (self.timeout, sorted.timeout) {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),

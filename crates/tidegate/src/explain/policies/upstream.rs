@@ -30,6 +30,9 @@ pub(super) fn retry(context: &Context<'_>, rows: &mut Rows) {
     let Some(Backend { route, service, .. }) = context.backend() else { return };
     let retry = &route.policy.retry;
     rows.add(json!({"max_retries": retry.max_retries.value}), &retry.max_retries.origin);
+    if let Some(time) = retry.per_try_timeout.value {
+        rows.add(json!({"per_try_timeout": duration_text(time)}), &retry.per_try_timeout.origin);
+    }
     if retry.max_retries.value == 0 {
         return;
     }
@@ -37,7 +40,6 @@ pub(super) fn retry(context: &Context<'_>, rows: &mut Rows) {
     rows.add(json!({"retry_on": words}), &retry.on.origin);
     rows.add_if_set(&retry.backoff_base, |base| json!({"backoff.base": duration_text(*base)}));
     rows.add_if_set(&retry.backoff_max, |max| json!({"backoff.max": duration_text(*max)}));
-    rows.add_if_set(&retry.per_try_timeout, |time| json!({"per_try_timeout": time.map(duration_text)}));
     rows.add_if_set(&retry.non_idempotent, |on| json!({"non_idempotent": on}));
     let (budget, origin) = match retry.budget {
         Some(own) => (own, Origin::at(&route.place)),
@@ -113,6 +115,7 @@ fn balancing(service: &Service, rows: &mut Rows) {
     };
     let hash_on = settings.balancing.hash_on.as_ref().map(|on| match on {
         HashOn::Ip => "ip".to_owned(),
+        HashOn::User => "user".to_owned(),
         HashOn::Header(name) => format!("header:{name}"),
     });
     rows.add(json!({"load_balancing": policy}), origin());

@@ -16,7 +16,7 @@ pub(super) struct Tries<'a> {
     /// Endpoints that cannot be connected to.
     pub(super) unreachable: Tried,
     pub(super) unsent: usize,
-    /// This request has tried to connect in this round, and has not only heard that others had failed.
+    /// This request has tried to connect in this round, to what was not known to be down before it came.
     pub(super) dialled: bool,
     /// Of attempts beside one another one was sent, and failed: what follows is a retry, whatever the others came to.
     pub(super) reached: bool,
@@ -55,13 +55,14 @@ impl<'a> Tries<'a> {
         &mut self,
         place: usize,
         error: ForwardError,
-        dialled: bool,
+        (dialled, known): (bool, bool),
         body: &mut Replay,
     ) -> Result<Duration, ForwardError> {
         self.unreachable.push(place);
         self.unsent += 1;
         self.failed(place, error);
-        self.dialled |= dialled;
+        // After the first round it is this request that knows.
+        self.dialled |= dialled && (!known || self.retries.made() > 0);
         if !std::mem::take(&mut self.reached) {
             return Ok(Duration::ZERO);
         }
@@ -69,12 +70,13 @@ impl<'a> Tries<'a> {
         wait.ok_or_else(|| self.last_error())
     }
 
-    /// There is nobody else to ask: the wait before all are asked once more.
+    /// There is nobody else to ask: the wait before all are asked once more, which is not before one of them may be
+    /// connected to again, in `down_for`.
     ///
     /// # Errors
     /// No other attempt may follow.
-    pub(super) fn nobody(&mut self, body: &mut Replay) -> Result<Duration, ForwardError> {
-        let wait = self.another_round(body);
+    pub(super) fn nobody(&mut self, down_for: Duration, body: &mut Replay) -> Result<Duration, ForwardError> {
+        let wait = self.another_round(down_for, body);
         wait.ok_or_else(|| self.last_error())
     }
 
@@ -117,11 +119,11 @@ impl<'a> Tries<'a> {
 
     /// All that this request could reach were tried; after this wait they may be there again. What was known to be down
     /// before it came is left to those who try, so that an outage is told at once.
-    fn another_round(&mut self, body: &mut Replay) -> Option<Duration> {
-        if !self.dialled {
+    fn another_round(&mut self, down_for: Duration, body: &mut Replay) -> Option<Duration> {
+        if !self.dialled || self.retries.is_too_long(down_for) {
             return None;
         }
-        let wait = self.again(Failed::Connect, None, body)?;
+        let wait = self.again(Failed::Connect, None, body)?.max(down_for);
         self.unreachable = Tried::default();
         self.unsent = 0;
         self.dialled = false;

@@ -28,8 +28,10 @@ pub(in crate::upstream) struct Replay {
     kept_bytes: usize,
     /// The next one of `kept` to send.
     next: usize,
-    /// Everything that came is in `kept`.
+    /// Everything that was sent is in `kept`.
     whole: bool,
+    /// Some of it was sent.
+    begun: bool,
     ended: bool,
     /// The client was to send more when it was asked last.
     waits: bool,
@@ -47,7 +49,7 @@ pub enum BadBody {
 }
 
 impl Replay {
-    /// `again`: more than one attempt may be made.
+    /// `again`: more than one attempt may have some of it.
     pub(in crate::upstream) fn new(body: RequestBody, max_body: u64, again: bool) -> Self {
         Self {
             rest: body,
@@ -57,6 +59,7 @@ impl Replay {
             kept_bytes: 0,
             next: 0,
             whole: again,
+            begun: false,
             ended: false,
             waits: false,
             left: max_body,
@@ -74,6 +77,7 @@ impl Replay {
             kept_bytes,
             next: 0,
             whole: true,
+            begun: false,
             ended: true,
             waits: false,
             left: 0,
@@ -116,6 +120,7 @@ impl Replay {
             None => ready!(self.poll_rest(cx, exchange)),
         };
         if let Some(Ok(data)) = &data {
+            self.begun = true;
             self.keep(data);
         }
         Poll::Ready(data)
@@ -193,7 +198,7 @@ impl Replay {
 
     /// Whether it can begin anew.
     pub(in crate::upstream) fn can_rewind(&self) -> bool {
-        self.whole
+        self.whole || !self.begun
     }
 
     /// It will not begin anew: lets go of what was kept for that.
