@@ -47,6 +47,8 @@ struct Shared {
     connections: AtomicUsize,
     open: AtomicUsize,
     calls: AtomicUsize,
+    running: AtomicUsize,
+    most_running: AtomicUsize,
     /// Permits for scripts that hold.
     gate: Semaphore,
     /// Bytes after which each connection is cut; `usize::MAX` for never.
@@ -73,6 +75,8 @@ impl Peer {
             connections: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             calls: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            most_running: AtomicUsize::new(0),
             gate: Semaphore::new(0),
             cut_after: AtomicUsize::new(usize::MAX),
             going_away: Notify::new(),
@@ -111,6 +115,12 @@ impl Peer {
     #[must_use]
     pub fn calls(&self) -> usize {
         self.shared.calls.load(Ordering::SeqCst)
+    }
+
+    /// The most calls that ran at once since this was asked before.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        self.shared.most_running.swap(self.shared.running.load(Ordering::SeqCst), Ordering::SeqCst)
     }
 
     /// How many connections have been accepted so far.
@@ -161,6 +171,23 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, seen: mpsc::Sender<C
     }
 }
 
+/// A call that runs, until this is dropped.
+struct Running(Arc<Shared>);
+
+impl Running {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        let running = shared.running.fetch_add(1, Ordering::SeqCst) + 1;
+        shared.most_running.fetch_max(running, Ordering::SeqCst);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// One connection until either side closes it, or a script cuts it.
 async fn serve(socket: TcpStream, shared: Arc<Shared>, seen: mpsc::Sender<Call>) {
     let cut = Cut::new(socket, shared.cut_after.load(Ordering::SeqCst));
@@ -199,6 +226,7 @@ async fn answer(
     let path = parts.uri.path().trim_start_matches('/').to_owned();
     let method = path.rsplit('/').next().unwrap_or("").to_owned();
     shared.calls.fetch_add(1, Ordering::SeqCst);
+    let _running = Running::begin(shared);
     // A full queue means that the test does not look at calls.
     let _unseen = seen.try_send(Call::new(&parts, watching));
     let reading = tokio::spawn(record.clone().read(body));

@@ -88,8 +88,9 @@ raw_struct! {
         connection_window: Bytes = "1MiB",
         /// All fields of a head, decoded, each with 32 bytes on top. From 1 KiB to 256 KiB. 431.
         header_list: Bytes = "32KiB",
-        /// Frames in a second, other than those of requests and bodies. From 100 to 1000000. Beyond it GOAWAY with
-        /// ENHANCE_YOUR_CALM.
+        /// Frames in a second, other than those of requests and bodies; each request and each 16 KiB of answers make room
+        /// for 4. From 100 to 1000000. In a minute a fifth of it, at least 2000, beside what requests and answers explain.
+        /// Beyond either GOAWAY with ENHANCE_YOUR_CALM.
         max_frames: Count = "10000",
         /// After which a client that sends nothing is asked for a sign of life. From 100 ms to 24 h.
         ping_interval: Time = "30s",

@@ -19,11 +19,22 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// The fields of `GET /v1/orders/7` at `authority`, nothing of it in the table of the connection.
 ///
 /// # Panics
-/// If `authority` has more than 127 bytes.
+/// If `authority` has more than 126 bytes.
 #[must_use]
 pub fn get_order(authority: &str) -> Vec<u8> {
+    get("/v1/orders/7", authority)
+}
+
+/// The same of another path.
+///
+/// # Panics
+/// If `path` or `authority` has more than 126 bytes.
+#[must_use]
+pub fn get(path: &str, authority: &str) -> Vec<u8> {
     let mut block = vec![0x82, 0x86];
-    for (name, value) in [(0x04, "/v1/orders/7"), (0x01, authority)] {
+    for (name, value) in [(0x04, path), (0x01, authority)] {
+        // The length in HPACK's integers, in one byte.
+        assert!(value.len() < 127, "{value}");
         block.extend_from_slice(&[name, u8::try_from(value.len()).unwrap()]);
         block.extend_from_slice(value.as_bytes());
     }

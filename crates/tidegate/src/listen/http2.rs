@@ -5,11 +5,12 @@
 //! the request they run, as soon as the client resets the stream or the connection goes.
 
 mod socket;
+mod turnover;
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -28,16 +29,18 @@ use crate::tasks;
 use crate::time::now;
 
 use crate::telemetry::answer::AnswerBody;
+use crate::telemetry::metrics::Flood;
 
 use super::Handle;
 use super::connection::{Busy, Conn};
 use super::drain::Lane;
 use super::guard::clock::{Patience, Timeouts};
-use super::guard::frames::MAX_FRAMES_PER_WINDOW;
+use super::guard::flood::MAX_FRAMES_PER_WINDOW;
 use super::guard::{Guarded, Traffic};
 use super::vet::vet;
 
 use self::socket::Socket;
+use self::turnover::{Made, Turnover};
 
 /// Bounds of one HTTP/2 connection, announced in SETTINGS or enforced by the h2 crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +55,8 @@ pub struct Http2Limits {
     pub header_list_bytes: u32,
     /// Bytes of one answer that are taken over before the client has room for them.
     pub send_buffer_bytes: usize,
-    /// Frames in a second beside those of requests and bodies.
+    /// Frames in a second beside those of requests and bodies; in a minute a fifth of it, at least 2,000, beside what
+    /// requests and answers explain.
     pub frames_per_second: u32,
 }
 
@@ -127,6 +131,11 @@ struct Server<H> {
     conn: Arc<Conn<H>>,
     streams: Arc<Streams>,
     life: Life,
+    turnover: Turnover,
+    /// The client is a proxy of ours: one of its clients must not cost all others their answers.
+    is_trusted: bool,
+    /// The client has been told to calm down.
+    calmed: bool,
     pings: Option<PingPong>,
     /// How often idle connections had been asked to go at the last look.
     asked: usize,
@@ -139,9 +148,11 @@ impl<H: Handle> Server<H> {
         let begun = now();
         let life = Life::new(begun, conn.close_at, &conn.settings().timeouts);
         let timer = Box::pin(tokio::time::sleep_until(life.next(None).into()));
-        let streams = Arc::new(Streams { begun, idle_since_ms: AtomicU64::new(0) });
+        let streams = Arc::new(Streams { begun, idle_since_ms: AtomicU64::new(0), given_up: AtomicU32::new(0) });
         let asked = conn.lane.asked();
-        Self { conn, streams, life, pings, asked, timer }
+        let is_trusted = conn.settings().trusts(conn.info.peer.ip());
+        let turnover = Turnover::new(begun);
+        Self { conn, streams, life, turnover, is_trusted, calmed: false, pings, asked, timer }
     }
 
     /// Ready when the connection has ended or must be dropped.
@@ -156,10 +167,16 @@ impl<H: Handle> Server<H> {
                     continue;
                 }
                 // The client closed, or broke the protocol and has been told by h2.
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                Poll::Ready(Some(Err(error))) => {
+                    if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                        self.tell(Flood::Library);
+                    }
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => {}
             }
-            if self.conn.traffic.flood.swap(false, Ordering::Relaxed) {
+            if self.is_flooded() {
                 h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 continue;
             }
@@ -182,7 +199,25 @@ impl<H: Handle> Server<H> {
         }
     }
 
-    fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    /// Whether the client has begun to do too much of something. Nothing more is read of it then.
+    fn is_flooded(&mut self) -> bool {
+        let flood = &self.conn.traffic.flood;
+        if !self.is_trusted && self.turnover.is_flood(self.streams.given_up.load(Ordering::Relaxed)) {
+            let _first = flood.set(Flood::Resets);
+        }
+        let Some(flood) = flood.get().filter(|_| !self.calmed) else { return false };
+        self.tell(*flood);
+        self.calmed = true;
+        true
+    }
+
+    fn tell(&self, flood: Flood) {
+        let info = &self.conn.info;
+        self.conn.lane.listener.series.flooded(info.worker, flood);
+        tracing::debug!(peer = %info.peer, rule = flood.word(), "a flood of HTTP/2: the connection is closed");
+    }
+
+    fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let most = usize::try_from(self.conn.settings().http2.streams).unwrap_or(usize::MAX);
         if self.conn.traffic.answering.load(Ordering::Relaxed) >= most {
             // h2 has forgotten streams that were reset, but what runs for them has not ended yet.
@@ -190,10 +225,11 @@ impl<H: Handle> Server<H> {
             return;
         }
         let conn = Arc::clone(&self.conn);
-        let open = Open::begin(&conn.traffic, &conn.lane, &self.streams);
+        let made = self.turnover.made(now(), || self.streams.given_up.store(0, Ordering::Relaxed));
+        let mut open = Open::begin(&conn.traffic, &conn.lane, &self.streams, made);
         // Boxed: a spawned future is moved, and stands in its task more than once.
         let serving = Box::pin(async move {
-            stream(&conn, request, respond).await;
+            open.given_up = stream(&conn, request, respond).await.is_err();
             drop(open);
         });
         tasks::spawn("http2 stream", serving);
@@ -320,10 +356,13 @@ impl Life {
     }
 }
 
-/// Since when a connection has had no stream.
+/// What the streams of a connection leave behind.
 struct Streams {
     begun: Instant,
+    /// When the last one has ended.
     idle_since_ms: AtomicU64,
+    /// How many were given up young, in the window of [`Turnover`].
+    given_up: AtomicU32,
 }
 
 impl Streams {
@@ -337,13 +376,17 @@ struct Open {
     busy: Option<Busy>,
     traffic: Arc<Traffic>,
     streams: Arc<Streams>,
+    made: Made,
+    /// The client did not wait for the end of the answer.
+    given_up: bool,
 }
 
 impl Open {
-    fn begin(traffic: &Arc<Traffic>, lane: &Arc<Lane>, streams: &Arc<Streams>) -> Self {
+    fn begin(traffic: &Arc<Traffic>, lane: &Arc<Lane>, streams: &Arc<Streams>, made: Made) -> Self {
         traffic.used.store(true, Ordering::Relaxed);
         traffic.answering.fetch_add(1, Ordering::Relaxed);
-        Self { busy: Some(Busy::begin(lane)), traffic: Arc::clone(traffic), streams: Arc::clone(streams) }
+        let (traffic, streams) = (Arc::clone(traffic), Arc::clone(streams));
+        Self { busy: Some(Busy::begin(lane)), traffic, streams, made, given_up: false }
     }
 }
 
@@ -351,13 +394,21 @@ impl Drop for Open {
     fn drop(&mut self) {
         drop(self.busy.take());
         self.traffic.answering.fetch_sub(1, Ordering::Relaxed);
-        let since = now().saturating_duration_since(self.streams.begun);
+        let now = now();
+        if self.given_up && self.made.is_young(now) {
+            self.streams.given_up.fetch_add(1, Ordering::Relaxed);
+        }
+        let since = now.saturating_duration_since(self.streams.begun);
         self.streams.idle_since_ms.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
-/// Runs one request and sends its answer.
-async fn stream<H: Handle>(conn: &Conn<H>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+/// Runs one request and sends its answer, unless the client has [`Gone`] before its end.
+async fn stream<H: Handle>(
+    conn: &Conn<H>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) -> Result<(), Gone> {
     let (parts, body) = request.into_parts();
     let mut parts = Box::new(parts);
     let head_only = parts.method == Method::HEAD;
@@ -375,13 +426,12 @@ async fn stream<H: Handle>(conn: &Conn<H>, request: Request<RecvStream>, mut res
                 let handled = pin!(conn.handle(parts, body));
                 unless_reset(&mut respond, &conn.info.hints, handled).await
             };
-            let Some(handled) = handled else { return };
+            let Some(handled) = handled else { return Err(Gone) };
             conn.settle(handled)
         }
     };
     let date = conn.lane.worker.date.now();
-    // An error means that the client has reset the stream or gone: nobody is to be told.
-    let _sent = send(response, head_only, date, &mut respond, conn).await;
+    send(response, head_only, date, &mut respond, conn).await
 }
 
 /// The output of `future`, or `None` as soon as the client has given the stream up. That is looked at first: a request that
@@ -423,7 +473,7 @@ static CONNECTION_FIELDS: [HeaderName; 5] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// The client does not take the answer any more.
+/// The client does not take the answer any more: it has reset the stream, or gone.
 struct Gone;
 
 impl From<h2::Error> for Gone {

@@ -38,7 +38,7 @@ pub struct Settings {
     pub max_connections_per_ip: Option<u32>,
     /// Connections begin with a header of the PROXY protocol.
     pub proxy_protocol: bool,
-    /// Who may send such a header, and whose connections are not those of one client.
+    /// Who may send such a header, and whose connections, and requests over HTTP/2, are not those of one client.
     pub trusted_proxies: Vec<Network>,
 }
 
@@ -47,7 +47,8 @@ impl Settings {
     #[must_use]
     pub fn new(listener: &valid::Listener, client_ip: &valid::ClientIp) -> Self {
         let limits = &listener.limits;
-        let asks = listener.proxy_protocol || limits.max_connections_per_ip.is_some();
+        let speaks_http2 = listener.protocols.contains(&valid::Protocol::Http2);
+        let asks = speaks_http2 || listener.proxy_protocol || limits.max_connections_per_ip.is_some();
         Self {
             name: listener.name.as_str().into(),
             address: listener.address,
@@ -158,9 +159,12 @@ mod tests {
                 "client_ip: {{ trusted_proxies: [{proxies}] }}\nlisteners: [{{ name: a, address: '127.0.0.1:0'{extra} }}]"
             ))
         };
-        assert_eq!(with("", "10.0.0.0/8"), with("", "11.0.0.0/8"));
+        let http1 = ", protocols: [http1]";
+        assert_eq!(with(http1, "10.0.0.0/8"), with(http1, "11.0.0.0/8"));
+        assert_ne!(with("", "10.0.0.0/8"), with("", "11.0.0.0/8"), "HTTP/2");
         for asks in [", proxy_protocol: true", ", max_connections_per_ip: 5"] {
-            assert_ne!(with(asks, "10.0.0.0/8"), with(asks, "11.0.0.0/8"));
+            let asks = format!("{http1}{asks}");
+            assert_ne!(with(&asks, "10.0.0.0/8"), with(&asks, "11.0.0.0/8"));
         }
         let settings = with(", proxy_protocol: true", "10.0.0.0/8");
         for (ip, trusted) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("11.0.0.1", false), ("::1", false)] {

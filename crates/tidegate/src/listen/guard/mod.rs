@@ -1,25 +1,27 @@
 //! What stands between a client's connection and its protocol: deadlines, and for HTTP/2 a look at the frames.
 //!
 //! [`clock`] and [`farewell`] serve both protocols. [`Guarded`] is the adapter below h2 and above TCP or TLS: it lets
-//! [`frames::FrameMeter`] see each byte first and keeps the deadlines of a client that is slow or stuck. HTTP/1 has a codec of
-//! its own (`listen::http1`), which asks the clock itself.
+//! [`frames::FrameMeter`] see each byte first ([`flood`] says how many frames are too many) and keeps the deadlines of a
+//! client that is slow or stuck. HTTP/1 has a codec of its own (`listen::http1`), which asks the clock itself.
 //!
 //! Invariants: no byte is changed. The guard must be polled by one task all its life, for a timer keeps its first waker.
 
 pub mod clock;
 pub(super) mod farewell;
-pub(crate) mod frames;
+pub(crate) mod flood;
+mod frames;
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::telemetry::metrics::Flood;
 use crate::time::now;
 
 use clock::{Clock, Place, Timeouts};
@@ -36,8 +38,8 @@ pub(crate) struct Traffic {
     pub(crate) write_blocked: AtomicBool,
     /// Something was read since the flag was cleared.
     pub(crate) heard: AtomicBool,
-    /// The client sends too many frames.
-    pub(crate) flood: AtomicBool,
+    /// The client does too much of this: nothing more of it is read.
+    pub(crate) flood: OnceLock<Flood>,
 }
 
 /// A connection of HTTP/2 under guard.
@@ -76,8 +78,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
     /// Lets `bytes`, which have just been read, be counted.
     fn check(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         self.traffic.heard.store(true, Ordering::Relaxed);
-        if !self.meter.follow(bytes, now) {
-            self.traffic.flood.store(true, Ordering::Relaxed);
+        if let Err(flood) = self.meter.follow(bytes, now) {
+            let _first = self.traffic.flood.set(flood);
             // The owner of the connection must look at the flag before anything else is read.
             cx.waker().wake_by_ref();
         }
@@ -97,6 +99,14 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Guarded<Io> {
         }
         let deadline = self.clock.read_deadline(&self.timeouts, place);
         self.clock.poll(deadline, cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Notes how many bytes the socket took.
+    fn sent(&mut self, poll: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = poll {
+            self.meter.sent(bytes);
+        }
+        self.wrote(poll, cx)
     }
 
     /// Notes whether the socket takes bytes; a client that takes none for too long is given up.
@@ -129,7 +139,7 @@ fn joined<'a>(slices: &[io::IoSlice<'_>], room: &'a mut [u8; SMALL_WRITE]) -> Op
 impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<Io> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.traffic.flood.load(Ordering::Relaxed) {
+        if this.traffic.flood.get().is_some() {
             return Poll::Pending;
         }
         let before = buf.filled().len();
@@ -155,7 +165,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.io).poll_write(cx, bytes);
-        this.wrote(poll, cx)
+        this.sent(poll, cx)
     }
 
     fn poll_write_vectored(
@@ -169,7 +179,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<Io> {
             Some(bytes) => Pin::new(&mut this.io).poll_write(cx, bytes),
             None => Pin::new(&mut this.io).poll_write_vectored(cx, slices),
         };
-        this.wrote(poll, cx)
+        this.sent(poll, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -60,11 +60,44 @@ impl ConnectionRefusal {
         ["limit", "tls_failed", "tls_timeout", "protocol", "limit_per_ip", "proxy_header", "proxy_untrusted"];
 }
 
+/// Kinds of [`Flood`].
+const FLOODS: usize = 4;
+
+/// What a client of HTTP/2 does too much of: it is told to calm down, and its connection closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flood {
+    /// Frames in a second, beside those of requests and bodies.
+    Frames,
+    /// Frames in a minute that neither requests nor answers explain.
+    Control,
+    /// Requests that it gives up as soon as it has made them.
+    Resets,
+    /// What the h2 crate bounds by itself: streams that are reset before they are looked at, or because of the client's
+    /// errors, CONTINUATION, small DATA.
+    Library,
+}
+
+impl Flood {
+    pub(super) const ALL: [Self; FLOODS] = [Self::Frames, Self::Control, Self::Resets, Self::Library];
+
+    /// As metrics and the log say it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Frames => "frames",
+            Self::Control => "control",
+            Self::Resets => "resets",
+            Self::Library => "library",
+        }
+    }
+}
+
 /// What has to be admitted before it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     Gauges,
     Refusal(usize),
+    Flood(Flood),
     Handshakes,
     Sockets,
     SocketEnd(Option<Reason>),
@@ -81,6 +114,7 @@ struct Cells {
     /// Few different ones, in the order in which they came.
     socket_ends: Mutex<Vec<(Option<Reason>, u64)>>,
     refusals: [AtomicU64; REFUSALS],
+    floods: [AtomicU64; FLOODS],
     handshakes: Mutex<Option<Box<Histogram<14>>>>,
 }
 
@@ -197,6 +231,18 @@ impl ListenerSeries {
         cell.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A connection was closed for a flood.
+    pub fn flooded(&self, worker: WorkerId, flood: Flood) {
+        let [frames, control, resets, library] = &self.workers.get(worker).floods;
+        let cell = match flood {
+            Flood::Frames => frames,
+            Flood::Control => control,
+            Flood::Resets => resets,
+            Flood::Library => library,
+        };
+        cell.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A handshake was completed.
     pub fn handshake(&self, worker: WorkerId, duration: Duration) {
         let mut slot = self.workers.get(worker).handshakes.lock();
@@ -243,9 +289,18 @@ impl ListenerSeries {
 
     /// In the order of [`ConnectionRefusal::WORDS`].
     pub(super) fn refusals(&self) -> [u64; REFUSALS] {
-        let mut sums = [0; REFUSALS];
+        self.sums(|cells| &cells.refusals)
+    }
+
+    /// In the order of [`Flood::ALL`].
+    pub(super) fn floods(&self) -> [u64; FLOODS] {
+        self.sums(|cells| &cells.floods)
+    }
+
+    fn sums<const N: usize>(&self, counts: impl Fn(&Cells) -> &[AtomicU64; N]) -> [u64; N] {
+        let mut sums = [0; N];
         for cells in self.workers.iter() {
-            for (sum, count) in sums.iter_mut().zip(&cells.refusals) {
+            for (sum, count) in sums.iter_mut().zip(counts(cells)) {
                 *sum += count.load(Ordering::Relaxed);
             }
         }
@@ -267,7 +322,7 @@ impl ListenerSeries {
         let series = match key {
             Key::Gauges => 1 + ConnectionType::WORDS.len(),
             Key::Sockets => ConnectionType::WORDS.len(),
-            Key::Refusal(_) | Key::SocketEnd(_) => 1,
+            Key::Refusal(_) | Key::Flood(_) | Key::SocketEnd(_) => 1,
             Key::Handshakes => Histogram::<14>::SERIES,
         };
         self.admission.admit(key, series)

@@ -35,7 +35,7 @@ pub use config::{ConfigSeries, Reload};
 pub use format::Format;
 pub use histogram::Exemplar;
 pub use limit::{LimitCounter, LimitDecision, LimitSeries};
-pub use listener::{ConnectionRefusal, ConnectionType, Gauged, ListenerSeries};
+pub use listener::{ConnectionRefusal, ConnectionType, Flood, Gauged, ListenerSeries};
 pub use method::MethodId;
 pub use mirror::{MirrorSeries, Mirrored};
 pub use observed::{Addresses, Build, Certificate, Connections, EndpointUp, Observed, SchemaState, ServiceState};

@@ -10,7 +10,7 @@ use super::config::Reload;
 use super::encode::Page;
 use super::format::Format;
 use super::limit;
-use super::listener::{self, ConnectionRefusal, ConnectionType, ListenerSeries};
+use super::listener::{self, ConnectionRefusal, ConnectionType, Flood, ListenerSeries};
 use super::method::Methods;
 use super::mirror;
 use super::observed::Observed;
@@ -251,6 +251,14 @@ fn write_listeners(page: &mut Page, listeners: &[Arc<ListenerSeries>]) {
         for (index, (why, count)) in ConnectionRefusal::WORDS.iter().zip(listener.refusals()).enumerate() {
             if count > 0 && listener.admit(listener::Key::Refusal(index)) {
                 refusals.integer(&[&listener.name, why], count);
+            }
+        }
+    }
+    let mut floods = page.family(&families::HTTP2_FLOODS);
+    for listener in listeners {
+        for (rule, count) in Flood::ALL.into_iter().zip(listener.floods()) {
+            if count > 0 && listener.admit(listener::Key::Flood(rule)) {
+                floods.integer(&[&listener.name, rule.word()], count);
             }
         }
     }

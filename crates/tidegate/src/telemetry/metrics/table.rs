@@ -96,6 +96,8 @@ families! {
         "Open connections of clients by protocol, http1 or http2";
     CONNECTIONS_REJECTED: Counter, "tidegate_connections_rejected_total" ["listener" "reason"]
         "Connections of clients that were closed before they could send a request; reason is limit, limit_per_ip, proxy_header, proxy_untrusted, tls_failed, tls_timeout or protocol";
+    HTTP2_FLOODS: Counter, "tidegate_http2_floods_total" ["listener" "rule"]
+        "Connections of HTTP/2 clients that were closed for a flood; rule is frames (in a second), control (in a minute), resets (requests given up as soon as made) or library (what the HTTP/2 library bounds by itself)";
     TLS_HANDSHAKE_DURATION: Histogram(DURATIONS), "tidegate_tls_handshake_duration_seconds" ["listener"]
         "Time that completed TLS handshakes with clients took";
     WS_CONNECTIONS: Gauge, "tidegate_ws_connections" ["listener" "protocol"]

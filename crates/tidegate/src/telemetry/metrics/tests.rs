@@ -77,6 +77,7 @@ fn eventful(names: &[&str]) -> (Metrics, Observed, Vec<Gauged>) {
         ] {
             listener.refused(worker(0), why);
         }
+        listener.flooded(worker(1), Flood::Control);
         listener.handshake(worker(1), Duration::from_millis(3));
         open.push(listener.socket(worker(0), ConnectionType::Http1));
         drop(listener.socket(worker(1), ConnectionType::Http2));

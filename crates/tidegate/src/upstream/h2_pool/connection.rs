@@ -1,6 +1,6 @@
 //! One HTTP/2 connection: made, then driven by a task of its own until it is closed.
 //!
-//! The task handles frames, keepalive and age. It writes once per turn of the loop, however many calls have queued
+//! The task handles frames and keepalive. It writes once per turn of the loop, however many calls have queued
 //! frames, and needs no timer but one of its own.
 
 use std::future::Future;
