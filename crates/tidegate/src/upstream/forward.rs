@@ -528,7 +528,7 @@ fn unanswered(outcome: Outcome, mut attempt: Attempt) -> Stop {
         }
         Outcome::NoWire(NoWire::Full) => {
             attempt.came(Came::Nothing(Reason::Overloaded));
-            Stop::Unsent { error: ForwardError::Overloaded, place, dialled: true, known: false }
+            Stop::Unsent { error: ForwardError::Overloaded, place, dialled: false, known: false }
         }
         Outcome::Lost { error, untouched } => {
             let error = ForwardError::Lost { endpoint, error };
