@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::soon;
 use cut::Cut;
-pub use leaving::leaves;
+pub use leaving::Leaving;
 pub use record::Call;
 use record::{Record, Seen};
 pub use script::Script;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use h2::Reason;
+use tempfile::TempDir;
 use tidegate_testkit::collector::attribute;
 use tidegate_testkit::web::{bytes, ok};
-use tidegate_testkit::{Collector, Gateway, Part, Peer, Request, Script, Web, eventually, get, post, shop, soon};
+use tidegate_testkit::{Collector, Gateway, Part, Peer, Request, Script, Web, eventually, get, post, shop, soon, tls};
 use tokio::net::TcpListener;
 
 /// Two backends in turn behind one route; `policy` stands on the service, `hedge` on the route.
@@ -121,9 +122,15 @@ async fn after_a_backend_was_reached_what_follows_is_a_retry_whoever_was_out_of_
     for (retry, status, sent) in [("null", 503, 1), (plan, 200, 2)] {
         let web =
             Web::start(|heard| if heard.connection == 0 { vec![Part::Wait, Part::Close] } else { ok("late") }).await;
-        let yaml = config([&web, &web], &format!(", connect_timeout: 2s, retry: {retry}"), "{ after: 5ms }");
+        let yaml = config(
+            [&web, &web],
+            &format!(", connect_timeout: 2s, tls: {{ ca: tls.crt }}, retry: {retry}"),
+            "{ after: 5ms }",
+        );
         let second = format!("\"http://{}\"]", web.address());
-        let gateway = Gateway::start(&yaml.replace(&second, &format!("\"https://{unreachable}\"]")));
+        let folder = TempDir::new().unwrap();
+        tls::write_certificate(folder.path());
+        let gateway = Gateway::start_in(folder, &yaml.replace(&second, &format!("\"https://{unreachable}\"]")));
         let (answer, _never_shaken) = tokio::join!(gateway.get("/"), async {
             let connection = soon(silent.accept()).await.unwrap();
             eventually("the other one has it", async || web.heard().len() == 1).await;

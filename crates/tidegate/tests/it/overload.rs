@@ -151,7 +151,7 @@ async fn workers_that_come_round_late_refuse_some_requests_and_recover() {
     let large = serde_json::json!({ "items": vec!["x".repeat(100); 40_000] }).to_string();
     let peer = Peer::with("CreateOrder", Script::ok(shop::order())).await;
     let more = format!(
-        "{REST}overload: {{ lag: 1ms, lag_max: 2ms }}\nruntime: {{ workers: 1 }}\ndefaults: {{ max_body: 32MiB }}\n"
+        "{REST}overload: {{ lag: 5ms, lag_max: 10ms }}\nruntime: {{ workers: 1 }}\ndefaults: {{ max_body: 32MiB }}\n"
     );
     let gateway = Gateway::start(&shop::config(peer.address(), &more));
     let address = gateway.address();

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, Response};
 use parking_lot::Mutex;
 use tidegate_testkit::client::End;
-use tidegate_testkit::peer::leaves;
+use tidegate_testkit::peer::Leaving;
 use tidegate_testkit::web::ok;
 use tidegate_testkit::{Dns, Gateway, Request, UnixDoor, Web, eventually, get, post, soon, tls};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -314,11 +314,12 @@ async fn a_connection_that_says_goodbye_loses_no_request() {
 async fn what_a_goodbye_excludes_is_sent_again_once_and_what_it_includes_goes_on() {
     for again in [get("/echo"), post("/echo", "body")] {
         let backend = Backend::start(100).await;
-        let (address, _accepting) = leaves(backend.address, 1).await;
-        let yaml = config(address, ", retry: null, connections: { max: 1 }") + "runtime: { workers: 1 }\n";
+        let leaving = Leaving::start(backend.address, 1).await;
+        let yaml = config(leaving.address(), ", retry: null, connections: { max: 1 }") + "runtime: { workers: 1 }\n";
         let gateway = Gateway::start(&yaml);
         let mut http2 = gateway.http2().await;
         let mut included = http2.start(&get("/first"), true).await;
+        eventually("the first one is there", async || leaving.newest() == 1).await;
         let excluded = http2.send(&again).await;
         let sent = String::from_utf8(again.body.clone().unwrap_or_default()).unwrap();
         assert_eq!((excluded.status, excluded.text()), (200, sent.as_str()));

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tidegate_testkit::peer::leaves;
+use tidegate_testkit::peer::Leaving;
 use tidegate_testkit::web::{bytes, ok};
 use tidegate_testkit::{Gateway, Heard, Part, Peer, Request, Script, Web, get, post, shop};
 
@@ -95,11 +95,12 @@ async fn a_call_that_a_goodbye_excludes_is_made_again_once() {
     for request in [get("/v1/orders/7"), post("/v1/orders", "{}")] {
         let mut peer = Peer::with("GetOrder", Script::ok(shop::order())).await;
         peer.on("CreateOrder", Script::ok(shop::order()));
-        let (address, _accepting) = leaves(peer.address(), 0).await;
-        let gateway = Gateway::start(&shop_config(address, "retry: null"));
+        let leaving = Leaving::start(peer.address(), 0).await;
+        let gateway = Gateway::start(&shop_config(leaving.address(), "retry: null"));
         let answer = gateway.send(&request).await;
         assert_eq!((answer.status, answer.text()), (200, shop::ORDER_JSON), "{}", request.method);
         assert_eq!((peer.calls(), peer.connections()), (1, 1));
+        assert_eq!(leaving.newest(), 1, "it was sent to who left");
         peer.call().await.message().await;
         gateway.stop().await;
     }
