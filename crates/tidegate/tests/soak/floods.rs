@@ -24,6 +24,9 @@ const CONNECTIONS: usize = 10;
 const FRAMES: u32 = 100_000;
 /// By how much the gateway may grow.
 const GROWTH_KIB: u64 = 10_000;
+/// The same where as many requests run as there are streams: that is what they take, and no flood. A thousand that hang, of
+/// clients that reset nothing, were measured with 18,300 KiB at most.
+const GROWTH_OF_REQUESTS_KIB: u64 = 20_000;
 /// Calls of the good clients that the backend may have at once.
 const GOOD_AT_ONCE: usize = 100;
 /// On a machine with nothing else to do it is a part of a second.
@@ -72,6 +75,8 @@ struct Flood {
     enough: u32,
     /// How long the gateway waits after that, on purpose.
     patience: Duration,
+    /// By how much it may grow.
+    growth_kib: u64,
     reads: bool,
 }
 
@@ -83,6 +88,7 @@ const FLOOD: Flood = Flood {
     pause: Duration::ZERO,
     enough: 1,
     patience: Duration::ZERO,
+    growth_kib: GROWTH_KIB,
     reads: true,
 };
 
@@ -116,6 +122,7 @@ const FLOODS: &[Flood] = &[
         frames_each: 50,
         pause: Duration::from_millis(50),
         enough: 200,
+        growth_kib: GROWTH_OF_REQUESTS_KIB,
         ..FLOOD
     },
     Flood {
@@ -288,7 +295,7 @@ impl Figures {
     fn are_good(&self, flood: &Flood) -> bool {
         self.open == 0
             && self.longest <= flood.patience + CLOSED_WITHIN
-            && self.grown_kib <= GROWTH_KIB
+            && self.grown_kib <= flood.growth_kib
             && self.at_once <= CONNECTIONS * STREAMS + GOOD_AT_ONCE
     }
 }
