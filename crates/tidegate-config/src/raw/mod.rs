@@ -73,8 +73,8 @@ raw_struct! {
         /// What readiness depends on.
         readiness: RawReadiness,
         /// Bytes that the process may have, at least 16 MiB; without the key the least limit of its cgroups, if there is
-        /// one. At 80 % the health path warns, at 90 % connections are not kept and idle ones are closed, at 95 % new
-        /// requests get a 503.
+        /// one. At 80 % the health path warns, at 90 % connections are not kept, idle ones are closed and no WebSocket is
+        /// opened, at 95 % new requests get a 503.
         memory_limit: Bytes,
         /// When requests are refused because the gateway has too much to do; `null`: never.
         overload: RawOverload,
