@@ -142,7 +142,8 @@ mod tests {
         assert!(fill.poll(&mut reader, &mut input, cx).is_pending());
         assert_eq!(input.capacity(), 0);
     }
-    /// One read of what `writer` sends, through the passage.
+
+    /// One read of `bytes`, through the passage.
     async fn pass(bytes: &[u8], input: &mut BytesMut) {
         let (mut writer, mut reader) = tokio::io::duplex(READ);
         writer.write_all(bytes).await.unwrap();

@@ -1,7 +1,8 @@
 //! Connections of one worker to one endpoint that wait for a request, newest first, and whether there can be any.
 //!
-//! Where the service bounds its connections, a request that finds all of them in use waits for one, briefly. After a failed connect the endpoint is down for a moment, during which requests fail at once; then one request tries
-//! again for all. The lock is never held across an await. In `per_core` only its own worker takes it.
+//! Where the service bounds its connections, a request that finds all of them in use waits for one, briefly. After a failed
+//! connect the endpoint is down for a moment, during which requests fail at once; then one request tries again for all. The
+//! lock is never held across an await. In `per_core` only its own worker takes it.
 
 use std::collections::VecDeque;
 use std::pin::pin;
